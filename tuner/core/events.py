@@ -1,0 +1,69 @@
+"""What can happen to a run from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tuner.core.records import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """A slot is free: what may it do?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A trial reported an epoch."""
+
+    trial: str
+    generation: int
+    epoch: int
+    metrics: dict[str, float] = field(hash=False)
+    checkpoint: str | None = None
+    seconds: float = 0.0
+    memory: int = 0
+    node: str = ""
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """A trial's function returned by itself."""
+
+    trial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A trial cannot go on."""
+
+    trial: str
+    outcome: Outcome
+    reason: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A trial's worker is gone."""
+
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAsked:
+    """The user wants a trial, or the whole run, to stop."""
+
+    trial: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elapsed:
+    """Time has gone by: seconds over all sessions."""
+
+    seconds: float
+
+
+Event = Free | Reported | Returned | Failed | Gone | StopAsked | Elapsed

@@ -1,0 +1,226 @@
+"""The records of the ledger: all that a run knows, and their one line of JSON each.
+
+Every record is frozen. `time` (seconds since the epoch, UTC) is there for people and decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+SCHEMA = 1
+
+Outcome = Literal["finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed"]
+OUTCOMES: tuple[Outcome, ...] = (
+    "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What all records have: the moment they were written."""
+
+    kind: ClassVar[str]
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header(Record):
+    """The first record: which experiment this is."""
+
+    kind: ClassVar[str] = "header"
+    schema: int
+    name: str
+    spec: dict[str, Any]
+    folder: str
+    """Where the YAML lay; the trainable is looked for there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(Record):
+    """A driver began: what was running is queued again."""
+
+    kind: ClassVar[str] = "session"
+    attempt: int
+    host: str
+    pid: int
+    slots: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggested(Record):
+    """A new trial and its params."""
+
+    kind: ClassVar[str] = "suggested"
+    trial: str
+    params: dict[str, Any]
+    choices: dict[str, int]
+    """The index of each choice among its values."""
+    seen: int
+    """How many records of the ledger the sampler had seen."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """What the sampler needs to know of this trial when it is rebuilt."""
+
+    @property
+    def number(self) -> int:
+        """The trial's place in the order of suggestions, from 0."""
+        return trial_number(self.trial)
+
+
+def trial_id(number: int) -> str:
+    """Name the trial that was suggested as number `number`, from 0."""
+    return f"t{number:04d}"
+
+
+def trial_number(name: str) -> int:
+    """Read the number out of a trial's name."""
+    return int(name[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A rung that a trial crossed: its value there, and the value it was held against."""
+
+    bracket: int
+    epoch: int
+    value: float
+    cutoff: float | None
+    rank: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clone:
+    """Where a trial goes on instead: the donor's checkpoint, with params of its own."""
+
+    donor: str
+    epoch: int
+    checkpoint: str
+    params: dict[str, Any]
+    choices: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What becomes of a trial after a report."""
+
+    action: Literal["go", "pause", "clone", "end"]
+    """`clone` starts again at once from the donor's checkpoint; `pause` may hold a clone too, for later."""
+    outcome: Outcome | None = None
+    reason: str = ""
+    mark: Mark | None = None
+    clone: Clone | None = None
+    target: bool = False
+    """The run's target is reached, so the whole run ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Record):
+    """An epoch's metrics, its checkpoint and the decision taken on it."""
+
+    kind: ClassVar[str] = "report"
+    trial: str
+    generation: int
+    epoch: int
+    metrics: dict[str, float]
+    checkpoint: str | None
+    """Path relative to the run's folder."""
+    decision: Decision
+    seconds: float
+    """Since the trial's last report, or since its function began."""
+    memory: int = 0
+    """Peak resident memory of the trial's process, bytes."""
+    node: str = ""
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted(Record):
+    """A paused trial goes on."""
+
+    kind: ClassVar[str] = "promoted"
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost(Record):
+    """A trial's worker is gone; the trial is queued again from its last checkpoint."""
+
+    kind: ClassVar[str] = "lost"
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Record):
+    """A trial ended for a reason other than its report."""
+
+    kind: ClassVar[str] = "ended"
+    trial: str
+    outcome: Outcome
+    reason: str
+    error: str = ""
+    """The user's traceback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Record):
+    """The user asked for a stop: of one trial, or of the run."""
+
+    kind: ClassVar[str] = "asked"
+    trial: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick(Record):
+    """The time limit was reached."""
+
+    kind: ClassVar[str] = "tick"
+    elapsed: float
+    """Seconds over all sessions."""
+
+
+KINDS: dict[str, type[Record]] = {
+    cls.kind: cls for cls in (Header, Session, Suggested, Report, Promoted, Lost, Ended, Asked, Tick)
+}
+
+
+def to_json(record: Record) -> str:
+    """Write a record as one line of JSON without NaN; floats come back bit for bit."""
+    return json.dumps({"kind": record.kind, **_encode(asdict(record))}, allow_nan=False, separators=(",", ":"))
+
+
+def from_json(text: str) -> Record:
+    """Read a record; raises ValueError where the text is none."""
+    data = json.loads(text, object_hook=_decode)
+    cls = KINDS.get(data.pop("kind", ""))
+    if cls is None or data.keys() - {f.name for f in fields(cls)}:
+        raise ValueError(f"must be a record of a known kind, but got {text[:80]!r}")
+    if cls is Report:
+        data["decision"] = _decision(data["decision"])
+    return cls(**data)
+
+
+def _decision(data: dict[str, Any]) -> Decision:
+    mark, clone = data.pop("mark"), data.pop("clone")
+    return Decision(**data, mark=Mark(**mark) if mark else None, clone=Clone(**clone) if clone else None)
+
+
+def _encode(value: Any) -> Any:
+    """Spell out what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(data: dict[str, Any]) -> Any:
+    return float(data["$float"]) if data.keys() == {"$float"} else data

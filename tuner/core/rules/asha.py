@@ -1,0 +1,108 @@
+"""Asynchronous successive halving (Li et al. 2020), stopping or promoting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tuner.core.records import Decision, Mark
+from tuner.core.rules.rule import GO
+from tuner.core.state import Entry, RunState, TrialState
+from tuner.spec import experiment as spec
+
+
+def rung_epochs(grace: int, factor: float, last: int) -> list[int]:
+    """List the epochs of the rungs: grace · factor^k, as far as they lie before the last epoch."""
+    epochs: list[int] = []
+    while (epoch := round(grace * factor ** len(epochs))) < last:
+        epochs.append(epoch)
+    return list(dict.fromkeys(epochs))
+
+
+def cutoff(rung: Sequence[Entry], factor: float) -> float | None:
+    """Find the score that the best 1/factor of a rung have at least; None on an empty rung.
+
+    It is the upper neighbour of the (1 − 1/factor) quantile over ranks, never a mixture of two values.
+    """
+    if not rung:
+        return None
+    from_the_worst = math.ceil((len(rung) - 1) * (1 - 1 / factor) - 1e-9)
+    return -rung[len(rung) - 1 - from_the_worst][0]
+
+
+class Asha:
+    """Stop a trial that is not among the best 1/factor at a rung, or pause it until it is."""
+
+    version = 1
+
+    def __init__(self, experiment: spec.Experiment, scheduler: spec.Asha) -> None:
+        self.ladder = Ladder(experiment, scheduler.reduction_factor, scheduler.promote, [scheduler.grace_epochs])
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+        """Hold the value against the rung that the epoch crossed."""
+        return self.ladder.judge(run, trial, epoch, value, bracket=0)
+
+    def next(self, run: RunState) -> str | None:
+        """Name the best paused trial of the highest rung that deserves to go on."""
+        return self.ladder.next(run)
+
+    def saved_epochs(self) -> frozenset[int]:
+        """The rungs."""
+        return self.ladder.saved_epochs()
+
+
+class Ladder:
+    """The rungs of one or several brackets, each with a grace of its own (epochs)."""
+
+    def __init__(self, experiment: spec.Experiment, factor: float, promote: bool, graces: list[int]) -> None:
+        self.objective = experiment.objective
+        self.factor, self.promote = factor, promote
+        self.brackets = [rung_epochs(grace, factor, experiment.budget.epochs) for grace in graces]
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float, bracket: int) -> Decision:
+        """Decide at the highest rung crossed; a rung skipped on the way counts for nothing."""
+        reached = trial.mark.epoch if trial.mark else 0
+        crossed = [rung for rung in self.brackets[bracket] if reached < rung <= epoch]
+        if not crossed:
+            return GO
+        rung = run.rungs.get((bracket, crossed[-1]), [])
+        score = self.objective.score(value)
+        others = cutoff(rung, self.factor)
+        mark = Mark(
+            bracket=bracket,
+            epoch=crossed[-1],
+            value=value,
+            cutoff=None if others is None else self.objective.score(others),
+            rank=1 + sum(-entry[0] > score for entry in rung),
+            of=len(rung) + 1,
+        )
+        if self.promote:
+            best = mark.rank <= mark.of // self.factor
+            return Decision(action="go" if best else "pause", mark=mark)
+        if others is not None and score < others:
+            return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark))
+        return Decision(action="go", mark=mark)
+
+    def next(self, run: RunState) -> str | None:
+        """Name the best paused trial of the highest rung that is among the best 1/factor of it."""
+        if not self.promote:
+            return None
+        rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
+        for epoch, bracket in sorted(rungs, reverse=True):
+            rung = run.rungs.get((bracket, epoch), [])
+            for _, _, name in rung[: int(len(rung) // self.factor)]:
+                trial = run.trials[name]
+                if trial.status == "paused" and trial.mark is not None and trial.mark.epoch == epoch:
+                    return name
+        return None
+
+    def saved_epochs(self) -> frozenset[int]:
+        """All rungs of all brackets."""
+        return frozenset(epoch for epochs in self.brackets for epoch in epochs)
+
+    def _reason(self, mark: Mark) -> str:
+        metric, share = self.objective.metric, f"1/{self.factor:g}"
+        return (
+            f"{metric} {mark.value:.6g} at epoch {mark.epoch} is number {mark.rank} of {mark.of}; "
+            f"the best {share} have {mark.cutoff:.6g}"
+        )

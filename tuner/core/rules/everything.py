@@ -1,0 +1,25 @@
+"""No early stopping: every trial runs to its last epoch."""
+
+from __future__ import annotations
+
+from tuner.core.records import Decision
+from tuner.core.rules.rule import GO
+from tuner.core.state import RunState, TrialState
+
+
+class Everything:
+    """Let every trial go on."""
+
+    version = 1
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+        """Go on."""
+        return GO
+
+    def next(self, run: RunState) -> str | None:
+        """Nothing is ever paused."""
+        return None
+
+    def saved_epochs(self) -> frozenset[int]:
+        """None beside those of the spec."""
+        return frozenset()

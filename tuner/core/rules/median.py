@@ -1,0 +1,61 @@
+"""The median stopping rule (Golovin et al. 2017, Google Vizier)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from tuner.core.records import Decision, Mark
+from tuner.core.rules.rule import GO
+from tuner.core.state import RunState, TrialState
+from tuner.spec import experiment as spec
+
+
+class Median:
+    """Stop a trial whose best value is worse than the median of the others' running means."""
+
+    version = 1
+
+    def __init__(self, experiment: spec.Experiment, scheduler: spec.Median) -> None:
+        self.objective, self.grace, self.min_trials = experiment.objective, scheduler.grace_epochs, scheduler.min_trials
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+        """Hold the trial's best value against the median at this epoch."""
+        if epoch < self.grace:
+            return GO
+        means = [
+            mean
+            for other in run.trials.values()
+            if other is not trial and other.epoch >= epoch and (mean := self._mean(run, other, epoch)) is not None
+        ]
+        if len(means) < self.min_trials:
+            return GO
+        median = statistics.median(means)
+        best = max(self._scores(run, trial, epoch) + [self.objective.score(value)])
+        mark = Mark(
+            bracket=0, epoch=epoch, value=value, cutoff=self.objective.score(median),
+            rank=1 + sum(mean > best for mean in means), of=len(means) + 1,
+        )  # fmt: skip
+        if best >= median:
+            return Decision(action="go", mark=mark)
+        reason = (
+            f"best {self.objective.metric} {self.objective.score(best):.6g} up to epoch {epoch} is worse than the "
+            f"median {self.objective.score(median):.6g} of {len(means)} other trials"
+        )
+        return Decision(action="end", outcome="stopped", mark=mark, reason=reason)
+
+    def next(self, run: RunState) -> str | None:
+        """Nothing is ever paused."""
+        return None
+
+    def saved_epochs(self) -> frozenset[int]:
+        """None beside those of the spec."""
+        return frozenset()
+
+    def _mean(self, run: RunState, trial: TrialState, epoch: int) -> float | None:
+        scores = self._scores(run, trial, epoch, since=self.grace)
+        return statistics.fmean(scores) if scores else None
+
+    def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
+        scores = [self.objective.score(run.objective(r)) for r in trial.reports if since <= r.epoch <= epoch]
+        return [score for score in scores if math.isfinite(score)]

@@ -1,0 +1,64 @@
+"""Population based training (Jaderberg et al. 2017): the worst copy from the best, and change a little."""
+
+from __future__ import annotations
+
+import math
+
+from tuner.core import chance
+from tuner.core.records import Clone, Decision, Mark
+from tuner.core.rules.mutate import mutate
+from tuner.core.rules.rule import GO
+from tuner.core.state import RunState, TrialState
+from tuner.spec import experiment as spec
+
+
+class Pbt:
+    """At each interval a member of the lowest quantile clones one of the highest."""
+
+    version = 1
+
+    def __init__(self, experiment: spec.Experiment, scheduler: spec.Pbt) -> None:
+        self.spec, self.scheduler, self.objective = experiment, scheduler, experiment.objective
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+        """Compare a member with the others' latest values, once an interval."""
+        reached = max(trial.mark.epoch if trial.mark else 0, trial.clone.epoch if trial.clone else 0)
+        if epoch // self.scheduler.interval_epochs <= reached // self.scheduler.interval_epochs:
+            return GO
+        scores = {trial.id: self.objective.score(value)}
+        for other in run.trials.values():
+            if other.status != "ended" and other.mark is not None and other is not trial:
+                scores[other.id] = self.objective.score(other.mark.value)
+        # As Ray does: sorted by score, members of one score in the order in which they were suggested.
+        order = sorted(sorted(scores, key=lambda name: run.trials[name].number), key=scores.__getitem__)
+        size = min(math.ceil(len(order) * self.scheduler.quantile), len(order) // 2)
+        mark = Mark(
+            bracket=0, epoch=epoch, value=value, rank=len(order) - order.index(trial.id), of=len(order),
+            cutoff=self.objective.score(scores[order[size]]) if size else None,
+        )  # fmt: skip
+        takes_turns = self.spec.trials > run.slots
+        if trial.id in order[:size] and (clone := self._clone(run, trial, order[len(order) - size :], epoch)):
+            reason = f"number {mark.rank} of {mark.of}: goes on from {clone.donor} at epoch {clone.epoch}"
+            return Decision(action="pause" if takes_turns else "clone", mark=mark, clone=clone, reason=reason)
+        return Decision(action="pause" if takes_turns else "go", mark=mark)
+
+    def next(self, run: RunState) -> str | None:
+        """Name the paused member that is furthest behind, once the population is complete."""
+        if len(run.trials) < self.spec.trials:
+            return None
+        paused = sorted(run.having("paused"), key=lambda trial: (trial.epoch, trial.number))
+        return paused[0].id if paused else None
+
+    def saved_epochs(self) -> frozenset[int]:
+        """Every interval."""
+        interval = self.scheduler.interval_epochs
+        return frozenset(range(interval, self.spec.budget.epochs + 1, interval))
+
+    def _clone(self, run: RunState, trial: TrialState, best: list[str], epoch: int) -> Clone | None:
+        key = (trial.id, trial.generation, epoch)
+        donor = run.trials[best[chance.integer(self.spec.seed, "donor", *key, below=len(best))]]
+        checkpoint, at = donor.checkpoint
+        if checkpoint is None:
+            return None
+        params, choices = mutate(self.spec, donor, key)
+        return Clone(donor=donor.id, epoch=at, checkpoint=checkpoint, params=params, choices=choices)

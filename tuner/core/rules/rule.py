@@ -1,0 +1,29 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tuner.core.records import Decision
+from tuner.core.state import RunState, TrialState
+
+GO = Decision(action="go")
+
+
+class Rule(Protocol):
+    """A rule looks at the state and answers; it holds nothing that changes."""
+
+    version: int
+    """Raised whenever the same records would be answered differently."""
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+        """Decide on a finite value at an epoch before the last."""
+        ...
+
+    def next(self, run: RunState) -> str | None:
+        """Name a paused trial that goes on before any new trial is started."""
+        ...
+
+    def saved_epochs(self) -> frozenset[int]:
+        """The epochs that are saved whatever `checkpoint.every` says."""
+        ...

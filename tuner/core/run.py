@@ -1,0 +1,121 @@
+"""The heart: `decide` turns an event into a record and changes nothing; `apply` is the only change."""
+
+from __future__ import annotations
+
+import math
+
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
+from tuner.core.records import Asked, Decision, Ended, Lost, Promoted, Record, Report, Suggested, Tick, trial_id
+from tuner.core.rules import make_rule
+from tuner.core.search.asker import Asker
+from tuner.core.state import RunState, TrialState
+from tuner.spec.experiment import Experiment
+
+MAX_LOSSES = 5
+"""A trial that loses its worker this often without one new report in between is given up."""
+
+
+class Core:
+    """One run's rule, search and state."""
+
+    def __init__(self, spec: Experiment, asker: Asker) -> None:
+        self.spec, self.asker = spec, asker
+        self.rule = make_rule(spec)
+        self.run = RunState()
+
+    def apply(self, record: Record) -> None:
+        """Take in one record."""
+        self.run.apply(record)
+        self.asker.observe(record)
+
+    def decide(self, event: Event) -> Record | None:
+        """Answer an event; None where it changes nothing."""
+        if isinstance(event, Free):
+            return self._free()
+        if isinstance(event, Elapsed):
+            return self._elapsed(event)
+        if isinstance(event, StopAsked):
+            return self._stop(event)
+        trial = self.run.trials[event.trial]
+        if trial.status == "ended":
+            return None
+        if isinstance(event, Reported):
+            return self._report(trial, event)
+        if isinstance(event, Returned):
+            return self._returned(trial)
+        if isinstance(event, Failed):
+            return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error)
+        return self._gone(trial, event)
+
+    def _free(self) -> Record | None:
+        run = self.run
+        if run.closed:
+            return None
+        if name := self.rule.next(run):
+            return Promoted(trial=name, reason=f"goes on after epoch {run.trials[name].epoch}")
+        if len(run.trials) < self.spec.trials:
+            return self._suggest(len(run.trials))
+        if not any(run.having("running")):
+            for trial in run.having("paused"):
+                return Ended(trial=trial.id, outcome="stopped", reason=f"was never among the best at epoch {trial.epoch}")
+        return None
+
+    def _suggest(self, number: int) -> Suggested:
+        found = self.asker.ask(number)
+        return Suggested(
+            trial=trial_id(number),
+            params=found.params,
+            choices=found.choices,
+            seen=found.seen,
+            attributes=found.attributes,
+        )
+
+    def _report(self, trial: TrialState, event: Reported) -> Report | None:
+        if event.generation != trial.generation or event.epoch <= trial.epoch or trial.status != "running":
+            return None
+        return Report(
+            trial=trial.id,
+            generation=event.generation,
+            epoch=event.epoch,
+            metrics=event.metrics,
+            checkpoint=event.checkpoint,
+            decision=self._judge(trial, event),
+            seconds=event.seconds,
+            memory=event.memory,
+            node=event.node,
+            worker=event.worker,
+        )
+
+    def _judge(self, trial: TrialState, event: Reported) -> Decision:
+        objective, budget = self.spec.objective, self.spec.budget
+        value = event.metrics[objective.metric]
+        if not math.isfinite(value):
+            return Decision(action="end", outcome="diverged", reason=f"{objective.metric} is {value}")
+        if budget.target is not None and objective.score(value) >= objective.score(budget.target):
+            reason = f"{objective.metric} {value:.6g} reaches the target {budget.target:.6g}"
+            return Decision(action="end", outcome="finished", reason=reason, target=True)
+        if event.epoch >= budget.epochs:
+            return Decision(action="end", outcome="finished", reason=f"epoch {event.epoch} is the last")
+        return self.rule.judge(self.run, trial, event.epoch, value)
+
+    def _returned(self, trial: TrialState) -> Ended:
+        if not trial.reports:
+            reason = f"the function returned without a report of {self.spec.objective.metric}"
+            return Ended(trial=trial.id, outcome="failed", reason=reason)
+        return Ended(trial=trial.id, outcome="finished", reason=f"the function returned after epoch {trial.epoch}")
+
+    def _gone(self, trial: TrialState, event: Gone) -> Record:
+        if trial.losses >= MAX_LOSSES:
+            return Ended(trial=trial.id, outcome="lost", reason=f"lost its worker {trial.losses + 1} times: {event.reason}")
+        return Lost(trial=trial.id, reason=event.reason)
+
+    def _stop(self, event: StopAsked) -> Record | None:
+        if event.trial is not None and self.run.trials[event.trial].status == "ended":
+            return None
+        return None if self.run.closed else Asked(trial=event.trial)
+
+    def _elapsed(self, event: Elapsed) -> Record | None:
+        hours = self.spec.budget.hours
+        if hours is None or self.run.closed or event.seconds < hours * 3600:
+            return None
+        return Tick(elapsed=event.seconds)

@@ -1,0 +1,31 @@
+"""The kinds of search by name: each is an Optuna sampler made anew for each suggestion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from optuna.samplers import BaseSampler
+
+from tuner.core.search import cmaes, gp, grid, qmc, random, tpe
+from tuner.core.search.asker import Asker, AtNeed, OneAhead
+from tuner.core.search.study import StudySearcher
+from tuner.spec.experiment import Experiment
+
+MakeSampler = Callable[[Experiment, int], BaseSampler]
+"""(spec, number of the trial) → a sampler seeded for that trial."""
+
+KINDS: dict[str, tuple[MakeSampler, type[AtNeed] | type[OneAhead]]] = {
+    "tpe": (tpe.sampler, OneAhead),
+    "gp": (gp.sampler, OneAhead),
+    "cmaes": (cmaes.sampler, AtNeed),
+    "qmc": (qmc.sampler, AtNeed),
+    "random": (random.sampler, AtNeed),
+    "grid": (grid.sampler, AtNeed),
+}
+"""The slow ones are computed one ahead. It is a constant of the kind, since a measured time would decide otherwise."""
+
+
+def make_asker(spec: Experiment) -> Asker:
+    """Build what the core asks for params."""
+    sampler, asker = KINDS[spec.search.kind]
+    return asker(StudySearcher(spec, sampler))

@@ -1,0 +1,144 @@
+"""A searcher over an Optuna study that is kept in step with the ledger."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from tuner.core.records import Ended, Header, Outcome, Record, Report, Suggested
+from tuner.core.search.asker import Suggestion
+from tuner.core.state import RunState
+from tuner.spec.experiment import Experiment
+from tuner.spec.space import Choice, Float, Int, order
+
+logging.getLogger("optuna").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+
+STATES: dict[Outcome, TrialState] = {
+    "finished": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.PRUNED,
+    "killed": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+    "infeasible": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+    "stalled": TrialState.FAIL,
+}
+"""What each outcome is to Optuna. A diverged trial has no values: the samplers rank it behind all others."""
+
+
+class StudySearcher:
+    """Ask an Optuna sampler, with a study that is built from records alone.
+
+    The study that asked and one that was rebuilt from the ledger give the same suggestions: the sampler is made
+    anew for each, seeded by its number (a contract test holds every kind to it).
+    """
+
+    def __init__(self, spec: Experiment, make_sampler: Callable[[Experiment, int], BaseSampler]) -> None:
+        self.spec, self.make_sampler = spec, make_sampler
+        direction = "maximize" if spec.objective.mode == "max" else "minimize"
+        self.study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
+        self.run = RunState()
+        self.names = order(spec.space)
+
+    def observe(self, record: Record) -> None:
+        """Bring the study up to date with one record."""
+        self.run.apply(record)
+        if isinstance(record, Suggested):
+            self._add(record)
+        elif isinstance(record, Report | Ended):
+            self._tell(record.trial)
+        elif not isinstance(record, Header) and self.run.closed:
+            for name in self.run.trials:
+                self._tell(name)
+
+    def suggest(self, number: int) -> Suggestion:
+        """Ask the sampler for the params of trial `number`."""
+        if number < len(self.spec.start.points):
+            self.study.enqueue_trial(self._indexed(self.spec.start.points[number]))
+        self.study.sampler = self.make_sampler(self.spec, number)
+        try:
+            trial = self.study.ask()
+            params, choices = self._draw(trial)
+        finally:
+            # Samplers are told nothing afterwards: what they know must come from the study.
+            self.study.sampler = RandomSampler(seed=0)
+        attributes = self._trials()[number].system_attrs if self.spec.search.kind == "cmaes" else {}
+        return Suggestion(params, choices, self.run.records, dict(attributes))
+
+    def _draw(self, trial: Trial) -> tuple[dict[str, Any], dict[str, int]]:
+        params: dict[str, Any] = {}
+        choices: dict[str, int] = {}
+        for name in self.names:
+            dimension = self.spec.space[name]
+            if not dimension.active(params):
+                continue
+            value = self._suggest(trial, name, dimension)
+            if isinstance(dimension, Choice):
+                choices[name], value = value, dimension.values[value]
+            params[name] = value
+        return params, choices
+
+    @staticmethod
+    def _suggest(trial: Trial, name: str, dimension: Float | Int | Choice) -> Any:
+        if isinstance(dimension, Choice):
+            return trial.suggest_categorical(name, range(len(dimension.values)))
+        suggest = trial.suggest_int if isinstance(dimension, Int) else trial.suggest_float
+        return suggest(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+    def _add(self, record: Suggested) -> None:
+        if record.number < len(self._trials()):
+            return  # It was asked here.
+        params = {name: record.choices.get(name, value) for name, value in record.params.items()}
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=params,
+                distributions={name: distribution(self.spec.space[name]) for name in params},
+                system_attrs=record.attributes,
+            )
+        )
+
+    def _tell(self, name: str) -> None:
+        trial = self.run.trials[name]
+        told = self._trials()[trial.number]
+        if trial.status != "ended" or told.state.is_finished():
+            return
+        assert trial.outcome is not None
+        values = [(r.epoch, self.run.objective(r)) for r in trial.reports]
+        finite = {epoch: value for epoch, value in values if math.isfinite(value)}
+        state = STATES[trial.outcome]
+        if trial.outcome != "diverged":
+            handle = Trial(self.study, told._trial_id)
+            for epoch, value in finite.items():
+                handle.report(value, epoch)
+        if state == TrialState.COMPLETE and finite:
+            best = max(finite.values(), key=self.spec.objective.score)
+            self.study.tell(trial.number, best)
+        else:
+            self.study.tell(trial.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _indexed(self, point: dict[str, Any]) -> dict[str, Any]:
+        space = self.spec.space
+        return {n: d.index(v) if isinstance(d := space[n], Choice) else v for n, v in point.items()}
+
+
+def distribution(dimension: Float | Int | Choice) -> BaseDistribution:
+    """Translate a dimension; a choice becomes its index, since its values may be lists."""
+    if isinstance(dimension, Choice):
+        return CategoricalDistribution(range(len(dimension.values)))
+    if isinstance(dimension, Int):
+        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)

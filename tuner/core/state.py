@@ -1,0 +1,187 @@
+"""The state of a run: what its records add up to, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuner.core.records import (
+    Asked,
+    Clone,
+    Ended,
+    Header,
+    Lost,
+    Mark,
+    Outcome,
+    Promoted,
+    Record,
+    Report,
+    Session,
+    Suggested,
+    Tick,
+)
+from tuner.spec.experiment import Experiment
+
+Entry = tuple[float, int, str]
+"""A place on a rung: (minus the score, order of arrival, trial), so that sorting puts the best first."""
+
+
+@dataclass(slots=True)
+class TrialState:
+    """One trial, as the records tell it."""
+
+    id: str
+    number: int
+    params: dict[str, Any]
+    choices: dict[str, int]
+    status: Literal["running", "paused", "ended"] = "running"
+    generation: int = 0
+    epoch: int = 0
+    reports: list[Report] = field(default_factory=list)
+    mark: Mark | None = None
+    clone: Clone | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    error: str = ""
+    losses: int = 0
+
+    @property
+    def checkpoint(self) -> tuple[str | None, int]:
+        """The newest checkpoint of this generation and its epoch; (None, 0) where it starts from nothing."""
+        for report in reversed(self.reports):
+            if report.generation == self.generation and report.checkpoint:
+                return report.checkpoint, report.epoch
+        return (self.clone.checkpoint, self.clone.epoch) if self.clone else (None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best report of a run so far."""
+
+    trial: str
+    epoch: int
+    value: float
+    params: dict[str, Any]
+
+
+class RunState:
+    """A run as its records tell it; `apply` is the only thing that changes it."""
+
+    def __init__(self) -> None:
+        self.spec: Experiment
+        self.name = ""
+        self.folder = ""
+        self.versions: dict[str, str] = {}
+        self.attempt = 0
+        self.slots = 1
+        self.records = 0
+        self.trials: dict[str, TrialState] = {}
+        self.rungs: dict[tuple[int, int], list[Entry]] = {}
+        self.best: Best | None = None
+        self.best_saved: Report | None = None
+        """The best report that has a checkpoint."""
+        self.closed: Literal["", "target", "hours", "asked"] = ""
+        self.elapsed = 0.0
+        self._session_began = 0.0
+        self._elapsed_before = 0.0
+
+    def apply(self, record: Record) -> None:
+        """Take in one record."""
+        if isinstance(record, Header):
+            self.spec, self.name = Experiment.model_validate(record.spec), record.name
+            self.folder = record.folder
+        elif isinstance(record, Session):
+            self._session(record)
+        elif isinstance(record, Suggested):
+            self._suggested(record)
+        elif isinstance(record, Report):
+            self._report(record)
+        elif isinstance(record, Promoted):
+            self.trials[record.trial].status = "running"
+        elif isinstance(record, Lost):
+            self.trials[record.trial].losses += 1
+        elif isinstance(record, Ended):
+            self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
+        elif isinstance(record, Asked):
+            self._asked(record)
+        elif isinstance(record, Tick):
+            self._close("hours", "stopped", "budget.hours is reached")
+        self.records += 1
+        if self.attempt:
+            self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
+
+    def objective(self, report: Report) -> float:
+        """Read the objective's value from a report."""
+        return report.metrics[self.spec.objective.metric]
+
+    def having(self, status: Literal["running", "paused", "ended"]) -> Iterator[TrialState]:
+        """Walk over the trials of one status, in the order in which they were suggested."""
+        return (trial for trial in self.trials.values() if trial.status == status)
+
+    def finished(self) -> bool:
+        """Tell whether nothing is left to do."""
+        none_left = self.closed or len(self.trials) >= self.spec.trials
+        return bool(none_left) and all(trial.status == "ended" for trial in self.trials.values())
+
+    def _session(self, record: Session) -> None:
+        self.attempt, self.slots, self.versions = record.attempt, record.slots, record.versions
+        self._elapsed_before, self._session_began = self.elapsed, record.time
+
+    def _suggested(self, record: Suggested) -> None:
+        self.trials[record.trial] = TrialState(
+            id=record.trial, number=len(self.trials), params=record.params, choices=record.choices
+        )
+
+    def _report(self, record: Report) -> None:
+        trial = self.trials[record.trial]
+        trial.reports.append(record)
+        trial.epoch = record.epoch
+        self._rank(record)
+        decision = record.decision
+        if decision.mark is not None:
+            trial.mark = decision.mark
+            rung = self.rungs.setdefault((decision.mark.bracket, decision.mark.epoch), [])
+            insort(rung, (-self.spec.objective.score(decision.mark.value), len(rung), trial.id))
+        if decision.clone is not None:
+            trial.clone, trial.epoch = decision.clone, decision.clone.epoch
+            trial.params, trial.choices = decision.clone.params, decision.clone.choices
+            trial.generation += 1
+        if decision.action == "pause":
+            trial.status = "paused"
+        elif decision.action == "end":
+            assert decision.outcome is not None
+            self._end(trial, decision.outcome, decision.reason)
+        if decision.target:
+            self._close("target", "stopped", "budget.target is reached")
+
+    def _rank(self, record: Report) -> None:
+        value = self.objective(record)
+        if not math.isfinite(value):
+            return
+        score = self.spec.objective.score
+        if self.best is None or score(value) > score(self.best.value):
+            params = self.trials[record.trial].params
+            self.best = Best(record.trial, record.epoch, value, params)
+        if record.checkpoint and (
+            self.best_saved is None or score(value) > score(self.objective(self.best_saved))
+        ):
+            self.best_saved = record
+
+    def _asked(self, record: Asked) -> None:
+        if record.trial is None:
+            self._close("asked", "killed", "the user stopped the run")
+        elif self.trials[record.trial].status != "ended":
+            self._end(self.trials[record.trial], "killed", "the user stopped the trial")
+
+    def _close(self, why: Literal["target", "hours", "asked"], outcome: Outcome, reason: str) -> None:
+        self.closed = why
+        for trial in self.trials.values():
+            if trial.status != "ended":
+                self._end(trial, outcome, reason)
+
+    @staticmethod
+    def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "") -> None:
+        trial.status, trial.outcome, trial.reason, trial.error = "ended", outcome, reason, error

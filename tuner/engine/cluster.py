@@ -1,0 +1,118 @@
+"""Which Ray the run uses: an existing cluster where one is named, else one of its own that ends with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.errors import ClusterError, UserError
+
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "86400",
+}
+"""What a run sets before Ray is imported: our ledger takes the place of Ray's snapshots and loggers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Ray that this process is connected to."""
+
+    nodes: list[dict[str, float]]
+    """Resources of each machine."""
+    dashboard: str
+    """Address of Ray's dashboard; empty where there is none."""
+    scratch: Path
+    """Folder for what Ray Tune insists on writing."""
+    local: bool
+    """Whether it ends with this run."""
+
+
+def prepare(dashboard: bool) -> None:
+    """Set what Ray reads from the environment; before it is imported."""
+    os.environ.update(QUIET)
+    if not dashboard:
+        os.environ["RAY_enable_metrics_collection"] = "0"
+
+
+def existing(address: str | None) -> str | None:
+    """Find the cluster that the user means: the flag, RAY_ADDRESS, or what `ray start` left on this machine.
+
+    Another run's own Ray is never taken: it leaves no such trace.
+    """
+    if address or os.environ.get("RAY_ADDRESS"):
+        return address or os.environ["RAY_ADDRESS"]
+    trace = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    return trace.read_text().strip() or None if trace.exists() else None
+
+
+@contextmanager
+def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[Cluster]:
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs."""
+    found = existing(address)
+    if found and "://" in found and not found.startswith("ray://"):
+        raise UserError(f"--address: submitting a run as a job is not yet possible, but got {found}. Give HOST:PORT.")
+    prepare(dashboard)
+    import ray
+
+    # A short path of our own: sockets below it may have 107 characters, and two users never share it.
+    scratch = Path(tempfile.mkdtemp(prefix="tuner-"))
+    try:
+        info = _join(found) if found else _start(dashboard, scratch)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        url = info.dashboard_url
+        yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
+    finally:
+        ray.shutdown()
+        _keep(scratch, keep_logs)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _join(address: str):  # type: ignore[no-untyped-def]
+    import ray
+
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"--address: must be a Ray cluster that answers, but {address} does not ({str(error).splitlines()[0]}). "
+            "Check `ray status` there, or unset RAY_ADDRESS to use this machine alone."
+        ) from None
+
+
+def _start(dashboard: bool, scratch: Path):  # type: ignore[no-untyped-def]
+    import ray
+
+    try:
+        return ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            object_store_memory=100 * 2**20,
+            _temp_dir=str(scratch),
+        )
+    except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
+        raise ClusterError(f"Ray does not start on this machine: {str(error).splitlines()[0]}") from None
+
+
+def _keep(scratch: Path, folder: Path) -> None:
+    for logs in scratch.glob("session_2*/logs"):
+        shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old", "worker-*"))

@@ -1,0 +1,155 @@
+"""The one place that assembles a run: ledger, core, Ray, observers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from tuner.core.records import SCHEMA, Header, Record, Session
+from tuner.core.run import Core
+from tuner.core.search.kinds import make_asker
+from tuner.engine import cluster as clusters
+from tuner.engine.ahead import ahead
+from tuner.engine.follow import Followers, Observer
+from tuner.engine.live import LiveRun
+from tuner.errors import ClusterError, Interrupted, TunerError, UserError
+from tuner.ledger import Ledger
+from tuner.slot.code import Code
+from tuner.spec.experiment import Experiment
+
+PACKAGES = ("ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy")
+
+
+def create(folder: Path, spec: Experiment, home: Path) -> None:
+    """Make a new run's folder with the header of its ledger."""
+    folder.mkdir(parents=True)
+    ledger = Ledger(folder)
+    ledger.append(
+        Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home)),
+    )
+    ledger.close()
+
+
+def drive(
+    folder: Path,
+    code: Code,
+    observers: Sequence[Observer],
+    *,
+    address: str | None = None,
+    dashboard: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there."""
+    ledger = Ledger(folder)
+    followers = Followers(observers)
+    try:
+        core = _rebuild(ledger, followers)
+        if core.run.finished():
+            return
+        with clusters.connect(address, dashboard, folder / "ray") as cluster:
+            say(_where(cluster))
+            live = _begin(core, ledger, folder, cluster, followers)
+            with _signals(live):
+                _tune(live, code, cluster)
+        if live.error is not None:
+            raise live.error
+        if live.interrupted:
+            raise Interrupted("interrupted")
+    finally:
+        followers.close()
+        ledger.close()
+
+
+def _rebuild(ledger: Ledger, followers: Followers) -> Core:
+    """Apply what the ledger holds."""
+    header = ledger.records[0] if ledger.records else None
+    if not isinstance(header, Header):
+        raise UserError("the ledger must begin with a header, but is empty. Start the run anew.")
+    if header.schema > SCHEMA:
+        raise UserError(f"the run was made by a newer version (schema {header.schema}). Update tuner.")
+    spec = Experiment.model_validate(header.spec)
+    core = Core(spec, make_asker(spec))
+    for record in ledger.records:
+        core.apply(record)
+        followers.put(record)
+    ledger.records.clear()
+    return core
+
+
+def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, followers: Followers) -> LiveRun:
+    from tuner.engine import placement
+
+    live = LiveRun(core, ledger, str(folder.resolve()), followers.put)
+    session = Session(
+        attempt=core.run.attempt + 1,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        slots=placement.slots(core.spec, cluster.nodes),
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    )
+    record = ledger.append(session)
+    core.apply(record)
+    followers.put(record)
+    core.asker = ahead(core.asker, len(core.run.trials), core.spec.trials - 1)
+    return live
+
+
+def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster) -> None:
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.run.slots)
+    from ray import tune
+    from ray.exceptions import RayError
+
+    from tuner.engine.placement import bundles
+    from tuner.engine.scheduler import Scheduler, StopAll
+    from tuner.engine.search import Search
+    from tuner.engine.worker import Worker
+
+    search = Search(live, code, bundles(live.core.spec.resources))
+    try:
+        tune.run(
+            Worker,
+            name="tune",
+            search_alg=search,
+            scheduler=Scheduler(live, search),
+            stop=StopAll(live),
+            num_samples=-1,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            storage_path=str(cluster.scratch),
+            verbose=0,
+        )
+    except TunerError:
+        raise
+    except (RayError, OSError) as error:
+        raise ClusterError(f"Ray gave up: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _where(cluster: clusters.Cluster) -> str:
+    cpus, gpus = (int(sum(node.get(name, 0) for node in cluster.nodes)) for name in ("CPU", "GPU"))
+    machines = "this machine" if cluster.local else f"a cluster of {len(cluster.nodes)} machines"
+    board = f"; dashboard {cluster.dashboard}" if cluster.dashboard else ""
+    return f"Ray runs on {machines}: {cpus} CPUs, {gpus} GPUs{board}"
+
+
+@contextmanager
+def _signals(live: LiveRun) -> Iterator[None]:
+    """Let a first SIGINT or SIGTERM end the run cleanly, and a second one at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if live.interrupted:
+            os._exit(130)
+        live.interrupted = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,81 @@
+"""The adapter through which Ray Tune tells what happened, and learns whether a trial goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tuner.engine.live import LiveRun
+from tuner.engine.search import Search
+from tuner.engine.worker import HEARD
+
+
+class Scheduler(TrialScheduler):  # type: ignore[misc]
+    """Passes each result on to the live run."""
+
+    def __init__(self, live: LiveRun, search: Search) -> None:
+        super().__init__()
+        self.live, self.search = live, search
+        self._cache_is_wide = False
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Have Ray keep every worker for the next trial: by itself it keeps one, and kills what is free beside it."""
+        if not self._cache_is_wide:
+            self._cache_is_wide = True
+            controller = tune_controller._tune_controller
+            controller._actor_cache.increase_max(trial.placement_group_factory, self.live.core.run.slots)
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """Write the report down, then answer; the worker learns it from its next call."""
+        event, node, worker = result[HEARD]
+        name, generation = self.search.stints[trial.trial_id]
+        answer = self.live.heard(name, generation, event, node, worker)
+        return str(TrialScheduler.CONTINUE if answer == "go" else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        """A worker is gone: its trial waits for another."""
+        name, _ = self.search.stints[trial.trial_id]
+        self.live.lost(name, _reason(trial))
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
+        """Nothing to do: the decision was ours."""
+
+    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Nothing to do: the decision was ours."""
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """Leave it to Ray to start what waits, in order."""
+        return None
+
+    def debug_string(self) -> str:
+        """Nothing to add."""
+        return ""
+
+
+class StopAll(Stopper):  # type: ignore[misc]
+    """Ends Ray's loop when the run is over."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self.live = live
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial: the scheduler does."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked at each turn of Ray's loop."""
+        live = self.live
+        return live.error is not None or live.interrupted or bool(live.core.run.closed)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Ray writes its stoppers into a snapshot that nobody reads; this one holds open files."""
+        return object, ()
+
+
+def _reason(trial: Trial) -> str:
+    error = trial.get_error()
+    return type(error).__name__ if error else "the worker is gone"

@@ -1,0 +1,47 @@
+"""The adapter through which Ray Tune asks for work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.search.search_algorithm import SearchAlgorithm
+
+from tuner.engine.live import LiveRun
+from tuner.slot.code import Code
+
+
+class Search(SearchAlgorithm):  # type: ignore[misc]
+    """Hands out one Ray trial for each stint of one of ours: what pauses and goes on later is a new Ray trial."""
+
+    def __init__(self, live: LiveRun, code: Code, bundles: PlacementGroupFactory) -> None:
+        self.live, self.code, self.bundles = live, code, bundles
+        self.stints: dict[str, tuple[str, int]] = {}
+        """Ray's trial id → (our trial, its generation)."""
+        self.experiment: Experiment
+        self._count = 0
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Keep what Ray knows of the run."""
+        self.experiment = experiments[0]
+
+    def next_trial(self) -> Trial | None:
+        """Give Ray the next stint, if there is a free slot and something to do."""
+        if (assignment := self.live.hand_out()) is None:
+            return None
+        self._count += 1
+        name = f"{assignment.trial}_{self._count}"
+        self.stints[name] = (assignment.trial, assignment.generation)
+        return Trial(
+            self.experiment.run_identifier,
+            config={"code": self.code, "assignment": assignment},
+            trial_id=name,
+            storage=self.experiment.storage,
+            placement_group_factory=self.bundles,
+            stopping_criterion={},
+        )
+
+    def is_finished(self) -> bool:
+        """Tell Ray whether no more work will come."""
+        return self.live.over

@@ -1,0 +1,44 @@
+"""The Ray actor: it holds a slot, and passes on what the slot says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray import tune
+
+from tuner.slot.code import Code
+from tuner.slot.slot import Slot
+from tuner.trial import Assignment
+
+HEARD = "heard"
+"""Key of the result that holds (what the slot said, the node, the worker). A tuple, since Ray flattens dicts."""
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Runs one stint after another; user code never runs in this process."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the slot with its first assignment."""
+        code: Code = config["code"]
+        assignment: Assignment = config["assignment"]
+        self.node = ray.util.get_node_ip_address()
+        self.worker = ray.get_runtime_context().get_worker_id()[:8]
+        self.slot = Slot(code, assignment.cpus)
+        self.slot.begin(assignment)
+
+    def step(self) -> dict[str, Any]:
+        """Let the trial go on until it says something; a second at most."""
+        return {HEARD: (self.slot.step(), self.node, self.worker)}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on the next assignment; a trial that still runs is killed."""
+        self.slot.begin(new_config["assignment"])
+        return True
+
+    def cleanup(self) -> None:
+        """Leave no process behind."""
+        self.slot.close()
+
+    def __repr__(self) -> str:
+        return "tuner slot"

@@ -1,0 +1,56 @@
+"""What can go wrong, and the exit code that each kind of it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in what the user gave."""
+
+    where: str
+    """`file:line` or the name of a flag."""
+    path: str
+    """The key's dotted path, such as `space.lr.low`; empty where there is none."""
+    what: str
+    """What must hold and what was got: `must be a number, but got 'x'`."""
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = ": ".join(part for part in (self.where, self.path, self.what) if part)
+        return f"{text}. {self.fix}" if self.fix else f"{text}."
+
+
+class TunerError(Exception):
+    """The base of all errors that are shown without a traceback."""
+
+    exit_code = 1
+
+
+class RunFailed(TunerError):
+    """The run ended without a result."""
+
+    exit_code = 1
+
+
+class UserError(TunerError):
+    """The user's mistake: each problem stands on a line of its own."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem | str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class ClusterError(TunerError):
+    """The cluster cannot be reached, or cannot place a trial; the run can be resumed."""
+
+    exit_code = 3
+
+
+class Interrupted(TunerError):
+    """The user stopped the driver; the run can be resumed."""
+
+    exit_code = 130

@@ -1,0 +1,69 @@
+"""The run's ledger: one record a line, `crc32 json`, on disk before anything acts on it."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.core.records import Record, from_json, to_json
+from tuner.errors import UserError
+from tuner.storage import Log
+
+NAME = "ledger"
+
+
+class Ledger:
+    """The ledger of a run that this process drives."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the run's lock and read what is there; raises UserError where another driver holds it."""
+        self._log = Log(folder / NAME)
+        data = self._log.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            # The last write was torn by a crash; nothing has acted on it.
+            self._log.cut(whole)
+        self.records = list(_parse(data[:whole], folder / NAME))
+
+    def append(self, record: Record) -> Record:
+        """Write and sync a record; return it as a later reader will see it."""
+        line = to_json(replace(record, time=time.time()))
+        self._log.append(_frame(line))
+        return from_json(line)
+
+    def close(self) -> None:
+        """Give back the lock."""
+        self._log.close()
+
+
+def read(folder: Path) -> list[Record]:
+    """Read the records of any run, also of one that is live; a torn tail is passed over."""
+    try:
+        data = (folder / NAME).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{folder}: must be the folder of a run, but holds no file named {NAME}.") from None
+    return list(_parse(data[: data.rfind(b"\n") + 1], folder / NAME))
+
+
+def _frame(line: str) -> bytes:
+    text = line.encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _parse(data: bytes, path: Path) -> Iterator[Record]:
+    at = 0
+    for line in data.splitlines(keepends=True):
+        crc, _, text = line.rstrip(b"\n").partition(b" ")
+        try:
+            if int(crc, 16) != zlib.crc32(text):
+                raise ValueError("the checksum does not fit")
+            yield from_json(text.decode())
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{path}: byte {at}: must be a whole record, but is damaged ({error}). "
+                "Restore the file from a copy, or cut it there to go on from an earlier moment."
+            ) from None
+        at += len(line)

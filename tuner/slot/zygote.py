@@ -1,0 +1,136 @@
+"""The process that trials are forked from: it has imported what they need, has one thread and no CUDA context.
+
+It is started by a slot as a plain Python process, so that trials inherit neither Ray's threads nor its `__main__`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import signal
+import sys
+import traceback
+from multiprocessing import reduction
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from tuner.slot import child
+from tuner.slot.code import Code
+from tuner.trial import Assignment
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(control_fd: int, code: Code) -> None:
+    """Import the user's module, say so, and fork a child for each assignment until the slot is gone."""
+    die_with_parent()
+    control = Connection(control_fd)
+    problem = _import(code)
+    control.send(problem or {"event": "ready", "forkable": forkable()})
+    gc.freeze()  # keeps the collector from touching, and so copying, the pages that children share
+    alarm = _child_alarm()
+    while True:
+        ready = wait([control, alarm])
+        if alarm in ready:
+            os.read(alarm, 512)
+        if control in ready:
+            try:
+                assignment, log = control.recv()
+                connection_fd = reduction.recv_handle(control)
+            except EOFError:
+                return
+            pid = _fork(control, alarm, connection_fd, assignment, log, code)
+            os.close(connection_fd)
+            control.send({"event": "forked", "pid": pid})
+        for pid, status in _reap():
+            control.send({"event": "exited", "pid": pid, "status": status})
+
+
+def once(connection_fd: int, code: Code, assignment: Assignment, log: str) -> None:
+    """Run one assignment in this very process: for platforms without a safe fork."""
+    die_with_parent()
+    _become_trial(assignment, log)
+    child.leave(child.run(code, assignment, Connection(connection_fd)))
+
+
+def forkable() -> bool:
+    """Tell whether a fork of this process would be whole: one thread, no CUDA context."""
+    torch = sys.modules.get("torch")
+    cuda = torch is not None and torch.cuda.is_initialized()
+    return len(os.listdir("/proc/self/task")) == 1 and not cuda
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _import(code: Code) -> dict[str, Any] | None:
+    try:
+        code.load()
+    except BaseException as error:
+        reason = f"cannot import {code.file or code.module}: {type(error).__name__}: {error}"
+        return {"event": "failed", "reason": reason, "error": traceback.format_exc(), "misuse": True}
+    return None
+
+
+def _child_alarm() -> int:
+    """Make the read end of a pipe that wakes when a child ends."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    return read_end
+
+
+def _reap() -> list[tuple[int, int]]:
+    ended = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def _fork(control: Connection, alarm: int, connection_fd: int, assignment: Assignment, log: str, code: Code) -> int:
+    if (pid := os.fork()) != 0:
+        return pid
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        os.close(alarm)
+        die_with_parent()
+        _become_trial(assignment, log)
+        status = child.run(code, assignment, Connection(connection_fd))
+    except BaseException:
+        traceback.print_exc()
+    child.leave(status)
+    raise AssertionError("a child never returns")
+
+
+def _become_trial(assignment: Assignment, log: str) -> None:
+    """Take a process group, a log file and the threads of this trial."""
+    os.setsid()
+    log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(assignment.cpus)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])))

@@ -1,0 +1,1 @@
+"""The frozen description of an experiment, and how it is read from a file."""

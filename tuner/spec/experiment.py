@@ -1,0 +1,158 @@
+"""The frozen spec: every key of the YAML, its default, and the rules between keys."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tuner.spec import rules
+from tuner.spec import space as spaces
+from tuner.spec.kinds import (
+    AnyScheduler,
+    AnySearch,
+    Asha,
+    Cmaes,
+    Gp,
+    Grid,
+    Hyperband,
+    Median,
+    NoScheduler,
+    Pbt,
+    Qmc,
+    Random,
+    Search,
+    Tpe,
+)
+from tuner.spec.model import Finite, Model, SpecProblems
+from tuner.spec.rules import Parts
+from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
+
+DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
+
+
+class Objective(Model):
+    """What is optimized."""
+
+    metric: str = Field(min_length=1)
+    """Name of a reported metric."""
+    mode: Literal["min", "max"]
+    """Whether less or more is better."""
+
+    def score(self, value: float) -> float:
+        """Turn a value of the metric into a score: higher is better. Its own inverse."""
+        return value if self.mode == "max" else -value
+
+
+class Budget(Model):
+    """When the run ends."""
+
+    trials: int = Field(ge=1)
+    """How many configurations are tried; with `pbt` the size of the population."""
+    epochs: int = Field(ge=1)
+    """The most epochs of one trial."""
+    hours: Finite | None = Field(default=None, gt=0)
+    """A hard cap on the run's time, all sessions together."""
+    target: Finite | None = None
+    """End the run as soon as the metric is this good."""
+
+
+class Start(Model):
+    """What is tried before the search begins."""
+
+    points: list[dict[str, Any]] = Field(default_factory=list)
+    """Params tried first; those left out are drawn by the search."""
+
+
+class Resources(Model):
+    """What one trial gets."""
+
+    cpus: int = Field(default=1, ge=1)
+    """CPU cores of a trial."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of a trial."""
+    ranks: int = Field(default=1, ge=1, le=1)
+    """Processes of a trial."""
+    max_trials: int | None = Field(default=None, ge=1)
+    """Trials at once; as many as fit by default."""
+
+
+class Checkpoint(Model):
+    """When a trial is saved, and what is kept."""
+
+    every: int = Field(default=1, ge=1)
+    """Save at every so many epochs; rungs, intervals of PBT and the last epoch are saved in any case."""
+    keep: int = Field(default=1, ge=1)
+    """Checkpoints kept of each live trial, beside those that are needed."""
+
+
+class Experiment(Model):
+    """One experiment, as its YAML describes it."""
+
+    trainable: str
+    """`module:function` or `path/to/file.py:function`."""
+    objective: Objective
+    """What is optimized."""
+    budget: Budget
+    """When the run ends."""
+    space: dict[str, AnyDimension] = Field(min_length=1)
+    """The parameters that are searched, by name."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of the function that stay the same."""
+    start: Start = Field(default_factory=Start)
+    """What is tried before the search begins."""
+    search: AnySearch = Field(default_factory=Tpe)
+    """How new params are found."""
+    scheduler: AnyScheduler = Field(default_factory=Asha)
+    """Which trials go on."""
+    resources: Resources = Field(default_factory=Resources)
+    """What one trial gets."""
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    """When a trial is saved, and what is kept."""
+    seed: int = Field(default=0, ge=0)
+    """Fixes params, initial weights and the order of the data."""
+    storage: str | None = Field(default=None, min_length=1)
+    """Folder in which the run's own folder is made; `runs` by default."""
+    test: str | None = None
+    """`module:function`, called once as `function(trial, **params)` for the best trial."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kinds(cls, value: Any) -> Any:
+        """Let `scheduler: {grace_epochs: 2}` mean the default kind."""
+        if not isinstance(value, dict):
+            return value
+        return {key: _with_kind(key, part) for key, part in value.items()}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
+                      self.search, self.scheduler, self.budget.trials, self.budget.epochs)  # fmt: skip
+        if problems := list(rules.check(parts)):
+            raise SpecProblems(problems)
+        return self
+
+    @property
+    def trials(self) -> int:
+        """How many trials there will be: a grid may hold fewer points than the budget allows."""
+        if self.search.kind == "grid":
+            return min(self.budget.trials, spaces.grid_size(self.space))
+        return self.budget.trials
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the search."""
+        return self.seed if self.search.seed is None else self.search.seed
+
+
+def _with_kind(key: str, part: Any) -> Any:
+    if key in DEFAULT_KINDS and isinstance(part, dict) and "kind" not in part:
+        return {"kind": DEFAULT_KINDS[key], **part}
+    return part
+
+
+__all__ = [
+    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Experiment",
+    "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params", "Pbt", "Qmc", "Random",
+    "Resources", "Search", "SpecProblems", "Start", "Tpe",
+]  # fmt: skip

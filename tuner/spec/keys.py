@@ -1,0 +1,174 @@
+"""Unknown keys: what was meant by them, names that Ray and Optuna use among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuner.spec import experiment as exp
+from tuner.spec.draft import Draft, dotted
+from tuner.spec.model import Model, Place
+from tuner.spec.words import closest, listed
+
+SECTIONS: dict[str, type[Model]] = {
+    "objective": exp.Objective, "budget": exp.Budget, "start": exp.Start,
+    "resources": exp.Resources, "checkpoint": exp.Checkpoint,
+}  # fmt: skip
+KINDS: dict[str, dict[str, type[Model]]] = {
+    "search": {"tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc, "random": exp.Random,
+               "grid": exp.Grid},
+    "scheduler": {"asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
+                  "none": exp.NoScheduler},
+}  # fmt: skip
+DISTS: dict[str, type[Model]] = {"float": exp.Float, "int": exp.Int, "choice": exp.Choice}
+
+MEANT: dict[str, str] = {
+    **dict.fromkeys(("max_t", "max_epochs", "num_epochs", "n_epochs", "training_iteration"), "budget.epochs"),
+    **dict.fromkeys(("num_samples", "n_trials", "max_trials_total"), "budget.trials"),
+    **dict.fromkeys(("timeout", "time_budget_s", "max_hours"), "budget.hours"),
+    **dict.fromkeys(("grace_period", "min_resource", "n_warmup_steps"), "scheduler.grace_epochs"),
+    **dict.fromkeys(("eta", "halving_rate"), "scheduler.reduction_factor"),
+    "perturbation_interval": "scheduler.interval_epochs",
+    "quantile_fraction": "scheduler.quantile",
+    "resample_probability": "scheduler.resample",
+    "min_samples_required": "scheduler.min_trials",
+    **dict.fromkeys(("n_startup_trials", "n_initial_points"), "search.startup"),
+    **dict.fromkeys(("max_concurrent_trials", "max_concurrent", "n_jobs"), "resources.max_trials"),
+    **dict.fromkeys(("cpu", "num_cpus", "cpus_per_trial"), "resources.cpus"),
+    **dict.fromkeys(("gpu", "num_gpus", "gpus_per_trial"), "resources.gpus"),
+    **dict.fromkeys(("num_workers", "world_size"), "resources.ranks"),
+    **dict.fromkeys(("checkpoint_freq", "checkpoint_frequency"), "checkpoint.every"),
+    "num_to_keep": "checkpoint.keep",
+    **dict.fromkeys(("direction", "directions", "goal", "optimize", "optimise", "optimization"), "objective.mode"),
+    **dict.fromkeys(("search_alg", "sampler", "searcher", "algorithm"), "search"),
+    "pruner": "scheduler",
+    **dict.fromkeys(("param_space", "search_space", "parameters", "params", "hyperparameters"), "space"),
+    **dict.fromkeys(("points_to_evaluate", "enqueue"), "start.points"),
+    **dict.fromkeys(("function", "objective_function", "model", "trainer"), "trainable"),
+    **dict.fromkeys(("storage_path", "local_dir", "output_dir"), "storage"),
+    **dict.fromkeys(("random_state", "random_seed"), "seed"),
+}  # fmt: skip
+MEANT_IN_SPACE = {
+    **dict.fromkeys(("type", "distribution", "kind", "sampler"), "dist"),
+    **dict.fromkeys(("min", "lower", "lb"), "low"),
+    **dict.fromkeys(("max", "upper", "ub"), "high"),
+    **dict.fromkeys(("choices", "categories", "options"), "values"),
+    **dict.fromkeys(("condition", "if", "conditions"), "when"),
+    "q": "step",
+}
+MODES = {"maximize": "max", "maximise": "max", "maximum": "max", "minimize": "min", "minimise": "min", "minimum": "min"}
+
+
+def check_keys(draft: Draft) -> None:
+    """Report every unknown key, and go on as if the key that was meant stood there."""
+    for place, model in _models(draft):
+        for key in list(draft.mapping(*place)):
+            if key not in model.model_fields:
+                _unknown(draft, place, key, list(model.model_fields))
+
+
+def model_of(draft: Draft, place: Place) -> type[Model] | None:
+    """Tell which model a mapping in the YAML is read by; None where its kind is not known."""
+    if not place:
+        return exp.Experiment
+    if len(place) == 2 and place[0] == "space":
+        return DISTS.get(str(draft.mapping(*place).get("dist")))
+    section = str(place[0])
+    if len(place) == 1 and section in KINDS:
+        return KINDS[section].get(str(draft.mapping(section).get("kind", exp.DEFAULT_KINDS[section])))
+    return SECTIONS.get(section) if len(place) == 1 else None
+
+
+def _models(draft: Draft) -> Iterator[tuple[Place, type[Model]]]:
+    yield (), exp.Experiment
+    for section in (*SECTIONS, *KINDS):
+        if model := model_of(draft, (section,)):
+            yield (section,), model
+    for name in draft.mapping("space"):
+        _find_dist(draft, ("space", name))
+        if model := model_of(draft, ("space", name)):
+            yield ("space", name), model
+
+
+def _find_dist(draft: Draft, place: Place) -> None:
+    """Report `type: float` before `dist` is needed to know the other keys."""
+    given = draft.mapping(*place)
+    if "dist" not in given and (key := next((k for k in given if MEANT_IN_SPACE.get(k) == "dist"), None)):
+        _unknown(draft, place, key, ["dist"])
+
+
+def _unknown(draft: Draft, place: Place, key: str, known: list[str]) -> None:
+    meant = None if _other_kinds(place, key) else _meant(place, key, known)
+    draft.refuse((*place, key), f"must be {_owner(draft, place)}, but got {key}", _fix(draft, place, key, meant, known))
+    value = draft.get((*place, key))
+    if meant in known and meant not in draft.mapping(*place):
+        draft.rename((*place, key), (*place, meant))
+        if isinstance(value, str) and value.lower() in MODES:
+            draft.mapping(*place)[meant] = MODES[value.lower()]
+    else:
+        draft.mapping(*place).pop(key)
+
+
+def _meant(place: Place, key: str, known: list[str]) -> str | None:
+    """Name the key that was meant: of the same section, or with the dotted path of another."""
+    table = MEANT_IN_SPACE if place[:1] == ("space",) else MEANT
+    meant = table.get(key.lower())
+    if meant and place and meant.startswith(f"{place[0]}."):
+        meant = meant.partition(".")[2]
+    if meant and (meant in known or "." in meant):
+        return meant
+    if match := closest(key, known):
+        return match
+    return meant or _elsewhere(key)
+
+
+def _other_kinds(place: Place, key: str) -> list[str]:
+    """List the kinds of search, of scheduler or of dimension that do have a key."""
+    section = str(place[0]) if place else ""
+    kinds = DISTS if section == "space" else KINDS.get(section, {})
+    return [kind for kind, model in kinds.items() if key in model.model_fields]
+
+
+def _elsewhere(key: str) -> str | None:
+    homes = [section for section, model in SECTIONS.items() if key in model.model_fields]
+    homes += [section for section, kinds in KINDS.items() if any(key in m.model_fields for m in kinds.values())]
+    if key in exp.Experiment.model_fields:
+        return key
+    return f"{homes[0]}.{key}" if homes and key not in ("kind", "seed") else None
+
+
+def _fix(draft: Draft, place: Place, key: str, meant: str | None, known: list[str]) -> str:
+    value = draft.get((*place, key))
+    if key == "time_attr":
+        return "Remove it: time is always counted in epochs."
+    if kinds := _other_kinds(place, key):
+        return f"Remove it, or use {_tag(place)} {listed(kinds)}, which {'has' if len(kinds) == 1 else 'have'} it."
+    if meant is None:
+        return f"Known are {', '.join(known)}." if known != ["kind", "seed"] else "Remove it."
+    if meant.endswith("mode") and isinstance(value, str):
+        return f"Write {_short(place, meant)}: {MODES.get(value.lower(), value)}."
+    if meant not in known:
+        return f"Write {meant} instead."
+    if meant in draft.mapping(*place):
+        return f"Remove it: {meant} is given."
+    return f"Did you mean {meant}?"
+
+
+def _short(place: Place, meant: str) -> str:
+    return "mode" if place == ("objective",) else meant
+
+
+def _tag(place: Place) -> str:
+    return "dist" if place[0] == "space" else "kind"
+
+
+def _owner(draft: Draft, place: Place) -> str:
+    """Describe the mapping: where its keys depend on a kind, say which kind and who chose it."""
+    if not place:
+        return "a key of the experiment"
+    tag = _tag(place)
+    value = draft.mapping(*place).get(tag)
+    if place[0] not in ("space", *KINDS) or value is None:
+        return f"a key of {dotted(place)}"
+    chosen = draft.where((*place, tag))
+    source = f" (from {chosen})" if chosen.startswith("--set") else ""
+    return f"a key of {dotted(place)} with {tag} {value}{source}"

@@ -1,0 +1,71 @@
+"""Keys that a later version brings: refused with "not yet", and with what is there instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuner.spec.draft import Draft
+from tuner.spec.model import Place
+from tuner.spec.words import shown
+
+TOP_LEVEL = {
+    "precision": "Write what your function needs into fixed, and use torch.autocast in it.",
+    "confirm": "Start one run for each seed, with --set seed=1 and so on.",
+    "loggers": "TensorBoard files and the ledger are always written.",
+    "constraints": "Report a bad value of the objective where a constraint is broken.",
+}
+
+
+def check_later(draft: Draft) -> None:
+    """Refuse what is not there yet, and go on without it."""
+    for key, instead in TOP_LEVEL.items():
+        _refuse(draft, (key,), instead)
+    _refuse(draft, ("start", "runs"), "Give their best params as start.points.")
+    for name in draft.mapping("space"):
+        for key in ("prior", "confidence"):
+            _refuse(draft, ("space", name, key), "Narrow low and high, or give good values as start.points.")
+    if draft.mapping("search").get("kind") == "auto":
+        _refuse(draft, ("search", "kind"), "Write kind: tpe.")
+    if isinstance(storage := draft.value.get("storage"), str) and "://" in storage:
+        _refuse(draft, ("storage",), "Give a folder; a network file system may hold it.", "a folder, since a URL")
+    _check_objective(draft)
+    _check_resources(draft)
+
+
+def _check_objective(draft: Draft) -> None:
+    objectives = draft.value.get("objective")
+    if isinstance(objectives, list):
+        instead = "Give one mapping: {metric: val_accuracy, mode: max}; the other metrics may be reported too."
+        _refuse(draft, ("objective",), instead, "one objective, since several")
+
+
+def _check_resources(draft: Draft) -> None:
+    resources = draft.value.get("resources")
+    if isinstance(resources, list):
+        instead = "Give one mapping that is enough for every trial: {cpus: 1, gpus: 0}."
+        return _refuse(draft, ("resources",), instead, "one mapping, since a list with `when`")
+    if not isinstance(resources, dict):
+        return None
+    _refuse(draft, ("resources", "placement"), "All of a trial runs on one node.")
+    gpus, ranks = resources.get("gpus"), resources.get("ranks")
+    if gpus == "auto" or (isinstance(gpus, float) and not gpus.is_integer()):
+        _refuse(draft, ("resources", "gpus"), "Write gpus: 0 or gpus: 1.", "a whole number, since a share of a GPU")
+    if _above_one(ranks):
+        _refuse(draft, ("resources", "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
+    elif _above_one(gpus) and ranks is None:
+        what = f"must be 1 where gpus is {gpus}, since one process for each GPU is not yet supported, but got nothing"
+        draft.refuse(("resources", "ranks"), what, "Add ranks: 1, for one process with all GPUs.")
+    return None
+
+
+def _above_one(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 1
+
+
+def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, since it") -> None:
+    parent = draft.mapping(*place[:-1])
+    if place[-1] not in parent:
+        return
+    verb = "is" if must.endswith(("it", "URL", "GPU", "`when`")) else "are"
+    draft.refuse(place, f"must be {must} {verb} not yet supported, but got {shown(parent[place[-1]])}", instead)
+    del parent[str(place[-1])]

@@ -1,0 +1,210 @@
+"""Load an experiment from its YAML, and report all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import Problem, UserError
+from tuner.spec import bind
+from tuner.spec.draft import Draft
+from tuner.spec.experiment import Experiment
+from tuner.spec.keys import check_keys
+from tuner.spec.later import check_later
+from tuner.spec.model import Broken, Place
+from tuner.spec.modules import BindError
+from tuner.spec.validate import validate
+from tuner.spec.words import did_you_mean, shown
+from tuner.spec.yaml_nodes import Parsed, YamlError, parse
+
+MOST_BYTES = 1_000_000
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An experiment that holds, the file it was read from, and the functions it names."""
+
+    experiment: Experiment
+    file: Path
+    trainable: bind.Trainable
+    test: bind.Trainable | None
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
+    """Load a YAML file, a path or a name under search_spaces/. Raises UserError with every problem."""
+    file = find(path)
+    draft = _read(file)
+    for override in overrides:
+        _override(draft, override)
+    return _finish(draft, file)
+
+
+def from_mapping(mapping: dict[str, Any], folder: Path) -> Loaded:
+    """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError."""
+    draft = Draft()
+    draft.value = _plain(mapping, (), draft)
+    return _finish(draft, Path(folder).absolute() / "spec.yaml")
+
+
+def find(path: str | Path) -> Path:
+    """Find a YAML file by its path or by its name under search_spaces/. Raises UserError."""
+    path = Path(path).expanduser()
+    folders = [Path.cwd(), Path.cwd() / "search_spaces"]
+    if (_REPOSITORY / "launch.py").is_file():
+        folders.append(_REPOSITORY / "search_spaces")
+    for folder in folders:
+        for name in (path, path.with_name(f"{path.name}.yaml")) if path.name else ():
+            if (folder / name).is_file():
+                return folder / name
+    raise UserError(_not_found(path, folders))
+
+
+def _not_found(path: Path, folders: list[Path]) -> Problem:
+    near = [folder / path.parent for folder in folders]
+    names = {file.name: None for folder in near if folder.is_dir() for file in sorted(folder.glob("*.y*ml"))}
+    looked = f"Looked in {', '.join(str(folder) for folder in dict.fromkeys(folders))}."
+    got = "a folder" if path.is_dir() else "no such file"
+    return Problem(str(path), "", f"must be a YAML file, but got {got}", did_you_mean(path.name, names, looked))
+
+
+def _read(file: Path) -> Draft:
+    name = _short(file)
+    try:
+        parsed = parse(_text(file, name))
+    except YamlError as error:
+        raise UserError(Problem(f"{name}:{error.line}", "", error.what, error.fix)) from None
+    if not isinstance(parsed.value, dict):
+        empty = parsed.value is None
+        got = "an empty file" if empty else shown(parsed.value)
+        what = f"must be a mapping of keys (trainable, objective, ...), but got {got}"
+        raise UserError(Problem(f"{name}:1", "", what, "Start from search_spaces/debug.yaml."))
+    wheres = {place: f"{name}:{line}" for place, line in parsed.lines.items()}
+    draft = Draft(parsed.value, wheres)
+    _refuse_all(draft, parsed, ())
+    return draft
+
+
+def _text(file: Path, name: str) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UserError(Problem(name, "", f"must be a file that can be read, but got {error.strerror}",
+                                "Check its permissions.")) from None  # fmt: skip
+    if len(data) > MOST_BYTES:
+        raise UserError(Problem(name, "", f"must be at most {MOST_BYTES:,} bytes, but got {len(data):,}",
+                                "Name the YAML file, not its data."))  # fmt: skip
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(Problem(f"{name}:1", "", "must be UTF-8, but got UTF-16", "Save the file as UTF-8."))
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise UserError(Problem(f"{name}:{line}", "", "must be text, but got a binary file", "Name the YAML file."))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, byte = data.count(b"\n", 0, error.start) + 1, data[error.start]
+        raise UserError(Problem(f"{name}:{line}", "", f"must be UTF-8, but got the byte {byte:#04x}",
+                                "Save the file as UTF-8.")) from None  # fmt: skip
+
+
+def _override(draft: Draft, override: str) -> None:
+    """Put `KEY=VALUE` into the draft, the value read by the rules of YAML."""
+    where = f"--set {override}"
+    key, _, text = override.partition("=")
+    if not re.fullmatch(r"[^\s.=]+(\.[^\s.=]+)*", key) or not text.strip():
+        draft.problems.append(Problem(where, "", f"must be KEY=VALUE, but got {shown(override)}",
+                                      "Write --set budget.trials=8, say."))  # fmt: skip
+        return
+    place: Place = tuple(key.split("."))
+    try:
+        parsed = parse(text)
+    except YamlError as error:
+        draft.problems.append(Problem(where, key, error.what, error.fix))
+        return
+    if _way_to(draft, place, where):
+        wheres = {(*place, *below): where for below in parsed.lines}
+        draft.put(place, parsed.value, wheres)
+        _refuse_all(draft, parsed, place)
+
+
+def _way_to(draft: Draft, place: Place, where: str) -> bool:
+    """Make the mappings above a key; report the first that is something else."""
+    around = draft.value
+    for length, key in enumerate(place[:-1], start=1):
+        if str(key) not in around:
+            draft.wheres[place[:length]] = where
+        around = around.setdefault(str(key), {})
+        if not isinstance(around, dict):
+            path = ".".join(str(part) for part in place[:length])
+            what = f"must be a mapping for {'.'.join(map(str, place))} to be set in it, but got {shown(around)}"
+            draft.problems.append(Problem(where, path, what, f"Set all of {path}, or correct the key."))
+            return False
+    return True
+
+
+def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
+    for broken in parsed.problems:
+        draft.refuse((*at, *broken.place), broken.what, broken.fix)
+
+
+def _finish(draft: Draft, file: Path) -> Loaded:
+    check_later(draft)
+    check_keys(draft)
+    experiment = validate(draft)
+    trainable = _bind(draft, "trainable", file.parent)
+    test = _bind(draft, "test", file.parent)
+    if draft.problems or experiment is None or trainable is None:
+        raise UserError(*sorted(draft.problems, key=_by_line))
+    return Loaded(experiment, file, trainable, test)
+
+
+def _bind(draft: Draft, key: str, folder: Path) -> bind.Trainable | None:
+    ref = draft.value.get(key)
+    if not isinstance(ref, str) or draft.is_refused((key,)):
+        return None
+    try:
+        bound = bind.find(ref, folder)
+    except BindError as error:
+        draft.refuse((key,), error.what, error.fix)
+        return None
+    for broken in _misfits(draft, bound, key):
+        draft.report(broken)
+    return bound.trainable
+
+
+def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
+    yield from bind.check(bound, draft.mapping("space"), draft.mapping("fixed"), key)
+    if key == "trainable" and draft.mapping("scheduler").get("kind") == "pbt":
+        yield from bind.check_pbt(bound)
+
+
+def _by_line(problem: Problem) -> tuple[float, str]:
+    """Sort by the lines of the file, and what came by flags after them."""
+    line = problem.where.rpartition(":")[2]
+    flag = problem.where.startswith("--")
+    return (int(line) if line.isdecimal() and not flag else math.inf if flag else 0, problem.where)
+
+
+def _short(file: Path) -> str:
+    """Name a file as people do: from the current folder where it lies below it."""
+    here = Path.cwd()
+    file = Path(os.path.normpath(file))
+    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
+
+
+def _plain(value: Any, place: Place, draft: Draft) -> Any:
+    """Turn tuples into lists, as YAML has them, and report what YAML cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item, (*place, str(key)), draft) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, (*place, i), draft) for i, item in enumerate(value)]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    draft.refuse(place, f"must be a value that YAML can hold, but got {type(value).__name__}",
+                 "Give a number, a text, a bool, None, a list or a dict.")  # fmt: skip
+    return None

@@ -1,0 +1,149 @@
+"""pydantic's errors in our grammar: what must hold, what was got, and one fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tuner.spec.draft import Draft
+from tuner.spec.keys import KINDS, MODES, model_of
+from tuner.spec.model import Broken, Place, SpecProblems
+from tuner.spec.words import closest, listed, shown
+
+NEEDED = {
+    "trainable": "Add trainable: my_module:train.",
+    "objective": "Add objective: {metric: val_accuracy, mode: max}.",
+    "budget": "Add budget: {trials: 32, epochs: 9}.",
+    "space": "Add space: {lr: {dist: float, low: 1e-4, high: 1.0, log: true}}.",
+    "metric": "Add the name of a metric that the function reports.",
+    "mode": "Add mode: min or mode: max.",
+    "trials": "Add trials: 32, say.",
+    "epochs": "Add epochs: 9, say.",
+    "dist": "Add dist: float, int or choice.",
+    "low": "Add the lowest value.",
+    "high": "Add the highest value.",
+    "values": "Add values: [a, b].",
+}
+MEANT_DISTS = {
+    **dict.fromkeys(("loguniform", "log_uniform", "logfloat"), "dist: float with log: true"),
+    **dict.fromkeys(("uniform", "quniform", "real", "double", "number", "range"), "dist: float"),
+    **dict.fromkeys(("randint", "integer", "uniform_int"), "dist: int"),
+    **dict.fromkeys(("lograndint", "log_int"), "dist: int with log: true"),
+    **dict.fromkeys(("categorical", "enum", "options", "bool", "boolean"), "dist: choice with values"),
+    **dict.fromkeys(("constant", "fixed", "const"), "the parameter under fixed"),
+}
+BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+def translate(error: ValidationError, draft: Draft, at: Place = ()) -> list[Broken]:
+    """Turn pydantic's error into problems; `at` is where the validated value stands."""
+    return [broken for details in error.errors(include_url=False) for broken in _translate(details, draft, at)]
+
+
+def _translate(details: ErrorDetails, draft: Draft, at: Place) -> list[Broken]:
+    place = _without_tags((*at, *details["loc"]))
+    context: dict[str, Any] = details.get("ctx") or {}
+    if isinstance(problem := context.get("error"), SpecProblems):
+        return [Broken(place + broken.place, broken.what, broken.fix) for broken in problem.problems]
+    kind, got = details["type"], details["input"]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return [_tag(place, kind, context, got, draft)]
+    if kind == "missing":
+        return [Broken(place, "must be given, but got nothing", NEEDED.get(str(place[-1]), "Add it."))]
+    if kind.endswith("attributes_type") or kind in ("model_type", "dict_type"):
+        return [_mapping(place, got, draft)]
+    must = MUST[kind](context) if kind in MUST else re.sub(r"^Input should ", "", details["msg"])
+    return [Broken(place, f"must {must}, but got {shown(got)}", _fix(kind, place, context, got))]
+
+
+def _without_tags(place: Place) -> Place:
+    """Drop what pydantic puts in for the member of a union: `space.lr.float.low` is `space.lr.low`."""
+    at = {"space": 2, "search": 1, "scheduler": 1}.get(str(place[0])) if place else None
+    return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]
+
+
+def _tag(place: Place, kind: str, context: dict[str, Any], got: Any, draft: Draft) -> Broken:
+    tag = context["discriminator"].strip("'")
+    names = list(KINDS.get(str(place[0]), {})) or ["float", "int", "choice"]
+    value = got.get(tag) if isinstance(got, dict) else got
+    if kind == "union_tag_not_found" and not (isinstance(got, dict) and tag in got):
+        return Broken((*place, tag), "must be given, but got nothing", NEEDED.get(tag, f"Add {tag}: {names[0]}."))
+    meant = MEANT_DISTS.get(str(value).lower()) if tag == "dist" else None
+    match = f"{tag}: {found}" if (found := closest(value, names)) else None
+    fix = f"Write {meant or match}." if meant or match else f"Write {tag}: {names[0]}, say."
+    return Broken((*place, tag), f"must be {listed(names)}, but got {shown(value)}", fix)
+
+
+def _mapping(place: Place, got: Any, draft: Draft) -> Broken:
+    if len(place) == 2 and place[0] == "space":
+        fix = f"Move it to fixed, or write {{dist: choice, values: {shown(got)}}}." if isinstance(got, list) else (
+            "Move it to fixed, or write {dist: float, low: ..., high: ...}.")  # fmt: skip
+        return Broken(place, f"must be a mapping with `dist`, but got {shown(got)}", fix)
+    section = str(place[0]) if place else ""
+    if len(place) == 1 and section in KINDS and isinstance(got, str):
+        name = closest(got, KINDS[section]) or next(iter(KINDS[section]))
+        return Broken(place, f"must be a mapping, but got {shown(got)}", f"Write {section}: {{kind: {name}}}.")
+    model = model_of(draft, place)
+    keys = f" with {', '.join(model.model_fields)}" if model else ""
+    fix = f"Write {place[-1] if place else 'key'}: {{...}}, or remove it." if got is not None else "Fill or remove it."
+    needed = NEEDED.get(section, fix).replace("Add", "Write") if len(place) == 1 else fix
+    return Broken(place, f"must be a mapping{keys}, but got {shown(got)}", needed)
+
+
+MUST: dict[str, Callable[[dict[str, Any]], str]] = {
+    "int_type": lambda c: "be a whole number",
+    "int_from_float": lambda c: "be a whole number",
+    "float_type": lambda c: "be a number",
+    "bool_type": lambda c: "be true or false",
+    "string_type": lambda c: "be a text",
+    "list_type": lambda c: "be a list",
+    "finite_number": lambda c: "be a finite number",
+    "greater_than": lambda c: f"be above {shown(c['gt'])}",
+    "greater_than_equal": lambda c: f"be at least {shown(c['ge'])}",
+    "less_than": lambda c: f"be below {shown(c['lt'])}",
+    "less_than_equal": lambda c: f"be at most {shown(c['le'])}",
+    "literal_error": lambda c: f"be {c['expected'].replace(chr(39), '')}",
+    "too_short": lambda c: "hold at least one value",
+    "string_too_short": lambda c: "hold at least one letter",
+}
+
+
+def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
+    if got is None:
+        return "Give a value, or remove the key."
+    if kind in ("int_type", "int_from_float", "float_type", "bool_type"):
+        return _number_fix(kind, got)
+    if kind == "literal_error":
+        return _literal_fix(place, context, got)
+    if kind == "string_type":
+        return f"Quote it: '{shown(got)}'."
+    if kind == "list_type":
+        return f"Write [{shown(got)}]."
+    if kind == "too_short" and place == ("space",):
+        return "Add a parameter, or run the function without tuning it."
+    bounds = {"greater_than_equal": "ge", "less_than_equal": "le"}
+    if kind in bounds:
+        return f"Write {place[-1]}: {shown(context[bounds[kind]])}, or {'more' if bounds[kind] == 'ge' else 'less'}."
+    return {"greater_than": "Raise it.", "less_than": "Lower it.", "finite_number": "Give a bound such as 1e6."}.get(
+        kind, "Add one."
+    )
+
+
+def _number_fix(kind: str, got: Any) -> str:
+    if kind == "bool_type":
+        return f"Write {BOOLS.get(str(got).lower(), 'true' if got == 1 else 'false')}."
+    if isinstance(got, float):
+        return f"Write {int(got)}." if abs(got) < 1e18 else "Write a whole number."
+    if isinstance(got, str) and re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", got):
+        return "Remove the quotes."
+    return "Write a number without quotes." if kind == "float_type" else "Write a whole number without quotes."
+
+
+def _literal_fix(place: Place, context: dict[str, Any], got: Any) -> str:
+    names = re.findall(r"'([^']*)'", context["expected"])
+    meant = MODES.get(str(got).lower()) if place[-1] == "mode" else closest(got, names)
+    return f"Write {place[-1]}: {meant or names[0]}."

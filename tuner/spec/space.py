@@ -1,0 +1,193 @@
+"""The search space: what a parameter may be, and when it is there at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tuner.spec.model import Broken, Finite, Model, SpecProblems
+from tuner.spec.words import shown
+
+Params = dict[str, Any]
+
+
+class Dimension(Model):
+    """What all parameters of the space have."""
+
+    when: dict[str, Any] = Field(default_factory=dict)
+    """Other parameters and the value, or list of values, they must have for this one to be passed."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := list(self._problems()):
+            raise SpecProblems(problems)
+        return self
+
+    def _problems(self) -> Iterator[Broken]:
+        yield from ()
+
+    def active(self, params: Mapping[str, Any]) -> bool:
+        """Tell whether this parameter is there, given those it depends on."""
+        return all(name in params and _matches(params[name], wanted) for name, wanted in self.when.items())
+
+
+class Float(Dimension):
+    """A real number between two bounds."""
+
+    dist: Literal["float"]
+    """What kind of parameter this is."""
+    low: Finite
+    """Lowest value."""
+    high: Finite
+    """Highest value."""
+    log: bool = False
+    """Search on a log scale."""
+    step: Finite | None = Field(default=None, gt=0)
+    """Distance between neighbouring values; not together with `log`."""
+
+    def _problems(self) -> Iterator[Broken]:
+        yield from _range_problems(self)
+        # Samplers compute high - low: two finite bounds can still lie infinitely far apart.
+        if not math.isfinite(self.high - self.low):
+            what = f"must be less than 1.7e308 above low, but got {shown(self.high)}"
+            yield Broken(("high",), what, "Narrow the range.")
+
+    def contains(self, value: object) -> bool:
+        """Tell whether a value can be drawn from this dimension."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not self.low <= value <= self.high:
+            return False
+        return self.step is None or math.isclose(round(k := (value - self.low) / self.step), k, abs_tol=1e-8)
+
+
+class Int(Dimension):
+    """A whole number between two bounds, both included."""
+
+    dist: Literal["int"]
+    """What kind of parameter this is."""
+    low: int
+    """Lowest value."""
+    high: int
+    """Highest value."""
+    log: bool = False
+    """Search on a log scale."""
+    step: int = Field(default=1, ge=1)
+    """Distance between neighbouring values; with `log` it must be 1."""
+
+    def _problems(self) -> Iterator[Broken]:
+        yield from _range_problems(self)
+
+    def contains(self, value: object) -> bool:
+        """Tell whether a value can be drawn from this dimension."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+
+class Choice(Dimension):
+    """One of some values of any kind: numbers, strings, lists, null."""
+
+    dist: Literal["choice"]
+    """What kind of parameter this is."""
+    values: list[Any] = Field(min_length=1)
+    """The values, each once."""
+
+    def _problems(self) -> Iterator[Broken]:
+        for i, value in enumerate(self.values):
+            if isinstance(value, float) and math.isnan(value):
+                # NaN equals nothing, not even itself: it could be drawn but never found again.
+                yield Broken(("values", i), "must be a value that equals itself, but got .nan", "Remove it.")
+            if any(_same(value, other) for other in self.values[:i]):
+                yield Broken(("values", i), f"must differ from the values before it, but got {shown(value)} again",
+                             "Remove the second one.")  # fmt: skip
+
+    def contains(self, value: object) -> bool:
+        """Tell whether a value can be drawn from this dimension."""
+        return any(_same(value, other) for other in self.values)
+
+    def index(self, value: object) -> int:
+        """Find the place of a value among the choices."""
+        return next(i for i, other in enumerate(self.values) if _same(value, other))
+
+
+SomeDimension = Float | Int | Choice
+AnyDimension = Annotated[SomeDimension, Field(discriminator="dist")]
+
+
+def order(space: Mapping[str, SomeDimension]) -> list[str]:
+    """Sort the names so that each comes after those its `when` names.
+
+    Raises ValueError where a condition names itself in a circle.
+    """
+    done: list[str] = []
+    waiting = list(space)
+    while waiting:
+        ready = [name for name in waiting if all(other in done or other not in space for other in space[name].when)]
+        if not ready:
+            raise ValueError(f"must have conditions without a circle, but got one through {', '.join(waiting)}")
+        done += ready
+        waiting = [name for name in waiting if name not in ready]
+    return done
+
+
+def grid_size(space: Mapping[str, SomeDimension]) -> int:
+    """Count the points of a grid over a space that has `step` or `choice` everywhere."""
+    return math.prod(_grid_count(dimension) for dimension in space.values())
+
+
+def grid_values(dimension: SomeDimension) -> list[Any]:
+    """List the values of one dimension of a grid.
+
+    Raises ValueError for a float without `step`.
+    """
+    if isinstance(dimension, Choice):
+        return list(dimension.values)
+    if isinstance(dimension, Int):
+        return list(range(dimension.low, dimension.high + 1, dimension.step))
+    count, step = _grid_count(dimension), dimension.step or 0.0
+    return [dimension.low + i * step for i in range(count)]
+
+
+def _grid_count(dimension: SomeDimension) -> int:
+    if isinstance(dimension, Choice):
+        return len(dimension.values)
+    if isinstance(dimension, Int):
+        return (dimension.high - dimension.low) // dimension.step + 1
+    if dimension.step is None:
+        raise ValueError("a grid needs `step` or `choice` everywhere")
+    return math.floor((dimension.high - dimension.low) / dimension.step + 1e-8) + 1
+
+
+def _matches(value: object, wanted: object) -> bool:
+    options = wanted if isinstance(wanted, list) else [wanted]
+    return any(_same(value, option) for option in options)
+
+
+def _same(a: object, b: object) -> bool:
+    """Compare as YAML does: 1 is not true, 1 is 1.0 only as a number."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, bool) != isinstance(b, bool):
+        return False
+    return a == b
+
+
+def _range_problems(dimension: Float | Int) -> Iterator[Broken]:
+    low, high, step = dimension.low, dimension.high, dimension.step
+    if low == high:
+        yield Broken(("low",), f"must be below high ({shown(high)}), but got {shown(low)}",
+                     "Move the parameter to fixed, or widen the range.")  # fmt: skip
+    elif low > high:
+        yield Broken(("low",), f"must be below high ({shown(high)}), but got {shown(low)}", "Swap the two.")
+    elif step is not None and step > high - low:
+        what = f"must be at most high - low ({shown(high - low)}), but got {shown(step)}"
+        yield Broken(("step",), what, "Make it smaller.")
+    if dimension.log and low <= 0:
+        yield Broken(("low",), f"must be above 0 where log is true, but got {shown(low)}",
+                     "Raise low (1e-6, say), or remove log.")  # fmt: skip
+    if dimension.log and step is not None and (isinstance(dimension, Float) or step != 1):
+        yield Broken(("step",), f"must be left out where log is true, but got {shown(step)}", "Remove step or log.")

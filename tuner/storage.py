@@ -1,0 +1,76 @@
+"""Where a run's ledger and checkpoints lie: a folder. Every file is whole or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from tuner.errors import UserError
+
+
+class Log:
+    """A file that only grows, written by the one process that holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise UserError(
+                f"{path}: another process is driving this run. Wait for it to end, or stop it first."
+            ) from None
+
+    def append(self, data: bytes) -> None:
+        """Write all of it and sync, or raise OSError with the file as it was before."""
+        size = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, data)
+            if written != len(data):
+                raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written; is the disk full?")
+            os.fdatasync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)
+            raise
+
+    def read(self) -> bytes:
+        """Read all of it."""
+        return self.path.read_bytes()
+
+    def cut(self, size: int) -> None:
+        """Drop what lies behind the first `size` bytes."""
+        os.ftruncate(self._file, size)
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Give back the lock."""
+        os.close(self._file)
+
+
+def write_whole(path: Path, data: bytes | str, sync: bool = True) -> None:
+    """Write a file so that a reader sees the old one or the new one, and never a part.
+
+    With `sync` that holds after a loss of power too.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder and all in it; one that is not there is fine."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""What one process is to do: a trial, from where, and how far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One stint of a trial. Plain data: it travels between processes."""
+
+    run: str
+    """Absolute path of the run's folder."""
+    trial: str
+    params: dict[str, Any]
+    """All keyword arguments of the function: searched and fixed."""
+    seed: int
+    metric: str
+    """The objective, which every report must hold."""
+    epochs: int
+    """The last epoch."""
+    generation: int = 0
+    attempt: str = "1.0"
+    """The driver's session and the trial's losses in it: no two processes ever write the same checkpoint."""
+    checkpoint: str | None = None
+    """Where to go on from, relative to the run's folder."""
+    epoch: int = 0
+    """The epoch of that checkpoint."""
+    cloned: bool = False
+    """The checkpoint is a donor's: weights from it, hyperparameters from `params`."""
+    save_every: int = 1
+    save_at: frozenset[int] = field(default_factory=frozenset)
+    """Epochs that are saved whatever `save_every` says."""
+    cpus: int = 1
+    gpus: int = 0
+    task: Literal["train", "test"] = "train"
+    """`test`: restore, evaluate once on the test split, and end."""
+
+    @property
+    def folder(self) -> Path:
+        """The trial's own folder."""
+        return Path(self.run) / "trials" / self.trial
+
+    def checkpoint_name(self, epoch: int) -> str:
+        """Name a checkpoint by trial, generation, epoch and attempt; relative to the run's folder."""
+        return f"trials/{self.trial}/checkpoints/g{self.generation}_e{epoch:04d}_a{self.attempt}"
+
+    def saves(self, epoch: int) -> bool:
+        """Tell whether this epoch is saved."""
+        return epoch % self.save_every == 0 or epoch in self.save_at or epoch >= self.epochs

@@ -1,0 +1,114 @@
+"""A checkpoint: a folder with one file for each tracked object, and a manifest that is written last.
+
+With torch imported the files are `NAME.pt`, read with `weights_only=True`; without it they are `NAME.json`, so that
+a function that needs no torch does not pay for it. The manifest holds size and CRC-32 of every file: a checkpoint
+torn by a crash is recognized when it is read, so writing it needs no sync.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import sys
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from tuner.errors import UserError
+from tuner.storage import write_whole
+
+MANIFEST = "manifest.json"
+CARRIED = "files"
+VERSION = 1
+
+
+class Invalid(Exception):
+    """The folder holds no whole checkpoint."""
+
+
+def save(folder: Path, states: Mapping[str, Any], carried: Path | None = None, **facts: Any) -> None:
+    """Write the states, a copy of a carried folder, and last the manifest with these facts (JSON)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, state in states.items():
+        path = folder / (f"{name}.pt" if "torch" in sys.modules else f"{name}.json")
+        with path.open("wb") as file:
+            summed = _Summed(file)
+            _write(state, summed, name)
+        files[path.name] = {"size": summed.size, "crc32": summed.crc}
+    if carried is not None:
+        shutil.copytree(carried, folder / CARRIED, dirs_exist_ok=True)
+        copied = (path for path in (folder / CARRIED).rglob("*") if path.is_file())
+        files.update({str(path.relative_to(folder)): file_facts(path) for path in copied})
+    text = json.dumps({"version": VERSION, "files": files, **facts}, indent=1)
+    write_whole(folder / MANIFEST, text, sync=False)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest and hold every file against it; raises Invalid."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        for name, facts in manifest["files"].items():
+            if file_facts(folder / name) != facts:
+                raise Invalid(f"{folder / name}: size or checksum does not fit the manifest")
+    except (OSError, ValueError, KeyError) as error:
+        raise Invalid(f"{folder}: must hold a whole checkpoint, but got {error!r}") from None
+    return manifest
+
+
+def load(folder: Path, name: str) -> Any:
+    """Read one state; None where the checkpoint has none of this name."""
+    if (path := folder / f"{name}.json").exists():
+        return json.loads(path.read_text())
+    if not (path := folder / f"{name}.pt").exists():
+        return None
+    import torch
+
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: must hold tensors, numbers, strings and containers of these alone, but got something else. "
+            f"Keep other objects out of the state_dict of {name!r}. ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def file_facts(path: Path) -> dict[str, int]:
+    """Measure a file: its size in bytes and its CRC-32."""
+    crc = size = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc, size = zlib.crc32(block, crc), size + len(block)
+    return {"size": size, "crc32": crc}
+
+
+class _Summed:
+    """A file that keeps its size and checksum while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.size, self.crc = file, 0, 0
+
+    def write(self, data: bytes) -> int:
+        self.crc = zlib.crc32(data, self.crc)
+        self.size += len(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _write(state: Any, file: _Summed, name: str) -> None:
+    if "torch" in sys.modules:
+        import torch
+
+        torch.save(state, file)  # type: ignore[arg-type]
+        return
+    try:
+        file.write(json.dumps(state).encode())
+    except TypeError as error:
+        raise UserError(
+            f"the state_dict of {name!r} must hold numbers, strings, lists and dicts where torch is not imported, "
+            f"but got {error}. Import torch in the trainable to save tensors."
+        ) from None

@@ -1,0 +1,245 @@
+"""The `trial` that a trainable gets."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tuner.errors import UserError
+from tuner.trial import checkpoint, media, randomness, tracked
+from tuner.trial.assignment import Assignment
+
+if TYPE_CHECKING:
+    import torch
+
+Batch = TypeVar("Batch")
+OWN = "trial"
+"""Name of the file that holds what the trial itself saves."""
+
+
+class Channel(Protocol):
+    """Where a trial's reports go."""
+
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int) -> None:
+        """Hand over a report; returns when the trial may go on."""
+        ...
+
+
+class Tested(BaseException):
+    """The test task is done: leave the user's function, past its `except Exception`."""
+
+    def __init__(self, metrics: dict[str, float]) -> None:
+        self.metrics = metrics
+
+
+class Trial:
+    """One configuration in training: its params, its loop, its reports and its checkpoints."""
+
+    def __init__(self, assignment: Assignment, channel: Channel) -> None:
+        self._assignment, self._channel = assignment, channel
+        self._tracked: dict[str, Any] = {}
+        self._initial: dict[str, list[dict[str, Any]]] = {}
+        self._loaders: list[Any] = []
+        self._test: Callable[[], Mapping[str, float]] | None = None
+        self._epoch = self._reported = assignment.epoch
+        self._looping = False
+        self._carried: Path | None = None
+        self._randomness_due = assignment.checkpoint is not None and not assignment.cloned
+        self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
+        if self._source is not None:
+            checkpoint.read_manifest(self._source)
+        self._own: dict[str, Any] = (checkpoint.load(self._source, OWN) or {}) if self._source else {}
+        self._began = time.monotonic()
+
+    @property
+    def id(self) -> str:
+        """The trial's name in the run."""
+        return self._assignment.trial
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """All keyword arguments of the function."""
+        return dict(self._assignment.params)
+
+    @property
+    def seed(self) -> int:
+        """The trial's own seed; the generators of Python, numpy and torch start from it."""
+        return self._assignment.seed
+
+    @property
+    def folder(self) -> Path:
+        """The trial's own folder, for files of any kind."""
+        return self._assignment.folder
+
+    @property
+    def total_epochs(self) -> int:
+        """The budget's epochs: the horizon of a schedule."""
+        return self._assignment.epochs
+
+    @property
+    def device(self) -> torch.device:
+        """The device this trial trains on."""
+        import torch
+
+        return torch.device("cuda" if self._assignment.gpus and torch.cuda.is_available() else "cpu")
+
+    def track(self, **objects: Any) -> None:
+        """Save these objects with each report; when a trial resumes they are restored inside this call.
+
+        Each needs `state_dict` and `load_state_dict`. Call it once models, optimizers and schedulers are made.
+        """
+        for name, thing in objects.items():
+            if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
+                raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
+            if name == OWN or not name.isidentifier():
+                raise UserError(f"trial.track({name}=...): must be another name; {OWN!r} is the trial's own.")
+            self._tracked[name] = thing
+            if tracked.kind_of(thing) == "optimizer":
+                self._initial[name] = tracked.initial_options(thing)
+            self._restore(name)
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs still to be trained: from the one after the checkpoint to the last of the budget; 1-based."""
+        self._run_test_if_asked()
+        self._restore_randomness()
+        self._looping = True
+        for epoch in range(self._assignment.epoch + 1, self._assignment.epochs + 1):
+            self._epoch = epoch
+            yield epoch
+        self._looping = False
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches of a loader; the state of its random generator is saved and restored with the trial."""
+        if all(known is not loader for known in self._loaders):
+            self._loaders.append(loader)
+            saved = self._own.get("loaders", [])
+            place = len(self._loaders) - 1
+            generator = getattr(loader, "generator", None)
+            if generator is not None and not self._assignment.cloned and place < len(saved) and saved[place] is not None:
+                generator.set_state(saved[place])
+        yield from loader
+
+    def test(self, function: Callable[[], Mapping[str, float]]) -> None:
+        """Register what measures the model on the test split; it is called once, for the best trial, restored.
+
+        Call it before the loop over `epochs`.
+        """
+        self._test = function
+
+    def log(self, name: str, what: Any) -> None:
+        """Keep a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), for TensorBoard."""
+        media.write(self.folder / "media", name, max(self._epoch, 1), what)
+
+    def report(self, metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = None, **more: Any) -> None:
+        """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
+
+        The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given.
+        """
+        self._run_test_if_asked()
+        epoch = self._which_epoch(epoch)
+        values = as_numbers({**(metrics or {}), **more})
+        if (metric := self._assignment.metric) not in values:
+            raise UserError(
+                f"trial.report: must hold the objective {metric!r}, but got {', '.join(map(repr, values)) or 'nothing'}. "
+                f"Report {metric!r}, or name one of these as objective.metric."
+            )
+        path = self._save(epoch, values) if self._assignment.saves(epoch) else None
+        self._reported, self._carried = epoch, None
+        seconds, memory = time.monotonic() - self._began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self._channel.report(epoch, values, path, seconds, memory)
+        self._began = time.monotonic()
+
+    def carry(self, folder: Path) -> None:
+        """Copy a folder of the function's own into the checkpoint of the next report."""
+        self._carried = folder
+
+    @property
+    def carried(self) -> Path | None:
+        """The folder that was carried into the checkpoint from which this trial goes on."""
+        folder = self._source / checkpoint.CARRIED if self._source else None
+        return folder if folder and folder.exists() else None
+
+    def _which_epoch(self, given: int | None) -> int:
+        epoch = given if given is not None else self._epoch if self._looping else self._reported + 1
+        if epoch <= self._reported:
+            raise UserError(f"trial.report: epochs must go up, but got epoch {epoch} after epoch {self._reported}.")
+        self._epoch = epoch
+        return epoch
+
+    def _save(self, epoch: int, values: dict[str, float]) -> str | None:
+        if not self._tracked and self._carried is None:
+            return None
+        path = self._assignment.checkpoint_name(epoch)
+        loaders = [getattr(loader, "generator", None) for loader in self._loaders]
+        own = {
+            "initial": self._initial,
+            "randomness": randomness.capture(),
+            "loaders": [generator and generator.get_state() for generator in loaders],
+        }
+        states = {name: thing.state_dict() for name, thing in self._tracked.items()}
+        kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
+        checkpoint.save(
+            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried,
+            trial=self.id, generation=self._assignment.generation, epoch=epoch, metrics=spell(values), kinds=kinds,
+        )  # fmt: skip
+        return path
+
+    def _restore(self, name: str) -> None:
+        if self._source is None:
+            return
+        state = checkpoint.load(self._source, name)
+        if state is None:
+            raise UserError(f"trial.track({name}=...): is not in the checkpoint {self._source}. Was it renamed since?")
+        if self._assignment.cloned:
+            tracked.restore_clone(self._tracked[name], state, self._own.get("initial", {}).get(name))
+        else:
+            tracked.restore(self._tracked[name], state)
+
+    def _restore_randomness(self) -> None:
+        """Set the generators last of all: making models and loaders has drawn from them."""
+        if self._randomness_due:
+            randomness.restore(self._own["randomness"])
+            self._randomness_due = False
+
+    def _run_test_if_asked(self) -> None:
+        if self._assignment.task != "test":
+            return
+        for name in self._tracked:
+            self._restore(name)
+        raise Tested(as_numbers(self._test()) if self._test else {})
+
+
+def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Turn numbers of Python, numpy and torch into floats; raises UserError for anything else."""
+    values = {}
+    for name, value in metrics.items():
+        try:
+            values[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise UserError(f"trial.report: {name} must be one number, but got {value!r}.") from None
+    return values
+
+
+def spell(values: Mapping[str, float]) -> dict[str, float | str]:
+    """Spell out what JSON has no number for."""
+    return {name: value if abs(value) < float("inf") else repr(value) for name, value in values.items()}
+
+
+class LocalTrial(Trial):
+    """A trial in this very process, open to a debugger: reports are printed, nothing decides on them."""
+
+    def __init__(self, assignment: Assignment, show: Callable[[str], None] = print) -> None:
+        super().__init__(assignment, _Printer(show))
+
+
+class _Printer:
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.show = show
+
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int) -> None:
+        text = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        self.show(f"epoch {epoch}  {text}  ({seconds:.2f} s)")
+
