@@ -110,9 +110,16 @@ def _scheduler(parts: Parts) -> Iterator[Broken]:
         yield from _at_most_epochs(parts, "grace_epochs", scheduler.grace_epochs)
     if isinstance(scheduler, Pbt):
         yield from _at_most_epochs(parts, "interval_epochs", scheduler.interval_epochs)
+        yield from _mutate(parts, scheduler.mutate or ())
         if parts.trials is not None and parts.trials < 2:
             yield Broken(("budget", "trials"), "must be at least 2 where scheduler.kind is pbt (it is the population), "
                          f"but got {parts.trials}", "Write trials: 8, say.")  # fmt: skip
+
+
+def _mutate(parts: Parts, names: Sequence[str]) -> Iterator[Broken]:
+    for i, name in enumerate(names):
+        if name not in parts.names:
+            yield _unnamed(parts, ("scheduler", "mutate", i), name)
 
 
 def _at_most_epochs(parts: Parts, key: str, value: int) -> Iterator[Broken]:

@@ -150,8 +150,8 @@ def _signature(node: Function, file: Path) -> Signature:
                         "Remove async, or call asyncio.run in it.")  # fmt: skip
     spec = node.args
     positional = [*spec.posonlyargs, *spec.args]
-    required: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
-    parameters = dict(_parameters(positional, required + spec.defaults))
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(spec.defaults))
+    parameters = dict(_parameters(positional, [*defaults, *spec.defaults]))
     if positional:
         parameters.pop(positional[0].arg)
     return Signature(

@@ -1,0 +1,87 @@
+"""The core, exactly as a run uses it, under a virtual clock: no Ray, no files, no waiting."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tuner.core.events import Event, Free, Reported
+from tuner.core.records import SCHEMA, Header, Record, Report, Session, from_json, to_json
+from tuner.core.run import Core
+from tuner.core.search.kinds import make_asker
+from tuner.core.state import TrialState
+from tuner.spec.experiment import Experiment
+
+Curve = Callable[[Mapping[str, Any], int], float]
+"""(params, epoch) → the objective's value."""
+Cost = Callable[[Mapping[str, Any], int], float]
+"""(params, epoch) → virtual seconds of that epoch."""
+
+
+class Simulation:
+    """Workers that train curves instead of models."""
+
+    def __init__(self, spec: Experiment, curve: Curve, slots: int = 1, cost: Cost = lambda params, epoch: 1.0) -> None:
+        self.spec, self.curve, self.cost = spec, curve, cost
+        self.core = Core(spec, make_asker(spec))
+        self.records: list[Record] = []
+        self.clock = 0.0
+        self._due: list[tuple[float, int, str]] = []
+        """Reports to come: (moment, order of their start, trial)."""
+        self._started = 0
+        self.take(Header(schema=SCHEMA, name="simulation", spec=spec.model_dump(mode="json"), folder="."))
+        self.take(Session(attempt=1, host="simulation", pid=0, slots=slots, versions={}))
+
+    def run(self) -> list[Record]:
+        """Simulate to the end; returns the records."""
+        self._fill()
+        while self._due:
+            self.clock, _, name = heapq.heappop(self._due)
+            record = self._report(self.core.run.trials[name])
+            if isinstance(record, Report) and record.decision.action == "go":
+                self._train(self.core.run.trials[name])
+            if self.core.run.closed:
+                self._due.clear()
+            self._fill()
+        return self.records
+
+    def take(self, record: Record) -> None:
+        """Apply a record as a ledger would give it back."""
+        record = from_json(to_json(record))
+        self.records.append(record)
+        self.core.apply(record)
+
+    def _commit(self, event: Event) -> Record | None:
+        record = self.core.decide(event)
+        if record is not None:
+            self.take(record)
+        return record
+
+    def _fill(self) -> None:
+        run = self.core.run
+        while len(self._due) < run.slots:
+            busy = {name for _, _, name in self._due}
+            waiting = next((trial for trial in run.having("running") if trial.id not in busy), None)
+            if waiting is not None:
+                self._train(waiting)
+            elif self._commit(Free()) is None:
+                return
+
+    def _train(self, trial: TrialState) -> None:
+        self._started += 1
+        moment = self.clock + self.cost(trial.params, trial.epoch + 1)
+        heapq.heappush(self._due, (moment, self._started, trial.id))
+
+    def _report(self, trial: TrialState) -> Record | None:
+        epoch = trial.epoch + 1
+        return self._commit(
+            Reported(
+                trial=trial.id,
+                generation=trial.generation,
+                epoch=epoch,
+                metrics={self.spec.objective.metric: self.curve(trial.params, epoch)},
+                checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
+                seconds=self.cost(trial.params, epoch),
+            )
+        )

@@ -1,0 +1,124 @@
+"""Write docs/spec.md and docs/experiment.schema.json from the models: `python -m tuner.spec.document`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from tuner.spec import experiment as exp
+from tuner.spec.keys import DISTS, KINDS, SECTIONS
+from tuner.spec.later import TOP_LEVEL
+from tuner.spec.model import Model
+from tuner.spec.words import shown
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+HEAD = """# The experiment's YAML: every key
+<!-- Written by `python -m tuner.spec.document` from the models in tuner/spec; change those, not this page. -->
+An editor that knows YAML completes and checks the keys if the file begins with
+`# yaml-language-server: $schema=../docs/experiment.schema.json`.
+
+- Values follow the core rules of YAML 1.2: `1e-4` is a number, `no` and `off` are texts, only `true` and `false` are bools.
+- Every error is reported at once, with file and line, exit 2.
+- `--set KEY=VALUE` overrides one key, dotted: `--set scheduler.grace_epochs=3`, `--set "scheduler={kind: none}"`.
+- A file is found by its path, or by its name under `search_spaces/`.
+- A function is found beside the YAML, then in the current folder, then on Python's path; its parameters are read from its
+  source. It takes `trial` first and all else by name: `def train(trial, *, lr: float, width: int = 16)`. What the source cannot
+  tell (a decorator, a partial) is checked by the first trial. `def train(config)` is a plain Ray Tune function.
+"""
+TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
+         "object": "mapping", "array": "list"}  # fmt: skip
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+
+
+def schema() -> dict[str, Any]:
+    """Make the JSON schema of a file."""
+    made = exp.Experiment.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def schema_text() -> str:
+    """Make the text of docs/experiment.schema.json."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def reference() -> str:
+    """Make the text of docs/spec.md."""
+    return "\n".join([HEAD, *_sections()]).rstrip() + "\n"
+
+
+def _sections() -> Iterator[str]:
+    yield from _section("## The file", exp.Experiment, "")
+    for name, model in SECTIONS.items():
+        yield from _section(f"## `{name}`", model, name)
+    yield "## `space`\nEach name is a parameter of the function and has one of these forms.\n"
+    for dist, model in DISTS.items():
+        yield from _section(f"### `dist: {dist}`", model, "space")
+    for name, kinds in KINDS.items():
+        yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given.\n"
+        for kind, model in kinds.items():
+            yield from _section(f"### `kind: {kind}`", model, name)
+    yield "## Not yet\nRefused until a later version brings them:\n"
+    yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
+    yield LATER
+
+
+LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
+- A URL as `storage`: give a folder; a network file system may hold it.
+- A list as `objective`, a list as `resources`, `resources.placement`: give one mapping.
+- `gpus: auto` or a share of a GPU, `ranks` above 1: give whole GPUs and `ranks: 1`.
+- `search.kind: auto`: write `kind: tpe`.
+"""
+
+
+def _section(title: str, model: type[Model], place: str) -> Iterator[str]:
+    properties = model.model_json_schema()["properties"]
+    rows = [_row(key, field, properties[key]) for key, field in model.model_fields.items()]
+    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+    yield f"{title}\n{(model.__doc__ or '').strip()}\n\n{table}\n"
+
+
+def _row(key: str, field: FieldInfo, described: dict[str, Any]) -> str:
+    meaning = " ".join((field.description or "").split())
+    return f"| `{key}` | {_type(described)} | {_default(field)} | {meaning} |".replace(" |  |", " | |")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined or value is None:
+        return "none"
+    return f"`{shown(value.model_dump(exclude_none=True) if isinstance(value, Model) else value)}`"
+
+
+def _type(described: dict[str, Any]) -> str:
+    """Say in words what a key's JSON schema says."""
+    if "const" in described:
+        return f"`{described['const']}`"
+    if "enum" in described:
+        return " or ".join(f"`{value}`" for value in described["enum"])
+    if members := described.get("anyOf"):
+        return " or ".join(_type(member) for member in members if member != {"type": "null"})
+    if "$ref" in described or "oneOf" in described:
+        return "mapping, below"
+    if described.get("type") == "object" and described.get("additionalProperties") not in (None, True):
+        return "name: mapping, below"
+    word = TYPES.get(described.get("type", ""), "any")
+    bounds = [f"{words} {shown(described[bound])}" for bound, words in BOUNDS.items() if bound in described]
+    return ", ".join([word, " and ".join(bounds)]) if bounds else word
+
+
+def main() -> None:
+    """Write both files."""
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "spec.md").write_text(reference(), encoding="utf-8")
+    (DOCS / "experiment.schema.json").write_text(schema_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
