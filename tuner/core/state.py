@@ -65,6 +65,7 @@ class Best:
     epoch: int
     value: float
     params: dict[str, Any]
+    checkpoint: str | None = None
 
 
 class RunState:
@@ -81,7 +82,7 @@ class RunState:
         self.trials: dict[str, TrialState] = {}
         self.rungs: dict[tuple[int, int], list[Entry]] = {}
         self.best: Best | None = None
-        self.best_saved: Report | None = None
+        self.best_saved: Best | None = None
         """The best report that has a checkpoint."""
         self.closed: Literal["", "target", "hours", "asked"] = ""
         self.elapsed = 0.0
@@ -162,13 +163,11 @@ class RunState:
         if not math.isfinite(value):
             return
         score = self.spec.objective.score
+        here = Best(record.trial, record.epoch, value, self.trials[record.trial].params, record.checkpoint)
         if self.best is None or score(value) > score(self.best.value):
-            params = self.trials[record.trial].params
-            self.best = Best(record.trial, record.epoch, value, params)
-        if record.checkpoint and (
-            self.best_saved is None or score(value) > score(self.objective(self.best_saved))
-        ):
-            self.best_saved = record
+            self.best = here
+        if here.checkpoint and (self.best_saved is None or score(value) > score(self.best_saved.value)):
+            self.best_saved = here
 
     def _asked(self, record: Asked) -> None:
         if record.trial is None:

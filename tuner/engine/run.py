@@ -19,7 +19,7 @@ from tuner.engine import cluster as clusters
 from tuner.engine.ahead import ahead
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
-from tuner.errors import ClusterError, Interrupted, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError, UserError
 from tuner.ledger import Ledger
 from tuner.slot.code import Code
 from tuner.spec.experiment import Experiment
@@ -62,9 +62,16 @@ def drive(
             raise live.error
         if live.interrupted:
             raise Interrupted("interrupted")
+        _refuse_if_all_failed(core)
     finally:
         followers.close()
         ledger.close()
+
+
+def _refuse_if_all_failed(core: Core) -> None:
+    trials = list(core.run.trials.values())
+    if trials and all(trial.outcome == "failed" for trial in trials):
+        raise RunFailed(f"every trial failed; the last one so:\n{trials[-1].error or trials[-1].reason}")
 
 
 def _rebuild(ledger: Ledger, followers: Followers) -> Core:

@@ -14,7 +14,7 @@ from typing import Any
 from tuner.errors import UserError
 from tuner.slot.code import Code
 from tuner.trial import Assignment, Trial, randomness
-from tuner.trial.trial import Tested
+from tuner.trial.trial import Tested, as_numbers
 
 Message = dict[str, Any]
 """What a child sends: `event` is report, returned, tested or failed; the rest depends on it."""
@@ -79,7 +79,9 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
 
         ray_session.call(function, trial)
     else:
-        function(trial, **assignment.params)
+        measured = function(trial, **assignment.params)
+        if assignment.task == "test":
+            return {"event": "tested", "metrics": as_numbers(measured or {})}
     return {"event": "returned"}
 
 

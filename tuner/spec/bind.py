@@ -14,7 +14,7 @@ from tuner.spec.annotations import Allowed, allowed, kind_of
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError, Source, locate
 from tuner.spec.signature import Parameter, Signature
-from tuner.spec.words import did_you_mean, shown
+from tuner.spec.words import closest, did_you_mean, shown
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -85,11 +85,11 @@ def check_pbt(bound: Bound) -> Iterator[Broken]:
     signature, function = bound.signature, bound.trainable.function
     place = ("scheduler", "kind")
     if bound.trainable.plain_ray:
-        yield Broken(place, f"must not be pbt for {function}(config), a plain Ray function, but got pbt: PBT needs "
-                     "trial.track", f"Write def {function}(trial, *, ...), or use kind: asha.")  # fmt: skip
+        what = f"since PBT needs trial.track and {function}(config) is a plain Ray function"
+        yield Broken(place, f"must be another kind than pbt, {what}, but got pbt", "Write kind: asha.")
     elif signature is not None and not signature.may_track and signature.certain:
-        yield Broken(place, f"must not be pbt for {function} ({signature.place}), which never calls trial.track, but "
-                     "got pbt: PBT needs trial.track",
+        what = f"since PBT needs trial.track and {function} ({signature.place}) never calls it"
+        yield Broken(place, f"must be another kind than pbt, {what}, but got pbt",
                      "Call trial.track(model=model, optimizer=optimizer) before the first epoch.")  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def _ref_fix(ref: str) -> str:
 def _file(target: str, folders: list[Path]) -> Source:
     path = Path(target).expanduser()
     if path.suffix != ".py":
-        raise BindError(f"must name a .py file or a dotted module, but got {target}", f"Write {target}.py:FUNCTION.")
+        raise BindError(f"must name a .py file or a dotted module, but got {target}", "Name a file that ends in .py.")
     for folder in folders:
         if (file := (folder / path).resolve()).is_file():
             return Source(file.stem, file, file.parent)
@@ -208,14 +208,18 @@ def _better(fitting: Allowed) -> str:
 def _type_fix(value: Any, fitting: Allowed) -> str:
     if kind_of(value) == "float" and "int" in fitting.kinds and value == value // 1:
         return f"Write {int(value)}."
-    if kind_of(value) == "str" and fitting.kinds & {"int", "float"}:
-        return "Write a number without quotes, or change the function."
+    if isinstance(value, str) and fitting.kinds & {"int", "float"}:
+        return "Remove the quotes." if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", value) else "Write a number."
+    if value in (0, 1) and fitting.kinds == {"bool"}:
+        return f"Write {shown(bool(value))}."
     if fitting.literals:
         return did_you_mean(value, [str(literal) for literal in fitting.literals])
     return "Change the value, or the function's annotation."
 
 
 def _missing(signature: Signature, given: set[str]) -> Iterator[Broken]:
+    """Report parameters that nobody gives, but for those that a mistyped name stands for."""
+    given = given | {meant for name in given if (meant := closest(name, signature.parameters))}
     for name, parameter in signature.parameters.items():
         if parameter.required and name not in given:
             what = f"must hold every parameter that {signature.name} ({signature.place}) needs, but got none for {name}"

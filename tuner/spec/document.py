@@ -22,13 +22,14 @@ HEAD = """# The experiment's YAML: every key
 An editor that knows YAML completes and checks the keys if the file begins with
 `# yaml-language-server: $schema=../docs/experiment.schema.json`.
 
-- Values follow the core rules of YAML 1.2: `1e-4` is a number, `no` and `off` are texts, only `true` and `false` are bools.
+- Values follow the core rules of YAML 1.2: `1e-4` is a number, `no` and `off` are texts, `true` and `false` are bools.
 - Every error is reported at once, with file and line, exit 2.
 - `--set KEY=VALUE` overrides one key, dotted: `--set scheduler.grace_epochs=3`, `--set "scheduler={kind: none}"`.
 - A file is found by its path, or by its name under `search_spaces/`.
-- A function is found beside the YAML, then in the current folder, then on Python's path; its parameters are read from its
-  source. It takes `trial` first and all else by name: `def train(trial, *, lr: float, width: int = 16)`. What the source cannot
-  tell (a decorator, a partial) is checked by the first trial. `def train(config)` is a plain Ray Tune function.
+- A function is found beside the YAML, then in the current folder, then on Python's path; its parameters are read from
+  its source. It takes `trial` first and all else by name: `def train(trial, *, lr: float, width: int = 16)`. What the
+  source cannot tell (a decorator, a partial) is checked by the first trial. `def train(config)` is a plain Ray Tune
+  function.
 """
 TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
          "object": "mapping", "array": "list"}  # fmt: skip
@@ -52,16 +53,16 @@ def reference() -> str:
 
 
 def _sections() -> Iterator[str]:
-    yield from _section("## The file", exp.Experiment, "")
+    yield from _section("## The file", exp.Experiment)
     for name, model in SECTIONS.items():
-        yield from _section(f"## `{name}`", model, name)
+        yield from _section(f"## `{name}`", model)
     yield "## `space`\nEach name is a parameter of the function and has one of these forms.\n"
     for dist, model in DISTS.items():
-        yield from _section(f"### `dist: {dist}`", model, "space")
+        yield from _section(f"### `dist: {dist}`", model)
     for name, kinds in KINDS.items():
         yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given.\n"
         for kind, model in kinds.items():
-            yield from _section(f"### `kind: {kind}`", model, name)
+            yield from _section(f"### `kind: {kind}`", model)
     yield "## Not yet\nRefused until a later version brings them:\n"
     yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
     yield LATER
@@ -75,9 +76,11 @@ LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good va
 """
 
 
-def _section(title: str, model: type[Model], place: str) -> Iterator[str]:
+def _section(title: str, model: type[Model]) -> Iterator[str]:
     properties = model.model_json_schema()["properties"]
-    rows = [_row(key, field, properties[key]) for key, field in model.model_fields.items()]
+    # What chooses the form comes first, though what all forms share is declared before it.
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in ("dist", "kind"))
+    rows = [_row(key, field, properties[key]) for key, field in fields]
     table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
     yield f"{title}\n{(model.__doc__ or '').strip()}\n\n{table}\n"
 

@@ -55,6 +55,20 @@ MEANT_IN_SPACE = {
     **dict.fromkeys(("condition", "if", "conditions"), "when"),
     "q": "step",
 }
+MEANT_DISTS = {
+    **dict.fromkeys(("loguniform", "log_uniform", "logfloat"), "float"),
+    **dict.fromkeys(("uniform", "quniform", "real", "double", "number", "range"), "float"),
+    **dict.fromkeys(("randint", "lograndint", "integer", "uniform_int", "log_int"), "int"),
+    **dict.fromkeys(("categorical", "enum", "options", "bool", "boolean"), "choice"),
+}
+MEANT_KINDS = {
+    **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "bohb", "hebo"), "tpe"),
+    **dict.fromkeys(("sha", "successive_halving", "successivehalving", "hb"), "asha"),
+    **dict.fromkeys(("fifo", "null", "no", "off", "nop"), "none"),
+    **dict.fromkeys(("pb2", "population"), "pbt"),
+    **dict.fromkeys(("cma", "cma-es", "evolution"), "cmaes"),
+    **dict.fromkeys(("sobol", "halton"), "qmc"),
+}
 MODES = {"maximize": "max", "maximise": "max", "maximum": "max", "minimize": "min", "minimise": "min", "minimum": "min"}
 
 
@@ -71,7 +85,8 @@ def model_of(draft: Draft, place: Place) -> type[Model] | None:
     if not place:
         return exp.Experiment
     if len(place) == 2 and place[0] == "space":
-        return DISTS.get(str(draft.mapping(*place).get("dist")))
+        dist = str(draft.mapping(*place).get("dist"))
+        return DISTS.get(MEANT_DISTS.get(dist, dist))
     section = str(place[0])
     if len(place) == 1 and section in KINDS:
         return KINDS[section].get(str(draft.mapping(section).get("kind", exp.DEFAULT_KINDS[section])))
@@ -97,7 +112,10 @@ def _find_dist(draft: Draft, place: Place) -> None:
 
 
 def _unknown(draft: Draft, place: Place, key: str, known: list[str]) -> None:
-    meant = None if _other_kinds(place, key) else _meant(place, key, known)
+    meant = None if _other_kinds(place, key) else _meant(draft, place, key, known)
+    if (word := key.partition(" ")[0]) != key and word in known:
+        _missing_colon(draft, place, key, word)
+        return
     draft.refuse((*place, key), f"must be {_owner(draft, place)}, but got {key}", _fix(draft, place, key, meant, known))
     value = draft.get((*place, key))
     if meant in known and meant not in draft.mapping(*place):
@@ -108,7 +126,14 @@ def _unknown(draft: Draft, place: Place, key: str, known: list[str]) -> None:
         draft.mapping(*place).pop(key)
 
 
-def _meant(place: Place, key: str, known: list[str]) -> str | None:
+def _missing_colon(draft: Draft, place: Place, key: str, word: str) -> None:
+    """Report `budget {trials: 4}`, and say nothing about a budget that is missing."""
+    draft.refuse((*place, key), f"must be {_owner(draft, place)}, but got {key}", f"Write `{word}: `, with a colon.")
+    draft.refused.add((*place, word))
+    del draft.mapping(*place)[key]
+
+
+def _meant(draft: Draft, place: Place, key: str, known: list[str]) -> str | None:
     """Name the key that was meant: of the same section, or with the dotted path of another."""
     table = MEANT_IN_SPACE if place[:1] == ("space",) else MEANT
     meant = table.get(key.lower())
@@ -116,7 +141,8 @@ def _meant(place: Place, key: str, known: list[str]) -> str | None:
         meant = meant.partition(".")[2]
     if meant and (meant in known or "." in meant):
         return meant
-    if match := closest(key, known):
+    missing = [name for name in known if name not in draft.mapping(*place)]
+    if match := closest(key, missing) or closest(key, known):
         return match
     return meant or _elsewhere(key)
 
@@ -143,12 +169,12 @@ def _fix(draft: Draft, place: Place, key: str, meant: str | None, known: list[st
     if kinds := _other_kinds(place, key):
         return f"Remove it, or use {_tag(place)} {listed(kinds)}, which {'has' if len(kinds) == 1 else 'have'} it."
     if meant is None:
-        return f"Known are {', '.join(known)}." if known != ["kind", "seed"] else "Remove it."
+        return f"Choose from {', '.join(known)}."
     if meant.endswith("mode") and isinstance(value, str):
         return f"Write {_short(place, meant)}: {MODES.get(value.lower(), value)}."
     if meant not in known:
         return f"Write {meant} instead."
-    if meant in draft.mapping(*place):
+    if meant in draft.mapping(*place) and closest(key, [meant]) is None:
         return f"Remove it: {meant} is given."
     return f"Did you mean {meant}?"
 

@@ -25,7 +25,7 @@ def check_later(draft: Draft) -> None:
         for key in ("prior", "confidence"):
             _refuse(draft, ("space", name, key), "Narrow low and high, or give good values as start.points.")
     if draft.mapping("search").get("kind") == "auto":
-        _refuse(draft, ("search", "kind"), "Write kind: tpe.")
+        _refuse(draft, ("search", "kind"), "Write kind: tpe.", "a kind that is there, since auto")
     if isinstance(storage := draft.value.get("storage"), str) and "://" in storage:
         _refuse(draft, ("storage",), "Give a folder; a network file system may hold it.", "a folder, since a URL")
     _check_objective(draft)
@@ -49,7 +49,8 @@ def _check_resources(draft: Draft) -> None:
     _refuse(draft, ("resources", "placement"), "All of a trial runs on one node.")
     gpus, ranks = resources.get("gpus"), resources.get("ranks")
     if gpus == "auto" or (isinstance(gpus, float) and not gpus.is_integer()):
-        _refuse(draft, ("resources", "gpus"), "Write gpus: 0 or gpus: 1.", "a whole number, since a share of a GPU")
+        what = "auto" if gpus == "auto" else "a share of a GPU"
+        _refuse(draft, ("resources", "gpus"), "Write gpus: 0 or gpus: 1.", f"a whole number, since {what}")
     if _above_one(ranks):
         _refuse(draft, ("resources", "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
     elif _above_one(gpus) and ranks is None:
@@ -66,6 +67,6 @@ def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, sin
     parent = draft.mapping(*place[:-1])
     if place[-1] not in parent:
         return
-    verb = "is" if must.endswith(("it", "URL", "GPU", "`when`")) else "are"
+    verb = "is" if must.endswith(("it", "URL", "GPU", "auto", "`when`")) else "are"
     draft.refuse(place, f"must be {must} {verb} not yet supported, but got {shown(parent[place[-1]])}", instead)
     del parent[str(place[-1])]

@@ -47,6 +47,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
 
 def from_mapping(mapping: dict[str, Any], folder: Path) -> Loaded:
     """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError."""
+    if not isinstance(mapping, dict):
+        raise UserError(Problem("spec", "", f"must be a dict, but got {shown(mapping)}", "Give its keys and values."))
     draft = Draft()
     draft.value = _plain(mapping, (), draft)
     return _finish(draft, Path(folder).absolute() / "spec.yaml")
@@ -83,7 +85,9 @@ def _read(file: Path) -> Draft:
         empty = parsed.value is None
         got = "an empty file" if empty else shown(parsed.value)
         what = f"must be a mapping of keys (trainable, objective, ...), but got {got}"
-        raise UserError(Problem(f"{name}:1", "", what, "Start from search_spaces/debug.yaml."))
+        no_space = isinstance(parsed.value, str) and ":" in parsed.value
+        fix = "Write a space after each colon." if no_space else "Start from search_spaces/debug.yaml."
+        raise UserError(Problem(f"{name}:1", "", what, fix))
     wheres = {place: f"{name}:{line}" for place, line in parsed.lines.items()}
     draft = Draft(parsed.value, wheres)
     _refuse_all(draft, parsed, ())
@@ -183,11 +187,11 @@ def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
         yield from bind.check_pbt(bound)
 
 
-def _by_line(problem: Problem) -> tuple[float, str]:
+def _by_line(problem: Problem) -> float:
     """Sort by the lines of the file, and what came by flags after them."""
     line = problem.where.rpartition(":")[2]
     flag = problem.where.startswith("--")
-    return (int(line) if line.isdecimal() and not flag else math.inf if flag else 0, problem.where)
+    return int(line) if line.isdecimal() and not flag else math.inf
 
 
 def _short(file: Path) -> str:
@@ -203,6 +207,9 @@ def _plain(value: Any, place: Place, draft: Draft) -> Any:
         return {str(key): _plain(item, (*place, str(key)), draft) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, (*place, i), draft) for i, item in enumerate(value)]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        draft.refuse(place, "must be a whole number of 64 bits, but got a larger one", "Use a smaller number.")
+        return None
     if value is None or type(value) in (bool, int, float, str):
         return value
     draft.refuse(place, f"must be a value that YAML can hold, but got {type(value).__name__}",

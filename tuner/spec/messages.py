@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.spec.draft import Draft
-from tuner.spec.keys import KINDS, MODES, model_of
+from tuner.spec.keys import KINDS, MEANT_DISTS, MEANT_KINDS, MODES, model_of
 from tuner.spec.model import Broken, Place, SpecProblems
-from tuner.spec.words import closest, listed, shown
+from tuner.spec.words import brief, closest, listed, shown
 
 NEEDED = {
     "trainable": "Add trainable: my_module:train.",
@@ -28,15 +29,8 @@ NEEDED = {
     "high": "Add the highest value.",
     "values": "Add values: [a, b].",
 }
-MEANT_DISTS = {
-    **dict.fromkeys(("loguniform", "log_uniform", "logfloat"), "dist: float with log: true"),
-    **dict.fromkeys(("uniform", "quniform", "real", "double", "number", "range"), "dist: float"),
-    **dict.fromkeys(("randint", "integer", "uniform_int"), "dist: int"),
-    **dict.fromkeys(("lograndint", "log_int"), "dist: int with log: true"),
-    **dict.fromkeys(("categorical", "enum", "options", "bool", "boolean"), "dist: choice with values"),
-    **dict.fromkeys(("constant", "fixed", "const"), "the parameter under fixed"),
-}
-BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false",
+         "1": "true", "0": "false", "true": "true", "false": "false"}  # fmt: skip
 
 
 def translate(error: ValidationError, draft: Draft, at: Place = ()) -> list[Broken]:
@@ -72,10 +66,19 @@ def _tag(place: Place, kind: str, context: dict[str, Any], got: Any, draft: Draf
     value = got.get(tag) if isinstance(got, dict) else got
     if kind == "union_tag_not_found" and not (isinstance(got, dict) and tag in got):
         return Broken((*place, tag), "must be given, but got nothing", NEEDED.get(tag, f"Add {tag}: {names[0]}."))
-    meant = MEANT_DISTS.get(str(value).lower()) if tag == "dist" else None
-    match = f"{tag}: {found}" if (found := closest(value, names)) else None
-    fix = f"Write {meant or match}." if meant or match else f"Write {tag}: {names[0]}, say."
+    fix = _tag_fix(tag, shown(value).strip("'").lower(), names)
     return Broken((*place, tag), f"must be {listed(names)}, but got {shown(value)}", fix)
+
+
+def _tag_fix(tag: str, word: str, names: list[str]) -> str:
+    if tag == "dist" and word in ("constant", "const", "fixed"):
+        return "Move the parameter to fixed."
+    meant = MEANT_DISTS.get(word) if tag == "dist" else MEANT_KINDS.get(word)
+    if meant not in names:
+        match = closest(word, names)
+        return f"Write {tag}: {match}." if match else f"Write {tag}: {names[0]}, say."
+    rest = " with log: true" if "log" in word else " with values" if meant == "choice" else ""
+    return f"Write {tag}: {meant}{rest}."
 
 
 def _mapping(place: Place, got: Any, draft: Draft) -> Broken:
@@ -90,6 +93,8 @@ def _mapping(place: Place, got: Any, draft: Draft) -> Broken:
     model = model_of(draft, place)
     keys = f" with {', '.join(model.model_fields)}" if model else ""
     fix = f"Write {place[-1] if place else 'key'}: {{...}}, or remove it." if got is not None else "Fill or remove it."
+    if place and isinstance(place[-1], int):
+        fix = "Write {name: value}."
     needed = NEEDED.get(section, fix).replace("Add", "Write") if len(place) == 1 else fix
     return Broken(place, f"must be a mapping{keys}, but got {shown(got)}", needed)
 
@@ -102,10 +107,10 @@ MUST: dict[str, Callable[[dict[str, Any]], str]] = {
     "string_type": lambda c: "be a text",
     "list_type": lambda c: "be a list",
     "finite_number": lambda c: "be a finite number",
-    "greater_than": lambda c: f"be above {shown(c['gt'])}",
-    "greater_than_equal": lambda c: f"be at least {shown(c['ge'])}",
-    "less_than": lambda c: f"be below {shown(c['lt'])}",
-    "less_than_equal": lambda c: f"be at most {shown(c['le'])}",
+    "greater_than": lambda c: f"be above {brief(c['gt'])}",
+    "greater_than_equal": lambda c: f"be at least {brief(c['ge'])}",
+    "less_than": lambda c: f"be below {brief(c['lt'])}",
+    "less_than_equal": lambda c: f"be at most {brief(c['le'])}",
     "literal_error": lambda c: f"be {c['expected'].replace(chr(39), '')}",
     "too_short": lambda c: "hold at least one value",
     "string_too_short": lambda c: "hold at least one letter",
@@ -113,6 +118,9 @@ MUST: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
+    needed = NEEDED.get(str(place[-1])) if place else None
+    if needed and (got is None or (kind == "string_type" and isinstance(got, list | dict))):
+        return needed.replace("Add", "Write", 1)
     if got is None:
         return "Give a value, or remove the key."
     if kind in ("int_type", "int_from_float", "float_type", "bool_type"):
@@ -120,27 +128,28 @@ def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
     if kind == "literal_error":
         return _literal_fix(place, context, got)
     if kind == "string_type":
-        return f"Quote it: '{shown(got)}'."
+        return f"Quote it: '{shown(got)}'." if not isinstance(got, list | dict) else "Write one text."
     if kind == "list_type":
         return f"Write [{shown(got)}]."
     if kind == "too_short" and place == ("space",):
         return "Add a parameter, or run the function without tuning it."
     bounds = {"greater_than_equal": "ge", "less_than_equal": "le"}
     if kind in bounds:
-        return f"Write {place[-1]}: {shown(context[bounds[kind]])}, or {'more' if bounds[kind] == 'ge' else 'less'}."
-    return {"greater_than": "Raise it.", "less_than": "Lower it.", "finite_number": "Give a bound such as 1e6."}.get(
-        kind, "Add one."
-    )
+        return f"Write {place[-1]}: {brief(context[bounds[kind]])}, or {'more' if bounds[kind] == 'ge' else 'less'}."
+    if kind == "finite_number":
+        return "Write a bound such as 1e6." if place[-1] in ("low", "high") else "Write a number, or remove the key."
+    return {"greater_than": "Use a larger number.", "less_than": "Use a smaller number.",
+            "string_too_short": "Write a name."}.get(kind, "Add one.")  # fmt: skip
 
 
 def _number_fix(kind: str, got: Any) -> str:
     if kind == "bool_type":
-        return f"Write {BOOLS.get(str(got).lower(), 'true' if got == 1 else 'false')}."
-    if isinstance(got, float):
-        return f"Write {int(got)}." if abs(got) < 1e18 else "Write a whole number."
+        return f"Write {BOOLS.get(str(got).lower(), 'true or false')}."
+    if isinstance(got, float) and abs(got) < 1e15:
+        return f"Write {int(got)}." if got.is_integer() else f"Write {math.floor(got)} or {math.ceil(got)}."
     if isinstance(got, str) and re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", got):
         return "Remove the quotes."
-    return "Write a number without quotes." if kind == "float_type" else "Write a whole number without quotes."
+    return "Write a number." if kind == "float_type" else "Write a whole number."
 
 
 def _literal_fix(place: Place, context: dict[str, Any], got: Any) -> str:

@@ -39,7 +39,7 @@ def locate(module: str, folders: Sequence[Path]) -> Source:
     parts = module.split(".")
     if parts[0] in sys.builtin_module_names:
         raise BindError(f"must name a module with Python source, but got {module}, which is built into Python",
-                        "Rename the module.")  # fmt: skip
+                        "Name a module of your own.")  # fmt: skip
     compiled: Path | None = None
     for root in (*folders, *_path_folders()):
         found = _in_folder(root, parts)
@@ -51,7 +51,8 @@ def locate(module: str, folders: Sequence[Path]) -> Source:
             return Source(module, found, found.parents[len(parts) - (found.name != "__init__.py")])
         compiled = compiled or found
     if compiled:
-        raise BindError(f"must name a module with Python source, but got {compiled}", _source_fix(compiled))
+        what = "a folder without __init__.py" if compiled.is_dir() else "which is compiled"
+        raise BindError(f"must name a module with Python source, but got {module}, {what}", _source_fix(compiled))
     raise _not_found(module, parts, folders)
 
 

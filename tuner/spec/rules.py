@@ -11,7 +11,7 @@ from tuner.spec import space as spaces
 from tuner.spec.kinds import Asha, Hyperband, Median, Pbt, SomeScheduler, SomeSearch
 from tuner.spec.model import Broken, Place
 from tuner.spec.space import Choice, Float, SomeDimension
-from tuner.spec.words import did_you_mean, shown
+from tuner.spec.words import brief, did_you_mean, shown
 
 MOST_GRID_POINTS = 1_000_000
 
@@ -150,5 +150,5 @@ def _can_be(dimension: SomeDimension) -> str:
     if isinstance(dimension, Choice):
         return f"Use one of {shown(dimension.values)}."
     kind = "number" if isinstance(dimension, Float) else "whole number"
-    step = f" in steps of {shown(dimension.step)}" if dimension.step not in (None, 1) else ""
-    return f"Use a {kind} from {shown(dimension.low)} to {shown(dimension.high)}{step}."
+    step = f" in steps of {brief(dimension.step)}" if dimension.step not in (None, 1) else ""
+    return f"Use a {kind} from {brief(dimension.low)} to {brief(dimension.high)}{step}."

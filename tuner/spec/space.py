@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tuner.spec.model import Broken, Finite, Model, SpecProblems
-from tuner.spec.words import shown
+from tuner.spec.words import brief, shown
 
 Params = dict[str, Any]
 
@@ -179,15 +179,15 @@ def _same(a: object, b: object) -> bool:
 def _range_problems(dimension: Float | Int) -> Iterator[Broken]:
     low, high, step = dimension.low, dimension.high, dimension.step
     if low == high:
-        yield Broken(("low",), f"must be below high ({shown(high)}), but got {shown(low)}",
+        yield Broken(("low",), f"must be below high ({brief(high)}), but got {brief(low)}",
                      "Move the parameter to fixed, or widen the range.")  # fmt: skip
     elif low > high:
-        yield Broken(("low",), f"must be below high ({shown(high)}), but got {shown(low)}", "Swap the two.")
+        yield Broken(("low",), f"must be below high ({brief(high)}), but got {brief(low)}", "Swap the two.")
     elif step is not None and step > high - low:
-        what = f"must be at most high - low ({shown(high - low)}), but got {shown(step)}"
+        what = f"must be at most high - low ({brief(high - low)}), but got {brief(step)}"
         yield Broken(("step",), what, "Make it smaller.")
     if dimension.log and low <= 0:
-        yield Broken(("low",), f"must be above 0 where log is true, but got {shown(low)}",
+        yield Broken(("low",), f"must be above 0 where log is true, but got {brief(low)}",
                      "Raise low (1e-6, say), or remove log.")  # fmt: skip
     if dimension.log and step is not None and (isinstance(dimension, Float) or step != 1):
-        yield Broken(("step",), f"must be left out where log is true, but got {shown(step)}", "Remove step or log.")
+        yield Broken(("step",), f"must be left out where log is true, but got {brief(step)}", "Remove step or log.")

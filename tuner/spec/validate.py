@@ -24,13 +24,15 @@ _SCHEDULER: TypeAdapter[SomeScheduler] = TypeAdapter(AnyScheduler)
 
 def validate(draft: Draft) -> Experiment | None:
     """Build the experiment; None, with all problems reported, where something does not hold."""
+    space = draft.mapping("space")
     try:
         return Experiment.model_validate(draft.value)
     except ValidationError as error:
         broken = translate(error, draft)
         for problem in [*broken, *_dimension_rules(draft), *rules.check(_valid_parts(draft))]:
             draft.report(problem)
-        draft.refused |= {problem.place for problem in broken if problem.place != ("space",)}
+        # A circle among conditions is reported at `space` too, and says nothing about single parameters.
+        draft.refused |= {problem.place for problem in broken if problem.place != ("space",) or not space}
         return None
 
 
@@ -52,25 +54,29 @@ def _valid_parts(draft: Draft) -> Parts:
 
 
 def _dimension_rules(draft: Draft) -> Iterator[Broken]:
-    """Check a dimension's bounds also where another of its keys is wrong, as if that one were left out."""
+    """Check a dimension's bounds also where another of its keys is wrong."""
     for name, value in draft.mapping("space").items():
-        wrong = {broken.place[2] for broken in _problems(name, value, draft) if len(broken.place) > 2}
-        if wrong and isinstance(value, dict):
-            rest = {key: part for key, part in value.items() if key not in wrong}
-            yield from (broken for broken in _problems(name, rest, draft) if broken.place[-1] in rest)
+        try:
+            _DIMENSION.validate_python(rest := _without_wrong(_DIMENSION, value))
+        except ValidationError as error:
+            broken = translate(error, draft, ("space", name))
+            yield from (problem for problem in broken if rest is not value and problem.place[-1] in rest)
 
 
-def _problems(name: str, value: Any, draft: Draft) -> list[Broken]:
+def _without_wrong(adapter: TypeAdapter[_T], value: Any) -> Any:
+    """Leave out the keys that are wrong by themselves, so that the others can be checked."""
     try:
-        _DIMENSION.validate_python(value)
+        adapter.validate_python(value)
     except ValidationError as error:
-        return translate(error, draft, ("space", name))
-    return []
+        wrong = {details["loc"][1] for details in error.errors() if len(details["loc"]) > 1}
+        if wrong and isinstance(value, dict):
+            return {key: part for key, part in value.items() if key not in wrong}
+    return value
 
 
 def _valid(adapter: TypeAdapter[_T], value: Any) -> _T | None:
     try:
-        return adapter.validate_python(value)
+        return adapter.validate_python(_without_wrong(adapter, value))
     except ValidationError:
         return None
 

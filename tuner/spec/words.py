@@ -13,13 +13,18 @@ MOST_SHOWN = 60
 def shown(value: Any) -> str:
     """Write a value as YAML would, cut to one short line."""
     text = _shown(value)
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+
+
+def brief(number: float | None) -> str:
+    """Write a number as people do: 1.0 is 1."""
+    return shown(int(number) if isinstance(number, float) and number.is_integer() and abs(number) < 1e15 else number)
 
 
 def closest(word: object, names: Iterable[str]) -> str | None:
     """Find the name that a mistyped word stands for, if one is near."""
     by_lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.65)
     return by_lower[found[0]] if found else None
 
 
@@ -28,7 +33,7 @@ def did_you_mean(word: object, names: Iterable[str], otherwise: str = "") -> str
     names = list(names)
     if match := closest(word, names):
         return f"Did you mean {match}?"
-    return otherwise or (f"There is {', '.join(names)}." if names else "")
+    return otherwise or (f"Choose from {', '.join(names)}." if names else "")
 
 
 def listed(names: Iterable[object]) -> str:

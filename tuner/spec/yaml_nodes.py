@@ -126,8 +126,8 @@ class _Builder:
         text = node.value if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
         self.parsed.lines[*place, text] = node.start_mark.line + 1
         if text == "<<":
-            what = "must be an ordinary key, but got a merge `<<`, which YAML 1.2 lacks"
-            self._broken((*place, text), what, "Write the keys out.")
+            # At the mapping, not at the key: what would be merged is then not reported as missing.
+            self._broken(place, "must have its own keys, but got a merge `<<`, which YAML 1.2 lacks", "Write them out.")
         else:
             what = f"must be a key that is a text, but got {text or 'null'}"
             self._broken((*place, text), what, "Name the key, or quote it.")
@@ -156,7 +156,7 @@ class _Builder:
         if -(2**63) <= number < 2**63:
             return number
         return self._broken(place, f"must be a whole number of 64 bits, but got {shown(text)[1:-1]}",
-                            "Use a smaller number, or quote it as a text.")  # fmt: skip
+                            "Use a smaller number.")  # fmt: skip
 
     def _float(self, text: str, place: Place) -> Any:
         number = float(text)

@@ -184,6 +184,7 @@ class Trial:
         checkpoint.save(
             Path(self._assignment.run) / path, {**states, OWN: own}, self._carried,
             trial=self.id, generation=self._assignment.generation, epoch=epoch, metrics=spell(values), kinds=kinds,
+            has_test=self._test is not None,
         )  # fmt: skip
         return path
 

@@ -8,20 +8,21 @@ from tuner.core.rules.hyperband import Hyperband
 from tuner.core.rules.median import Median
 from tuner.core.rules.pbt import Pbt
 from tuner.core.rules.rule import Rule
-from tuner.spec import experiment as spec
+from tuner.spec import kinds
+from tuner.spec.experiment import Experiment
 
 __all__ = ["Rule", "make_rule"]
 
 
-def make_rule(experiment: spec.Experiment) -> Rule:
+def make_rule(experiment: Experiment) -> Rule:
     """Build the rule that the spec names."""
     scheduler = experiment.scheduler
-    if isinstance(scheduler, spec.Asha):
+    if isinstance(scheduler, kinds.Asha):
         return Asha(experiment, scheduler)
-    if isinstance(scheduler, spec.Hyperband):
+    if isinstance(scheduler, kinds.Hyperband):
         return Hyperband(experiment, scheduler)
-    if isinstance(scheduler, spec.Median):
+    if isinstance(scheduler, kinds.Median):
         return Median(experiment, scheduler)
-    if isinstance(scheduler, spec.Pbt):
+    if isinstance(scheduler, kinds.Pbt):
         return Pbt(experiment, scheduler)
     return Everything()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO
 from tuner.core.state import Entry, RunState, TrialState
-from tuner.spec import experiment as spec
+from tuner.spec import kinds
+from tuner.spec.experiment import Experiment
 
 
 def rung_epochs(grace: int, factor: float, last: int) -> list[int]:
@@ -35,7 +36,7 @@ class Asha:
 
     version = 1
 
-    def __init__(self, experiment: spec.Experiment, scheduler: spec.Asha) -> None:
+    def __init__(self, experiment: Experiment, scheduler: kinds.Asha) -> None:
         self.ladder = Ladder(experiment, scheduler.reduction_factor, scheduler.promote, [scheduler.grace_epochs])
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
@@ -54,7 +55,7 @@ class Asha:
 class Ladder:
     """The rungs of one or several brackets, each with a grace of its own (epochs)."""
 
-    def __init__(self, experiment: spec.Experiment, factor: float, promote: bool, graces: list[int]) -> None:
+    def __init__(self, experiment: Experiment, factor: float, promote: bool, graces: list[int]) -> None:
         self.objective = experiment.objective
         self.factor, self.promote = factor, promote
         self.brackets = [rung_epochs(grace, factor, experiment.budget.epochs) for grace in graces]

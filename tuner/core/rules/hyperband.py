@@ -8,7 +8,8 @@ from tuner.core import chance
 from tuner.core.records import Decision
 from tuner.core.rules.asha import Ladder
 from tuner.core.state import RunState, TrialState
-from tuner.spec import experiment as spec
+from tuner.spec import kinds
+from tuner.spec.experiment import Experiment
 
 
 class Hyperband:
@@ -16,7 +17,7 @@ class Hyperband:
 
     version = 1
 
-    def __init__(self, experiment: spec.Experiment, scheduler: spec.Hyperband) -> None:
+    def __init__(self, experiment: Experiment, scheduler: kinds.Hyperband) -> None:
         factor = scheduler.reduction_factor
         fitting = int(math.log(experiment.budget.epochs / scheduler.grace_epochs, factor) + 1e-9) + 1
         count = min(scheduler.brackets or fitting, fitting)

@@ -8,7 +8,8 @@ import statistics
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO
 from tuner.core.state import RunState, TrialState
-from tuner.spec import experiment as spec
+from tuner.spec import kinds
+from tuner.spec.experiment import Experiment
 
 
 class Median:
@@ -16,7 +17,7 @@ class Median:
 
     version = 1
 
-    def __init__(self, experiment: spec.Experiment, scheduler: spec.Median) -> None:
+    def __init__(self, experiment: Experiment, scheduler: kinds.Median) -> None:
         self.objective, self.grace, self.min_trials = experiment.objective, scheduler.grace_epochs, scheduler.min_trials
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:

@@ -8,7 +8,8 @@ from typing import Any
 
 from tuner.core import chance
 from tuner.core.state import TrialState
-from tuner.spec.experiment import Experiment, Pbt
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Pbt
 from tuner.spec.space import Choice, Float, Int, order
 
 FACTORS = (0.8, 1.2)

@@ -9,7 +9,8 @@ from tuner.core.records import Clone, Decision, Mark
 from tuner.core.rules.mutate import mutate
 from tuner.core.rules.rule import GO
 from tuner.core.state import RunState, TrialState
-from tuner.spec import experiment as spec
+from tuner.spec import kinds
+from tuner.spec.experiment import Experiment
 
 
 class Pbt:
@@ -17,7 +18,7 @@ class Pbt:
 
     version = 1
 
-    def __init__(self, experiment: spec.Experiment, scheduler: spec.Pbt) -> None:
+    def __init__(self, experiment: Experiment, scheduler: kinds.Pbt) -> None:
         self.spec, self.scheduler, self.objective = experiment, scheduler, experiment.objective
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optuna.samplers import BaseSampler, CmaEsSampler
 
 from tuner.core import chance
-from tuner.spec.experiment import Cmaes, Experiment
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Cmaes
 
 
 def sampler(spec: Experiment, number: int) -> BaseSampler:

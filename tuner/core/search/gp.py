@@ -5,7 +5,8 @@ from __future__ import annotations
 from optuna.samplers import BaseSampler, GPSampler
 
 from tuner.core import chance
-from tuner.spec.experiment import Experiment, Gp
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Gp
 
 
 def sampler(spec: Experiment, number: int) -> BaseSampler:

@@ -9,7 +9,8 @@ from optuna.trial import FrozenTrial
 
 from tuner.core import chance
 from tuner.core.search.study import distribution
-from tuner.spec.experiment import Experiment, Qmc
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Qmc
 
 
 class _Indexed(QMCSampler):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from optuna.samplers import BaseSampler, TPESampler
 
 from tuner.core import chance
-from tuner.spec.experiment import Experiment, Tpe
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Tpe
 
 
 def sampler(spec: Experiment, number: int) -> BaseSampler:

@@ -1,0 +1,1 @@
+"""The contenders of overhead.py, each a command of its own."""

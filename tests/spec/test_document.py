@@ -1,0 +1,22 @@
+"""docs/spec.md and the JSON schema are what the models say."""
+
+from __future__ import annotations
+
+from tuner.spec import document
+from tuner.spec.experiment import Experiment
+from tuner.spec.keys import DISTS, KINDS, SECTIONS
+
+
+def test_the_reference_is_fresh() -> None:
+    assert (document.DOCS / "spec.md").read_text(encoding="utf-8") == document.reference()
+
+
+def test_the_schema_is_fresh() -> None:
+    assert (document.DOCS / "experiment.schema.json").read_text(encoding="utf-8") == document.schema_text()
+
+
+def test_every_key_is_explained() -> None:
+    models = [Experiment, *SECTIONS.values(), *DISTS.values(), *(m for kinds in KINDS.values() for m in kinds.values())]
+    for model in models:
+        for key, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{key}"

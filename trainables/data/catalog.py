@@ -1,0 +1,46 @@
+"""Which data sets there are, by name or by path."""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data import official
+from trainables.data.download import DataError, data_folder
+from trainables.data.image_folder import image_folder
+from trainables.data.source import Decoded, Source
+
+NAMES = ("digits", "fashion-mnist", "cifar10")
+
+
+def find(dataset: str, *, folder: str | Path | None, size: int) -> Source:
+    """Find a set by its name, or by the path of a folder with one subfolder a class."""
+    if dataset == "digits":
+        return Source("digits", _digits)
+    if dataset == "fashion-mnist":
+        return Source(dataset, partial(official.fashion_mnist, data_folder(folder)), padding=2, flip=True)
+    if dataset == "cifar10":
+        return Source(dataset, partial(official.cifar10, data_folder(folder)), padding=4, flip=True)
+    path = Path(dataset).expanduser()
+    if not path.is_dir():
+        raise DataError(_unknown(dataset))
+    return image_folder(path, size)
+
+
+def _unknown(dataset: str) -> str:
+    near = difflib.get_close_matches(dataset, NAMES, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(NAMES)
+    return f"dataset must be {known} or a folder with one subfolder a class, but got {dataset!r}.{hint}"
+
+
+def _digits() -> Decoded:
+    """Read the digits of the UCI repository: 1,797 images of 8 x 8 with values 0 to 16, part of scikit-learn."""
+    from sklearn.datasets import load_digits  # takes a second: only where the set is not in the cache yet
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    return Decoded(images[:, None], digits.target, [str(name) for name in digits.target_names])

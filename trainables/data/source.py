@@ -1,0 +1,35 @@
+"""What the cache needs to know of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Images(Protocol):
+    """Images by row: uint8 arrays of shape (channels, height, width)."""
+
+    def __getitem__(self, row: int, /) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded set; rows from `first_test` on are its own test images, None if it has none."""
+
+    images: Images
+    labels: np.ndarray
+    classes: list[str]
+    first_test: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set that can be decoded, its name in the cache, and how its images may be augmented."""
+
+    key: str
+    decode: Callable[[], Decoded]
+    padding: int = 0
+    flip: bool = False

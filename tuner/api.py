@@ -1,0 +1,233 @@
+"""The three lines of a notebook: `load`, `run`, and a result to look at."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import ClusterError, Interrupted, Problem, UserError
+from tuner.spec.bind import Trainable
+from tuner.spec.load import Loaded, from_mapping
+from tuner.spec.load import load as load_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuner.core.state import RunState
+    from tuner.outputs.console import Terminal
+    from tuner.outputs.live import Show
+    from tuner.outputs.results import Result
+    from tuner.slot.code import Code
+    from tuner.trial import Assignment
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is driven."""
+
+    address: str | None = None
+    """An existing Ray cluster."""
+    dashboard: bool = True
+    """Start Ray's dashboard, if Ray is started."""
+    json: bool = False
+    """Print one event a line on stdout, all else on stderr."""
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check an experiment: a YAML file, a name under search_spaces/, or a mapping.
+
+    `overrides` are `KEY=VALUE` texts. Raises UserError that lists all that is wrong.
+    """
+    if isinstance(source, Mapping):
+        return from_mapping(dict(source), Path.cwd())
+    return load_file(source, overrides)
+
+
+def run(
+    experiment: Loaded | str | Path | Mapping[str, Any], name: str | None = None, options: Options | None = None
+) -> Result:
+    """Run an experiment to its end in `runs/NAME`, or in `NAME` under its `storage`.
+
+    Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
+    """
+    loaded = experiment if isinstance(experiment, Loaded) else load(experiment)
+    folder = Path(loaded.experiment.storage or RUNS) / check_name(name or _default_name(loaded))
+    if folder.exists():
+        fix = f"Choose another name, or go on with --resume {folder}."
+        raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
+    from tuner.engine.run import create
+
+    create(folder, loaded.experiment, loaded.file.parent.resolve())
+    return _drive(folder, loaded, options or Options())
+
+
+def resume(run: str | Path, options: Options | None = None) -> Result:
+    """Go on with a run from where its ledger stands; one that is finished gets its missing files anew."""
+    folder = find_run(run)
+    return _drive(folder, reload(folder), options or Options())
+
+
+def reload(folder: Path) -> Loaded:
+    """Read the experiment of a run out of its ledger, and find its functions again."""
+    from tuner.outputs.results import read_state
+
+    state = read_state(folder)
+    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder))
+
+
+def find_run(run: str | Path) -> Path:
+    """Find a run's folder: a path, or a name under `runs/`."""
+    for folder in (Path(run), RUNS / run):
+        if (folder / "ledger").exists():
+            return folder
+    known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
+    fix = f"There is {', '.join(known[-5:])}." if known else "There is none yet."
+    raise UserError(Problem(str(run), "", "must be a run's folder, or its name under runs/, but is not", fix))
+
+
+def check_name(name: str) -> str:
+    """Refuse a name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        what = f"must be letters, digits, dots, dashes and underscores, but got {name!r}"
+        raise UserError(Problem("--name", "", what, "The folder is made under runs/, or under `storage` of the YAML."))
+    return name
+
+
+def local_trial(loaded: Loaded, show: Any = print) -> None:
+    """Run the first trial in this very process, open to a debugger; nothing is kept."""
+    import tempfile
+
+    from tuner.trial.trial import LocalTrial
+
+    code = to_code(loaded.trainable)
+    function = code.load()
+    with tempfile.TemporaryDirectory(prefix="tuner-local-") as folder:
+        assignment = _first_assignment(loaded, folder)
+        show(f"trial {assignment.trial}: {assignment.params}")
+        trial = LocalTrial(assignment, show)
+        if code.plain_ray:
+            from tuner.slot import ray_session
+
+            ray_session.call(function, trial)
+        else:
+            function(trial, **assignment.params)
+
+
+def to_code(trainable: Trainable) -> Code:
+    """Turn what the spec bound into what a slot imports."""
+    from tuner.slot.code import Code
+
+    return Code(
+        module=trainable.module,
+        function=trainable.function,
+        file=str(trainable.file) if trainable.file else None,
+        root=str(trainable.root),
+        plain_ray=trainable.plain_ray,
+    )
+
+
+def _default_name(loaded: Loaded) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", loaded.file.stem).lstrip(".-_") or "run"
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
+    from tuner.core import chance
+    from tuner.core.records import trial_id
+    from tuner.core.search.kinds import make_asker
+    from tuner.trial import Assignment
+
+    spec = loaded.experiment
+    params = {**spec.fixed, **make_asker(spec).ask(0).params}
+    return Assignment(
+        run=folder, trial=trial_id(0), params=params, seed=chance.integer(spec.seed, "trial", 0),
+        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=spec.resources.gpus,
+    )  # fmt: skip
+
+
+def _drive(folder: Path, loaded: Loaded, options: Options) -> Result:
+    from tuner.outputs.console import aside
+    from tuner.outputs.results import Result
+
+    with aside(folder / "driver.log") as terminal:
+        _drive_aside(folder, loaded, options, terminal)
+    return Result(folder)
+
+
+def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal) -> None:
+    from tuner.outputs.console import console
+    from tuner.outputs.live import Show
+
+    show = Show(console(terminal.err if options.json else terminal.out))
+    state = "failed"
+    with show:
+        show.say(f"Run {folder}: {describe(loaded)}")
+        show.say("starting Ray", lasting=False)
+        try:
+            _engine(folder, loaded, options, terminal, show)
+            state = "finished"
+        except (Interrupted, ClusterError) as error:
+            state = "stopped" if isinstance(error, Interrupted) else "failed"
+            show.say(f"Go on with: python launch.py --resume {folder}")
+            raise
+        finally:
+            run = _finish(folder, loaded, state, show)
+    _farewell(folder, run, show.console)
+
+
+def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show) -> None:
+    from tuner.engine.keep import Keeper
+    from tuner.engine.run import drive
+    from tuner.outputs.events import Events
+    from tuner.outputs.study import Study
+    from tuner.outputs.tensorboard import TensorBoard
+
+    observers = [Keeper(folder), show, TensorBoard(folder), Study(folder)]
+    if options.json:
+        observers.append(Events(terminal.out))
+    drive(
+        folder, to_code(loaded.trainable), observers,
+        address=options.address, dashboard=options.dashboard, say=show.say,
+    )  # fmt: skip
+
+
+def _finish(folder: Path, loaded: Loaded, state: str, show: Show) -> RunState:
+    """Write what a run found so far; the best meets the test split when all is done."""
+    from tuner.engine.evaluate import evaluate
+    from tuner.outputs import results
+
+    run = results.read_state(folder)
+    if state == "finished":
+        show.say("measuring the best on the test split", lasting=False)
+        problem = evaluate(folder, run, to_code(loaded.trainable), to_code(loaded.test) if loaded.test else None)
+        if problem:
+            show.say(f"The best could not be measured on the test split: {problem}")
+    results.write(folder, run, "stopped" if run.closed == "asked" else state)
+    return run
+
+
+def _farewell(folder: Path, run: RunState, console: Console) -> None:
+    from tuner.outputs import report, results
+
+    report.leaders(run, console)
+    console.print(report.best_line(run))
+    for name, value in (results.read_test(folder) or {}).items():
+        console.print(f"On the test split: {name} {value:.6g}")
+    model = folder / "best" / "model.pt"
+    console.print(f"Best model:   {model if model.exists() else folder / 'best'}")
+    console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
+
+
+def describe(loaded: Loaded) -> str:
+    """Say in a line what a run does."""
+    spec = loaded.experiment
+    return (
+        f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
+        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
+    )

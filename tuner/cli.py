@@ -1,0 +1,100 @@
+"""Flags in, one line and an exit code out. Everything heavy is imported inside functions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tuner.errors import Interrupted, TunerError, UserError
+
+if TYPE_CHECKING:
+    from tuner.spec.load import Loaded
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the flags say; returns the exit code."""
+    flags = parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except Interrupted as error:
+        return error.exit_code
+    except TunerError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Interrupted.exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the flags."""
+    made = argparse.ArgumentParser(
+        prog="launch.py", description="Tune the hyperparameters of a PyTorch function.", allow_abbrev=False
+    )
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("--space", metavar="FILE", help="run an experiment: a YAML file, or a name under search_spaces/")
+    what.add_argument("--resume", metavar="RUN", help="go on with a run: its folder, or its name under runs/")
+    what.add_argument("--report", metavar="RUN", nargs="+", help="print the leaderboard and the curves of a run")
+    made.add_argument("--name", help="the run's name; the YAML's name and the time by default")
+    made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the YAML")
+    made.add_argument("--check", action="store_true", help="check everything, print the plan, and run nothing")
+    made.add_argument("--local", action="store_true", help="run one trial in this process, for a debugger")
+    made.add_argument("--address", metavar="ADDR", help="an existing Ray cluster; one is started by default")
+    made.add_argument("--json", action="store_true", help="print one event a line on stdout, all else on stderr")
+    made.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
+    return made
+
+
+def _run(flags: argparse.Namespace) -> int:
+    if flags.report:
+        return _report(flags.report)
+    from tuner import api
+
+    options = api.Options(flags.address, not flags.no_dashboard, flags.json)
+    if flags.resume:
+        if flags.set or flags.check or flags.local or flags.name:
+            raise UserError("--resume: goes with --address, --json and --no-dashboard alone as yet.")
+        api.resume(flags.resume, options)
+        return 0
+    if flags.name is not None:
+        api.check_name(flags.name)
+    loaded = api.load(flags.space, flags.set)
+    if flags.check:
+        _check(loaded)
+    elif flags.local:
+        api.local_trial(loaded)
+    else:
+        api.run(loaded, flags.name, options)
+    return 0
+
+
+def _check(loaded: Loaded) -> None:
+    """Print what a run would do, from this machine alone: no Ray is started."""
+    import os
+
+    from tuner import api
+    from tuner.plan import plan
+
+    spec = loaded.experiment
+    fitting = (os.cpu_count() or 1) // spec.resources.cpus
+    slots = max(1, min(fitting, spec.resources.max_trials or fitting, spec.trials))
+    planned = plan(spec, slots)
+    print(f"{loaded.file}: {api.describe(loaded)}")
+    print(f"trials at once   {slots} on this machine")
+    print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
+    print("trials that reach an epoch, if the first epochs tell the order of the last:")
+    for epoch, count in planned.reach.items():
+        print(f"  epoch {epoch:>5}    about {count}")
+
+
+def _report(runs: Sequence[str]) -> int:
+    from rich.console import Console
+
+    from tuner import api
+    from tuner.outputs.report import report
+    from tuner.outputs.results import read_state
+
+    for run in runs:
+        report(read_state(api.find_run(run)), Console(highlight=False))
+    return 0

@@ -1,0 +1,71 @@
+"""The best model meets the test split: once, in a process of its own, restored from its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from tuner.core import chance
+from tuner.core.records import trial_number
+from tuner.core.state import RunState
+from tuner.slot.code import Code
+from tuner.slot.slot import Event, Slot
+from tuner.storage import write_whole
+from tuner.trial import Assignment
+from tuner.trial.checkpoint import Invalid, read_manifest
+
+RESULT = Path("best") / "test.json"
+
+
+def evaluate(folder: Path, run: RunState, code: Code, test: Code | None) -> str | None:
+    """Measure the best and write `best/test.json`; returns what went wrong, if anything did."""
+    best = run.best_saved
+    if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
+        return None
+    try:
+        manifest = read_manifest(folder / best.checkpoint)
+    except Invalid as error:
+        return str(error)
+    if test is None and not manifest["has_test"]:
+        return None
+    event = _run(test or code, _assignment(folder, run))
+    if event["event"] != "tested":
+        return str(event["reason"])
+    facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint, "metrics": event["metrics"]}
+    write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
+    return None
+
+
+def _known(folder: Path, checkpoint: str) -> bool:
+    path = folder / RESULT
+    return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint
+
+
+def _assignment(folder: Path, run: RunState) -> Assignment:
+    best, spec = run.best_saved, run.spec
+    assert best is not None
+    return Assignment(
+        run=str(folder.resolve()),
+        trial=best.trial,
+        params={**spec.fixed, **best.params},
+        seed=chance.integer(spec.seed, "trial", trial_number(best.trial)),
+        metric=spec.objective.metric,
+        epochs=spec.budget.epochs,
+        checkpoint=best.checkpoint,
+        epoch=best.epoch,
+        cpus=spec.resources.cpus,
+        gpus=spec.resources.gpus,
+        task="test",
+    )
+
+
+def _run(code: Code, assignment: Assignment) -> Event:
+    slot = Slot(replace(code, plain_ray=False), assignment.cpus)
+    try:
+        slot.begin(assignment)
+        while (event := slot.step())["event"] == "beat":
+            pass
+        return event
+    finally:
+        slot.close()

@@ -1,0 +1,70 @@
+"""Which checkpoints are kept, and the deletion of all others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.core.records import Ended, Record, Report
+from tuner.core.state import RunState, TrialState
+from tuner.storage import delete_folder
+
+
+def needed(run: RunState, trial: TrialState) -> set[str]:
+    """Find the checkpoints of a trial that may still be read.
+
+    The last `keep` of a live trial, the last of a finished one (a larger budget lets it go on), the best of the run,
+    and what a clone has still to start from.
+    """
+    saved = [report.checkpoint for report in trial.reports if report.checkpoint]
+    count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.outcome == "finished")
+    names = set(saved[len(saved) - count :]) if count else set()
+    if run.best_saved is not None and run.best_saved.checkpoint:
+        names.add(run.best_saved.checkpoint)
+    return (names | _cloned(run)) & set(saved)
+
+
+def _cloned(run: RunState) -> set[str]:
+    if run.spec.scheduler.kind != "pbt":
+        return set()
+    return {trial.clone.checkpoint for trial in run.trials.values() if trial.clone and trial.status != "ended"}
+
+
+class Keeper:
+    """Follows the ledger and deletes what is needed no more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._kept: dict[str, set[str]] = {}
+        self._best = ""
+
+    def see(self, record: Record, run: RunState) -> None:
+        """Look at the trials whose checkpoints the record may have set free."""
+        if isinstance(record, Report):
+            if record.checkpoint:
+                self._kept.setdefault(record.trial, set()).add(record.checkpoint)
+            donors = {clone.donor} if (clone := run.trials[record.trial].clone) else set()
+            self._sweep(run, {record.trial, self._best} | donors)
+            self._best = run.best_saved.trial if run.best_saved else ""
+        elif isinstance(record, Ended):
+            self._sweep(run, {record.trial})
+        elif run.closed:
+            self._sweep(run, set(self._kept))
+        if isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
+            self._sweep_orphans(record.trial)
+
+    def close(self, run: RunState) -> None:
+        """Nothing is left open."""
+
+    def _sweep(self, run: RunState, trials: set[str]) -> None:
+        for name in trials & self._kept.keys():
+            for path in self._kept[name] - needed(run, run.trials[name]):
+                delete_folder(self.folder / path)
+                self._kept[name].discard(path)
+            if not self._kept[name]:
+                del self._kept[name]
+
+    def _sweep_orphans(self, trial: str) -> None:
+        """Delete what an ended trial saved without a report."""
+        for path in (self.folder / "trials" / trial / "checkpoints").glob("*"):
+            if str(path.relative_to(self.folder)) not in self._kept.get(trial, ()):
+                delete_folder(path)

@@ -1,0 +1,1 @@
+"""What people look at: observers of a live run, and projections that can be written again from the ledger."""

@@ -1,0 +1,42 @@
+"""What a run is going to cost, as far as that can be known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuner.core import chance
+from tuner.core.records import Report
+from tuner.core.rules import make_rule
+from tuner.simulate import Simulation
+from tuner.spec.experiment import Experiment
+from tuner.spec.kinds import Random
+
+MOST = 200
+"""More trials are scaled up from as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An estimate of a run, from its own scheduler on values that are mere chance."""
+
+    epochs: int
+    """Epochs of all trials together."""
+    reach: dict[int, int]
+    """Epoch of each rung, and the last → how many trials get there."""
+
+
+def plan(spec: Experiment, slots: int) -> Plan:
+    """Play the run on curves that keep their order from the first epoch to the last."""
+    trials = min(spec.trials, MOST)
+    update = {
+        "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
+        "search": Random(kind="random"),
+        "start": type(spec.start)(),
+    }
+    tried = spec.model_copy(update=update)
+    simulation = Simulation(tried, lambda params, epoch: chance.uniform(0, "plan", repr(sorted(params.items()))), slots)
+    reports = [record for record in simulation.run() if isinstance(record, Report)]
+    scale = spec.trials / trials
+    epochs = [*sorted(make_rule(spec).saved_epochs()), spec.budget.epochs]
+    reach = {e: len({report.trial for report in reports if report.epoch >= e}) for e in dict.fromkeys(epochs)}
+    return Plan(round(len(reports) * scale), {epoch: round(count * scale) for epoch, count in reach.items()})
