@@ -62,8 +62,11 @@ def run(
         fix = f"Choose another name, or go on with --resume {folder}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
     from tuner.engine.run import create
+    from tuner.outputs.experiment import write
 
-    create(folder, loaded.experiment, loaded.file.parent.resolve())
+    home = loaded.file.parent.resolve()
+    create(folder, loaded.experiment, home)
+    write(folder, loaded.experiment, home)
     return _drive(folder, loaded, options or Options())
 
 
@@ -182,13 +185,14 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
 
 
 def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show) -> None:
+    from tuner.engine.follow import Observer
     from tuner.engine.keep import Keeper
     from tuner.engine.run import drive
     from tuner.outputs.events import Events
     from tuner.outputs.study import Study
     from tuner.outputs.tensorboard import TensorBoard
 
-    observers = [Keeper(folder), show, TensorBoard(folder), Study(folder)]
+    observers: list[Observer] = [Keeper(folder), show, TensorBoard(folder), Study(folder)]
     if options.json:
         observers.append(Events(terminal.out))
     drive(

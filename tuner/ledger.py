@@ -21,12 +21,16 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         """Take the run's lock and read what is there; raises UserError where another driver holds it."""
         self._log = Log(folder / NAME)
-        data = self._log.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            # The last write was torn by a crash; nothing has acted on it.
-            self._log.cut(whole)
-        self.records = list(_parse(data[:whole], folder / NAME))
+        try:
+            data = self._log.read()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                # The last write was torn by a crash; nothing has acted on it.
+                self._log.cut(whole)
+            self.records = list(_parse(data[:whole], folder / NAME))
+        except BaseException:
+            self._log.close()
+            raise
 
     def append(self, record: Record) -> Record:
         """Write and sync a record; return it as a later reader will see it."""

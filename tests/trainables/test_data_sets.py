@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import multiprocessing
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from trainables import data
 from trainables.data import cache
+from trainables.data.source import Decoded, Source
 from trainables.data.splits import split, stratified_order
 
 pytestmark = pytest.mark.usefixtures("folders")
@@ -109,14 +109,26 @@ def test_the_test_split_is_not_opened_before_it_is_asked_for(folders: Path) -> N
         digits.test()
 
 
-def test_processes_that_start_together_all_get_the_set(folders: Path) -> None:
-    code = "from trainables import data; print(len(data.load('digits').train))"
-    root = str(Path(__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    assert [process.communicate()[0].strip() for process in started] == ["1079", "1079"]
+def test_processes_that_start_together_decode_once(folders: Path) -> None:
+    forked = multiprocessing.get_context("fork")  # as trials are, and without importing torch again
+    decoded, ready, rows = forked.Queue(), forked.Barrier(3), np.arange(100)
+
+    def decode() -> Decoded:
+        decoded.put("once")
+        time.sleep(0.1)  # long enough for the others to find it under way
+        return Decoded(np.zeros((100, 1, 2, 2), np.uint8), rows % 2, ["even", "odd"])
+
+    def trial() -> None:
+        ready.wait()
+        cache.open_split(cache.store(Source("slow", decode), 0), "train")
+
+    trials = [forked.Process(target=trial) for _ in range(3)]
+    for process in trials:
+        process.start()
+    for process in trials:
+        process.join()
+    assert [process.exitcode for process in trials] == [0, 0, 0]
+    assert decoded.get(timeout=5) == "once" and decoded.empty()
     assert sorted(path.suffix for path in (folders / "cache").iterdir()) == ["", ".lock"]
 
 

@@ -17,6 +17,8 @@ Outcome = Literal["finished", "stopped", "diverged", "failed", "infeasible", "lo
 OUTCOMES: tuple[Outcome, ...] = (
     "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
 )  # fmt: skip
+SPELLED = ("nan", "inf", "-inf")
+"""What JSON has no number for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +200,7 @@ def to_json(record: Record) -> str:
 def from_json(text: str) -> Record:
     """Read a record; raises ValueError where the text is none."""
     data = json.loads(text, object_hook=_decode)
-    cls = KINDS.get(data.pop("kind", ""))
+    cls = KINDS.get(str(data.pop("kind", ""))) if isinstance(data, dict) else None
     if cls is None or data.keys() - {f.name for f in fields(cls)}:
         raise ValueError(f"must be a record of a known kind, but got {text[:80]!r}")
     if cls is Report:
@@ -214,7 +216,7 @@ def _decision(data: dict[str, Any]) -> Decision:
 def _encode(value: Any) -> Any:
     """Spell out what JSON has no number for."""
     if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": repr(value)}
+        return {"$float": float.__repr__(value)}  # numpy's own repr is no number.
     if isinstance(value, Mapping):
         return {key: _encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -223,4 +225,4 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(data: dict[str, Any]) -> Any:
-    return float(data["$float"]) if data.keys() == {"$float"} else data
+    return float(data["$float"]) if data.keys() == {"$float"} and data["$float"] in SPELLED else data

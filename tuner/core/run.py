@@ -57,7 +57,8 @@ class Core:
             return self._suggest(len(run.trials))
         if not any(run.having("running")):
             for trial in run.having("paused"):
-                return Ended(trial=trial.id, outcome="stopped", reason=f"was never among the best at epoch {trial.epoch}")
+                reason = f"was never among the best at epoch {trial.epoch}"
+                return Ended(trial=trial.id, outcome="stopped", reason=reason)
         return None
 
     def _suggest(self, number: int) -> Suggested:
@@ -105,8 +106,9 @@ class Core:
         return Ended(trial=trial.id, outcome="finished", reason=f"the function returned after epoch {trial.epoch}")
 
     def _gone(self, trial: TrialState, event: Gone) -> Record:
-        if trial.losses >= MAX_LOSSES:
-            return Ended(trial=trial.id, outcome="lost", reason=f"lost its worker {trial.losses + 1} times: {event.reason}")
+        if trial.losses_in_a_row >= MAX_LOSSES:
+            reason = f"lost its worker {MAX_LOSSES + 1} times without a new report: {event.reason}"
+            return Ended(trial=trial.id, outcome="lost", reason=reason)
         return Lost(trial=trial.id, reason=event.reason)
 
     def _stop(self, event: StopAsked) -> Record | None:

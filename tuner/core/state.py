@@ -47,6 +47,9 @@ class TrialState:
     reason: str = ""
     error: str = ""
     losses: int = 0
+    """All of them, so that every attempt has a name of its own."""
+    losses_in_a_row: int = 0
+    """Those since the last new report."""
 
     @property
     def checkpoint(self) -> tuple[str | None, int]:
@@ -104,6 +107,7 @@ class RunState:
             self.trials[record.trial].status = "running"
         elif isinstance(record, Lost):
             self.trials[record.trial].losses += 1
+            self.trials[record.trial].losses_in_a_row += 1
         elif isinstance(record, Ended):
             self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
         elif isinstance(record, Asked):
@@ -140,6 +144,7 @@ class RunState:
         trial = self.trials[record.trial]
         trial.reports.append(record)
         trial.epoch = record.epoch
+        trial.losses_in_a_row = 0
         self._rank(record)
         decision = record.decision
         if decision.mark is not None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuner.errors import ClusterError, UserError
 
+PREFIX = "tuner-"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -73,7 +76,8 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     import ray
 
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    scratch = Path(tempfile.mkdtemp(prefix="tuner-"))
+    _sweep()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
         info = _join(found) if found else _start(dashboard, scratch)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -85,19 +89,27 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _join(address: str):  # type: ignore[no-untyped-def]
+def _join(address: str) -> Any:
     import ray
 
     try:
+        _knock(address)
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({str(error).splitlines()[0]}). "
             "Check `ray status` there, or unset RAY_ADDRESS to use this machine alone."
         ) from None
 
 
-def _start(dashboard: bool, scratch: Path):  # type: ignore[no-untyped-def]
+def _knock(address: str) -> None:
+    """Open the cluster's port: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _start(dashboard: bool, scratch: Path) -> Any:
     import ray
 
     try:
@@ -111,6 +123,14 @@ def _start(dashboard: bool, scratch: Path):  # type: ignore[no-untyped-def]
         )
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
         raise ClusterError(f"Ray does not start on this machine: {str(error).splitlines()[0]}") from None
+
+
+def _sweep() -> None:
+    """Delete what killed drivers of this user have left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if folder.stat().st_uid == os.getuid() and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep(scratch: Path, folder: Path) -> None:

@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
+import rich.console
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,47 +23,102 @@ class Terminal:
     err: TextIO
 
 
+class Console(rich.console.Console):
+    """A console that takes nothing for markup, and whose end is not the end of the run."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on silently: nobody reads any more, but the trials go on."""
+        self.quiet = True
+
+
+def console(stream: TextIO) -> Console:
+    """Make a console for a stream; it folds lines for a terminal alone.
+
+    Only the stream says whether it is a terminal: not a variable that asks for colours, and not that this is Jupyter,
+    where output from a thread belongs to no cell.
+    """
+    terminal = stream.isatty()
+    return Console(
+        file=stream, force_terminal=terminal, force_jupyter=False, soft_wrap=not terminal, highlight=False,
+        markup=False, emoji=False,
+    )  # fmt: skip
+
+
 @contextmanager
 def aside(log: Path) -> Iterator[Terminal]:
     """Send all that this process and Ray print to a file; what is written to the terminal still reaches the user.
 
-    The file descriptors are moved, since Ray's C++ code writes to them past Python.
+    The file descriptors are moved, since Ray's C++ code writes to them past Python. Where Python's own streams are
+    others (notebooks, test runners), these are what the user sees, and they are moved too.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    terminal = Terminal(*(os.fdopen(os.dup(number), "w", buffering=1) for number in kept))
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        with _python_streams(log):
-            yield terminal
-    finally:
-        for number, descriptor in enumerate(kept, start=1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        terminal.out.close()
-        terminal.err.close()
-
-
-def console(stream: TextIO) -> Console:
-    """Make a console that folds lines for a terminal alone."""
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty())
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("a", buffering=1, encoding="utf-8", errors="replace"))
+        out = stack.enter_context(_kept(sys.stdout, 1))
+        err = stack.enter_context(_kept(sys.stderr, 2))
+        for number in (1, 2):
+            stack.enter_context(_descriptor(number, file.fileno()))
+        stack.enter_context(_python_streams(file))
+        yield Terminal(out, err)
 
 
 @contextmanager
-def _python_streams(log: Path) -> Iterator[None]:
-    """Move Python's own streams too, where they are not the process's (notebooks, test runners)."""
+def _kept(stream: TextIO | None, number: int) -> Iterator[TextIO]:
+    """Keep what the user sees: a copy of the descriptor if the stream writes to it, else the stream itself."""
+    if stream is not None and _number(stream) != number:
+        yield stream
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    copy: TextIO
+    try:
+        if stream is not None:
+            stream.flush()
+        copy = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
+    except OSError:
+        # Closed by whoever started this process.
+        copy = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    try:
+        yield copy
+    finally:
+        with suppress(OSError):
+            copy.close()
+
+
+def _number(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@contextmanager
+def _descriptor(number: int, target: int) -> Iterator[None]:
+    """Let a file descriptor mean another file for a while."""
+    try:
+        before: int | None = os.dup(number)
+    except OSError:
+        before = None
+    os.dup2(target, number)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.close(number)
+        else:
+            os.dup2(before, number)
+            os.close(before)
+
+
+@contextmanager
+def _python_streams(file: TextIO) -> Iterator[None]:
+    """Move Python's streams, and the handlers of its log that hold on to them."""
     before = sys.stdout, sys.stderr
-    with log.open("a", buffering=1) as file:
-        sys.stdout = sys.stderr = file
-        handlers = [h for h in logging.root.handlers if isinstance(h, logging.StreamHandler)]
-        streams = [handler.setStream(file) for handler in handlers]
-        try:
-            yield
-        finally:
-            sys.stdout, sys.stderr = before
-            for handler, stream in zip(handlers, streams, strict=True):
-                if isinstance(stream, io.TextIOBase):
-                    handler.setStream(stream)
+    sys.stdout = sys.stderr = file
+    handlers = [h for h in logging.root.handlers if isinstance(h, logging.StreamHandler) and h.stream in before]
+    streams = [handler.setStream(file) for handler in handlers]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for handler, stream in zip(handlers, streams, strict=True):
+            if isinstance(stream, io.TextIOBase):
+                handler.setStream(stream)

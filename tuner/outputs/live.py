@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 import time
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from tuner.core.records import Ended, Record, Report, Session
-from tuner.core.state import RunState
-from tuner.outputs.results import Row, leaderboard
+from tuner.core.records import Ended, Lost, Promoted, Record, Report, Session
+from tuner.core.state import RunState, TrialState
+from tuner.outputs.forecast import Forecast
+from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text
 
 PLAIN_SECONDS = 3.0
-ROWS = 12
-STYLES = {"running": "bold", "finished": "green", "diverged": "red", "failed": "red", "lost": "red", "stopped": "dim"}
+MOST_ROWS = 20
+STYLES = {"running": "cyan", "paused": "yellow", "finished": "green", "stopped": "dim"}
+"""All other states are failures."""
+BAD = ("failed", "infeasible", "lost", "stalled")
+
+log = logging.getLogger(__name__)
 
 
 class Show:
@@ -27,18 +31,26 @@ class Show:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.drawn = console.is_terminal and not console.is_dumb_terminal
+        """Whether the screen can be drawn anew."""
         self.phase = ""
+        """What is being done, where it is not training."""
+        self.news = ""
         self.run: RunState | None = None
-        self._began = time.monotonic()
-        self._session_trials = 0
-        self._lock = threading.Lock()
+        self.best: dict[str, tuple[float, int]] = {}
+        """Each trial's best finite score, and its epoch."""
+        self.forecast = Forecast()
+        self._clock, self._since = time.monotonic(), time.time()
         self._done = threading.Event()
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True,
+            redirect_stdout=False, redirect_stderr=False,  # else what Ray prints would be moved to the terminal
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._lines, name="show", daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to show."""
-        if self.console.is_terminal:
+        if self.drawn:
             self._live.start()
         else:
             self._thread.start()
@@ -47,104 +59,149 @@ class Show:
     def __exit__(self, *error: object) -> None:
         """Stop showing."""
         self._done.set()
-        if self.console.is_terminal:
+        if self.drawn:
             self._live.stop()
         else:
             self._thread.join()
 
     def say(self, text: str, lasting: bool = True) -> None:
-        """Say what is being done from here on; a lasting line stays on the screen."""
-        self.phase = text
-        if lasting or not self.console.is_terminal:
-            self.console.print(text)
+        """Print a line that stays; or, if not lasting, what is being done from here on."""
+        if not lasting:
+            self.phase = text
+        if lasting or not self.drawn:
+            self.console.print(Text(text))
 
     def see(self, record: Record, run: RunState) -> None:
-        """Take in a record."""
-        with self._lock:
-            self.run = run
-            if isinstance(record, Session):
-                self._session_trials, self._began = _ended(run), time.monotonic()
-                self.phase = "waiting for the first report"
-            elif isinstance(record, Report):
-                self.phase = ""
-            elif isinstance(record, Ended) and record.outcome == "failed":
-                self.console.print(f"{record.trial} failed: {record.reason} (see trials/{record.trial}/log.txt)")
+        """Take in a record; those of earlier sessions are no news."""
+        self.run = run
+        if isinstance(record, Report):
+            self._rank(record, run)
+        if record.time < self._since:
+            return
+        if isinstance(record, Session):
+            self.forecast.begin(run)
+            self.phase = "waiting for the first report"
+        elif isinstance(record, Report):
+            self.forecast.heard(record)
+            self.phase = ""
+        self.news = news(record, run) or self.news
+        if isinstance(record, Ended) and record.outcome in BAD:
+            self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))
 
     def close(self, run: RunState) -> None:
         """Show on: there is still the end to tell of."""
 
+    def _rank(self, record: Report, run: RunState) -> None:
+        score = run.spec.objective.score(run.objective(record))
+        before = self.best.get(record.trial)
+        if math.isfinite(score) and (before is None or score > before[0]):
+            self.best[record.trial] = (score, record.epoch)
+
     def _lines(self) -> None:
         while not self._done.wait(PLAIN_SECONDS):
-            with self._lock:
-                self.console.print(self._status())
+            try:
+                self.console.print(Text(self.status()))
+            except OSError:
+                return  # Nobody can read any more; the trials go on.
 
     def _render(self) -> RenderableType:
-        with self._lock:
-            parts: list[RenderableType] = [Text(self._status())]
-            if self.run is not None and self.run.trials:
-                parts.append(table(self.run, _pick(self.run), ROWS))
-            return Group(*parts)
+        try:
+            return Group(*self.picture())
+        except Exception:
+            # The run is being changed by another thread; the next picture is due in a moment.
+            log.exception("the table is left out once")
+            return Text(self.phase)
 
-    def _status(self) -> str:
-        run, clock = self.run, timedelta(seconds=int(time.monotonic() - self._began))
-        if run is None or not any(trial.reports for trial in run.trials.values()):
-            return f"[{clock}] {self.phase or 'waiting'} …"
-        left = self._left(run)
-        epochs = sum(len(trial.reports) for trial in run.trials.values())
-        parts = [f"[{clock}] {_ended(run)} of {run.spec.trials} trials, {epochs} epochs"]
+    def picture(self) -> list[Text]:
+        """Draw all that the terminal has room for."""
+        width, run = self.console.width, self.run
+        lines = [Text(self.status(), style="bold")]
+        if run is None or not run.trials:
+            return lines
         if run.best is not None:
-            parts.append(f"best {run.spec.objective.metric} {run.best.value:.5g} ({run.best.trial}, epoch {run.best.epoch})")
-        if left is not None:
-            parts.append(f"about {timedelta(seconds=int(left))} left")
-        if not self.console.is_terminal:
-            parts.append("running " + ", ".join(f"{t.id} epoch {t.epoch + 1}" for t in run.having("running")))
-        return "; ".join(parts)
+            lines.append(Text(cut(clean(f"{_best(run)}  {params_text(run.best.params)}"), width), style="green"))
+        rows = max(3, min(MOST_ROWS, self.console.height - 8))
+        lines += [Text(), *self.table(run, rows, width)]
+        last = Text(cut(f"last: {self.news}", width), style="dim")
+        return [*lines, Text(), last] if self.news else lines
 
-    def _left(self, run: RunState) -> float | None:
-        """Guess the seconds left from the trials that ended in this session."""
-        ended = _ended(run) - self._session_trials
-        if ended == 0:
-            return None
-        each = (time.monotonic() - self._began) / ended
-        left = each * (run.spec.trials - _ended(run))
-        hours = run.spec.budget.hours
-        return left if hours is None else min(left, max(0.0, hours * 3600 - run.elapsed))
+    def table(self, run: RunState, most: int, width: int) -> list[Text]:
+        """Draw the running trials and, below them, the best of the others."""
+        trials = list(run.trials.values())
+        running = [trial for trial in trials if trial.status == "running"]
+        others = [trial for trial in trials if trial.status != "running"]
+        others.sort(key=lambda trial: self.best.get(trial.id, (-math.inf, 0))[0], reverse=True)
+        first = running[-max(most - len(others), 2 * most // 3) :]
+        picked = first + others[: most - len(first)]
+        title = cut_front(run.spec.objective.metric, max(8, width // 6))
+        columns = [
+            Column("trial"), Column("state", drop=1), Column("epoch", right=True, drop=2), Column(title, right=True),
+            Column("best", right=True, drop=3), Column("at epoch", right=True, drop=4),
+            Column("params", drop=5, least=12),
+        ]  # fmt: skip
+        lines = grid(columns, [self._row(trial, run) for trial in picked], width)
+        left_out = len(trials) - len(picked)
+        return [*lines, Text(f"… and {left_out} more", style="dim")] if left_out else lines
+
+    def _row(self, trial: TrialState, run: RunState) -> tuple[list[str], str]:
+        state = trial.outcome or trial.status
+        score, epoch = self.best.get(trial.id, (None, 0))
+        now = number(run.objective(trial.reports[-1])) if trial.reports else ""
+        best = ["", ""] if score is None else [number(run.spec.objective.score(score)), str(epoch)]
+        epochs = f"{trial.epoch}/{run.spec.budget.epochs}"
+        style = STYLES.get(state, "red")
+        is_best = run.best is not None and run.best.trial == trial.id
+        return [trial.id, state, epochs, now, *best, params_text(trial.params)], f"bold {style}" if is_best else style
+
+    def status(self) -> str:
+        """Say in a line what is going on."""
+        run, clock = self.run, f"[{duration(time.monotonic() - self._clock)}]"
+        if run is None or self.phase or not any(trial.reports for trial in list(run.trials.values())):
+            return f"{clock} {self.phase or 'waiting'} …"
+        trials = list(run.trials.values())
+        epochs = sum(len(trial.reports) for trial in trials)
+        parts = [f"{clock} {sum(t.status == 'ended' for t in trials)} of {run.spec.trials} trials, {epochs} epochs"]
+        if bad := sum(trial.outcome in BAD for trial in trials):
+            parts.append(f"{bad} failed")
+        if run.best is not None and not self.drawn:
+            parts.append(_best(run))
+        left = self.forecast.left(run)
+        parts.append("finishing" if run.finished() else "" if left is None else f"about {duration(left)} left")
+        if not self.drawn:
+            parts.append(_running([trial for trial in trials if trial.status == "running"]))
+        return "; ".join(part for part in parts if part)
 
 
-def table(run: RunState, rows: Iterable[Row], most: int | None = None) -> Table:
-    """Draw rows of the leaderboard."""
-    metric = run.spec.objective.metric
-    drawn = Table(box=None, pad_edge=False, header_style="dim")
-    drawn.add_column("trial", no_wrap=True)
-    drawn.add_column("state", no_wrap=True)
-    drawn.add_column("epoch", justify="right", no_wrap=True)
-    for name in (metric, f"best {metric}", "at epoch"):
-        drawn.add_column(name, justify="right", no_wrap=True)
-    drawn.add_column("params", no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in list(rows)[:most]:
-        trial = run.trials[row.trial]
-        now = _number(run.objective(trial.reports[-1])) if trial.reports else ""
-        best, at = ("", "") if row.value is None else (_number(row.value), str(row.epoch))
-        style = STYLES.get(row.state, "")
-        drawn.add_row(row.trial, row.state, str(trial.epoch), now, best, at, params_text(row.params), style=style)
-    return drawn
+def news(record: Record, run: RunState) -> str:
+    """Say in a line what a record changed; nothing for records that change nothing that users look at."""
+    if isinstance(record, Ended):
+        epoch = run.trials[record.trial].epoch
+        where = f"at epoch {epoch}" if epoch else "before its first report"
+        return clean(f"{record.trial} {record.outcome} {where}: {_first_line(record.reason)}")
+    if isinstance(record, Lost):
+        return clean(f"{record.trial} lost its worker and is queued again: {_first_line(record.reason)}")
+    if isinstance(record, Promoted):
+        return f"{record.trial} {record.reason}"
+    if not isinstance(record, Report):
+        return ""
+    decision, value = record.decision, number(run.objective(record))
+    if decision.outcome is not None:
+        return clean(f"{record.trial} {decision.outcome} at epoch {record.epoch}: {_first_line(decision.reason)}")
+    is_best = run.best is not None and (run.best.trial, run.best.epoch) == (record.trial, record.epoch)
+    after = "the best so far" if is_best else decision.reason or ("paused" if decision.action == "pause" else "")
+    return clean(f"{record.trial} epoch {record.epoch}: {value}{', ' if after else ''}{_first_line(after)}")
 
 
-def params_text(params: dict[str, Any]) -> str:
-    """Write params in one line."""
-    return "  ".join(f"{name}={_number(value)}" for name, value in params.items())
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0]
 
 
-def _number(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+def _best(run: RunState) -> str:
+    assert run.best is not None
+    return f"best {run.spec.objective.metric} {number(run.best.value)} ({run.best.trial}, epoch {run.best.epoch})"
 
 
-def _pick(run: RunState) -> list[Row]:
-    """Choose the running trials and, below them, the best of the others."""
-    rows = leaderboard(run)
-    running = sorted((row for row in rows if row.state == "running"), key=lambda row: row.trial)
-    return running + [row for row in rows if row.state != "running"]
-
-
-def _ended(run: RunState) -> int:
-    return sum(trial.status == "ended" for trial in run.trials.values())
+def _running(trials: list[TrialState], most: int = 4) -> str:
+    named = ", ".join(f"{trial.id} (epoch {trial.epoch + 1})" for trial in trials[:most])
+    more = f" and {len(trials) - most} more" if len(trials) > most else ""
+    return f"running {named}{more}" if named else ""

@@ -3,55 +3,123 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from tuner.core.state import RunState
-from tuner.outputs.live import params_text, table
-from tuner.outputs.results import leaderboard, summary
+from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, room
+from tuner.outputs.live import BAD, STYLES
+from tuner.outputs.results import Row, leaderboard, summary
 
 BARS = "▁▂▃▄▅▆▇█"
+MOST_CURVES = 20
+MOST_FAILURES = 5
 
 
 def leaders(run: RunState, console: Console, most: int = 10) -> None:
     """Print the best trials."""
-    rows = leaderboard(run)
-    console.print(table(run, rows, most))
-    if len(rows) > most:
-        console.print(f"… and {len(rows) - most} more")
+    _print(console, leaders_text(run, room(console), most))
 
 
 def report(run: RunState, console: Console) -> None:
     """Print what a run found, and its curves."""
-    facts = summary(run, "")
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in facts["trials"].items())
-    console.print(f"{run.name}: {len(run.trials)} trials ({counted}), {facts['epochs']} epochs in {run.elapsed:.0f} s")
-    leaders(run, console)
-    console.print()
-    console.print(curves(run))
+    width = room(console)
+    lines = [Text(clean(_counts(run))), Text(cut(clean(best_line(run)), width)), Text("")]
+    lines += leaders_text(run, width, 10)
+    if any(trial.reports for trial in run.trials.values()):
+        lines += [Text(""), *curves(run, width)]
+    _print(console, lines + _failures(run, width))
 
 
-def curves(run: RunState) -> Table:
-    """Draw one line for each trial, its values scaled to those of all trials."""
-    metric = run.spec.objective.metric
-    values = [v for t in run.trials.values() for r in t.reports if math.isfinite(v := run.objective(r))]
-    drawn = Table(box=None, pad_edge=False, header_style="dim", title=f"{metric} by epoch", title_justify="left")
-    for name in ("trial", "curve", "why it ended"):
-        drawn.add_column(name, no_wrap=True, overflow="ellipsis")
-    for row in leaderboard(run):
+def leaders_text(run: RunState, width: int, most: int) -> list[Text]:
+    """Lay out the best trials."""
+    rows = leaderboard(run)
+    if not rows:
+        return [Text("No trial has begun.")]
+    title = cut_front(run.spec.objective.metric, max(8, width // 5))
+    columns = [
+        Column("trial"), Column("state", drop=2), Column(title, right=True), Column("at epoch", right=True, drop=3),
+        Column("epochs", right=True, drop=4), Column("params", drop=5, least=12),
+    ]  # fmt: skip
+    lines = grid(columns, [(_cells(row), STYLES.get(row.state, "red")) for row in rows[:most]], width)
+    return lines + ([Text(f"… and {len(rows) - most} more", style="dim")] if len(rows) > most else [])
+
+
+def _cells(row: Row) -> list[str]:
+    value, epoch = ("", "") if row.value is None else (number(row.value), str(row.epoch))
+    return [row.trial, row.state, value, epoch, str(row.epochs), params_text(row.params)]
+
+
+def curves(run: RunState, width: int, most: int = MOST_CURVES) -> list[Text]:
+    """Draw a line for each of the best trials, its values scaled to those of all trials."""
+    low, high = _bounds(run)
+    rows = [row for row in leaderboard(run) if row.epochs][:most]
+    longest = min(max(row.epochs for row in rows), max(8, width // 3))
+    columns = [
+        Column("trial"), Column("curve"), Column("last", right=True, drop=1), Column("why it ended", drop=2, least=12)
+    ]  # fmt: skip
+    cells = []
+    for row in rows:
         points = [run.objective(report) for report in run.trials[row.trial].reports]
-        drawn.add_row(row.trial, sparkline(points, min(values, default=0), max(values, default=1)), row.reason)
-    return drawn
+        share = max(1, round(longest * len(points) / max(r.epochs for r in rows)))
+        curve = sparkline(thinned(points, min(share, len(points))), low, high)
+        cells.append(([row.trial, curve, number(points[-1]), row.reason or row.state], STYLES.get(row.state, "red")))
+    head = f"{run.spec.objective.metric} by epoch, {BARS[0]} = {low:.4g} to {BARS[-1]} = {high:.4g}"
+    return [Text(cut(clean(head), width)), *grid(columns, cells, width)]
 
 
-def sparkline(values: list[float], low: float, high: float) -> str:
+def thinned(values: Sequence[float], count: int) -> list[float]:
+    """Keep so many values, evenly, and the last one."""
+    return [values[(i + 1) * len(values) // count - 1] for i in range(count)]
+
+
+def _bounds(run: RunState) -> tuple[float, float]:
+    """Find bounds between which good curves differ: the worst quarter of all values does not widen them."""
+    score = run.spec.objective.score
+    values = [run.objective(report) for trial in run.trials.values() for report in trial.reports]
+    scores = sorted(score(value) for value in values if math.isfinite(value))
+    if not scores:
+        return 0.0, 1.0
+    ends = score(scores[len(scores) // 4]), score(scores[-1])
+    return min(ends), max(ends)
+
+
+def sparkline(values: Sequence[float], low: float, high: float) -> str:
     """Draw values as bars between two bounds; what is not finite is a cross."""
-    span = (high - low) or 1.0
-    return "".join(
-        BARS[min(int((value - low) / span * len(BARS)), len(BARS) - 1)] if math.isfinite(value) else "×"
-        for value in values
-    )
+    return "".join(_bar(value, low, high) for value in values)
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return "×"
+    share = 0.5 if high == low else (value - low) / (high - low)
+    return BARS[max(0, min(int(share * len(BARS)), len(BARS) - 1))]
+
+
+def _counts(run: RunState) -> str:
+    facts = summary(run, "")
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in facts["trials"].items() if count)
+    trials = f"{len(run.trials)} trials ({counted or 'none'})"
+    return f"{run.name}: {trials}, {facts['epochs']} epochs in {duration(run.elapsed)}"
+
+
+def _failures(run: RunState, width: int) -> list[Text]:
+    """Say why trials failed; each reason once."""
+    failed = [trial for trial in run.trials.values() if trial.outcome in BAD]
+    reasons: dict[str, list[str]] = {}
+    for trial in failed:
+        reasons.setdefault((trial.reason or "no reason").strip().split("\n", 1)[0], []).append(trial.id)
+    lines = [f"{_some(names)}: {reason}" for reason, names in list(reasons.items())[:MOST_FAILURES]]
+    if not lines:
+        return []
+    return [Text(""), *(Text(cut(clean(line), max(width, 200)), style="red") for line in lines)]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more} failed"
 
 
 def best_line(run: RunState) -> str:
@@ -61,3 +129,8 @@ def best_line(run: RunState) -> str:
     best = run.best
     text = f"Best {run.spec.objective.metric} {best.value:.6g}: {best.trial} at epoch {best.epoch}"
     return f"{text}  ({params_text(best.params)})"
+
+
+def _print(console: Console, lines: Sequence[Text]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=not console.is_terminal)

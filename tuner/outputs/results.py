@@ -7,22 +7,22 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tuner.core.records import OUTCOMES
+from tuner.core.records import OUTCOMES, Report
 from tuner.core.state import Best, RunState, TrialState
 from tuner.ledger import read
+from tuner.outputs import experiment
 from tuner.storage import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BEST = "best"
+PARAMS = "params.yaml"
 TEST = "test.json"
 
 
@@ -40,6 +40,7 @@ class Row:
     state: str
     reason: str
     params: dict[str, Any]
+    """Those that it had at that epoch; the last ones where there is no value."""
 
 
 def read_state(folder: Path) -> RunState:
@@ -52,7 +53,8 @@ def read_state(folder: Path) -> RunState:
 
 def leaderboard(run: RunState) -> list[Row]:
     """List all trials, the best first, those without a finite value last."""
-    rows = [_row(run, trial) for trial in run.trials.values()]
+    # Copied first: another thread may add trials to a live run.
+    rows = [_row(run, trial) for trial in list(run.trials.values())]
     score = run.spec.objective.score
     return sorted(rows, key=lambda row: (row.value is None, -score(row.value) if row.value is not None else 0.0))
 
@@ -60,11 +62,11 @@ def leaderboard(run: RunState) -> list[Row]:
 def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> dict[str, Any]:
     """Sum a run up, as `summary.json` holds it."""
     outcomes = [trial.outcome or trial.status for trial in run.trials.values()]
-    counted = {outcome: outcomes.count(outcome) for outcome in (*OUTCOMES, "running", "paused") if outcome in outcomes}
+    still = [status for status in ("running", "paused") if status in outcomes]
     return {
         "name": run.name,
         "state": state,
-        "trials": counted,
+        "trials": {outcome: outcomes.count(outcome) for outcome in (*OUTCOMES, *still)},
         "epochs": sum(len(trial.reports) for trial in run.trials.values()),
         "seconds": round(run.elapsed, 3),
         "best": _best(run.best),
@@ -75,22 +77,36 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
 
 def write(folder: Path, run: RunState, state: str) -> None:
     """Write `summary.json`, `leaderboard.csv` and `best/`."""
-    if run.best_saved is not None:
-        _write_best(folder, run, run.best_saved)
-    elif run.best is not None:
-        write_whole(folder / BEST / "params.yaml", repeat(run))
-    write_whole(folder / "summary.json", json.dumps(summary(run, state, read_test(folder)), indent=2) + "\n")
+    best = run.best_saved or run.best
+    if best is not None:
+        write_whole(folder / BEST / PARAMS, repeat(folder, run, best))
+        _copy_models(folder, best)
+    write_whole(folder / "summary.json", json.dumps(spelled(summary(run, state, read_test(folder))), indent=2) + "\n")
     write_whole(folder / "leaderboard.csv", _csv(run))
 
 
-def repeat(run: RunState) -> str:
+def spelled(value: Any) -> Any:
+    """Spell out the numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: spelled(item) for key, item in value.items()}
+    return [spelled(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def repeat(folder: Path, run: RunState, best: Best) -> str:
     """Write the spec that trains the best params again, and nothing else."""
-    assert run.best is not None
-    spec = run.spec.model_dump(mode="json", exclude_none=True)
-    spec["budget"] = {"trials": 1, "epochs": run.spec.budget.epochs}
-    spec.update(start={"points": [run.best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
-    head = f"# The best of {run.name}: {run.best.trial}, {run.spec.objective.metric} {run.best.value:.6g}. Train it again:\n"
-    return f"{head}#   python launch.py --space {BEST}/params.yaml\n" + yaml.safe_dump(spec, sort_keys=False)
+    home, file = Path(run.folder), folder / BEST / PARAMS
+    spec = {**experiment.resolved(run.spec, home), "budget": {"trials": 1, "epochs": run.spec.budget.epochs}}
+    spec.update(start={"points": [best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
+    metric = run.spec.objective.metric
+    head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
+    head.append(f"  {experiment.command(file)}")
+    if run.best is not None and run.best is not best and run.best.value != best.value:
+        head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
+    if run.spec.scheduler.kind == "pbt":
+        head.append("These are the params at that epoch; earlier epochs were trained with others.")
+    return experiment.document(spec, head + experiment.notes(run.spec, home))
 
 
 def read_test(folder: Path) -> dict[str, float] | None:
@@ -116,22 +132,34 @@ class Result:
         """The content of `summary.json`."""
         return dict(json.loads((self.folder / "summary.json").read_text()))
 
+    @property
+    def model(self) -> Path | None:
+        """The file of the best model, for `torch.load(..., weights_only=True)`; None where none was tracked."""
+        path = self.folder / BEST / "model.pt"
+        return path if path.exists() else None
+
     def table(self) -> pd.DataFrame:
         """Give the leaderboard as a pandas table, one row a trial, one column a param."""
         import pandas as pd
 
-        return pd.DataFrame([{**_facts(row), **row.params} for row in leaderboard(self.run)])
+        return pd.DataFrame(
+            [{**_facts(row), **_beside(FACTS, row.params, "params")} for row in leaderboard(self.run)],
+            columns=_columns(self.run),
+        )
 
     def curves(self) -> pd.DataFrame:
         """Give every report as a pandas table: trial, epoch, and the metrics."""
         import pandas as pd
 
+        names = ("trial", "generation", "epoch")
         return pd.DataFrame(
             [
-                {"trial": trial.id, "generation": report.generation, "epoch": report.epoch, **report.metrics}
+                {"trial": trial.id, "generation": report.generation, "epoch": report.epoch}
+                | _beside(names, report.metrics, "metrics")
                 for trial in self.run.trials.values()
                 for report in trial.reports
-            ]
+            ],
+            columns=None if any(trial.reports for trial in self.run.trials.values()) else list(names),
         )
 
     def __repr__(self) -> str:
@@ -144,40 +172,70 @@ def _best(best: Best | None) -> dict[str, Any] | None:
 
 def _row(run: RunState, trial: TrialState) -> Row:
     score = run.spec.objective.score
-    finite = [(score(value), -r.epoch) for r in trial.reports if math.isfinite(value := run.objective(r))]
-    value, epoch = max(finite, default=(None, 0))
+    best: Report | None = None
+    for report in list(trial.reports):
+        value = run.objective(report)
+        if math.isfinite(value) and (best is None or score(value) > score(run.objective(best))):
+            best = report
     return Row(
         trial=trial.id,
-        value=None if value is None else score(value),
-        epoch=-epoch,
+        value=None if best is None else run.objective(best),
+        epoch=0 if best is None else best.epoch,
         epochs=len(trial.reports),
         state=trial.outcome or trial.status,
         reason=trial.reason,
-        params=trial.params,
+        params=trial.params if best is None else params_at(run, trial, best),
     )
 
 
+def params_at(run: RunState, trial: TrialState, report: Report) -> dict[str, Any]:
+    """Find the params that a report was trained with: a clone changes them."""
+    if report.generation == trial.generation:
+        return trial.params
+    for other in trial.reports:
+        if other.generation == report.generation - 1 and other.decision.clone is not None:
+            return other.decision.clone.params
+    known = run.best is not None and (run.best.trial, run.best.epoch) == (trial.id, report.epoch)
+    return run.best.params if known and run.best is not None else trial.params
+
+
+FACTS = ("trial", "value", "epoch", "epochs", "state", "reason")
+
+
 def _facts(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("trial", "value", "epoch", "epochs", "state", "reason")}
+    return {name: getattr(row, name) for name in FACTS}
+
+
+def _beside(taken: tuple[str, ...], values: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Name values so that a param called `epoch`, say, does not take the place of another column."""
+    return {f"{kind}.{name}" if name in taken else name: value for name, value in values.items()}
+
+
+def _columns(run: RunState) -> list[str]:
+    return [*FACTS, *_beside(FACTS, run.spec.space, "params")]
 
 
 def _csv(run: RunState) -> str:
+    """Write the leaderboard; lists and the like as JSON, what a trial does not have as nothing."""
     text = io.StringIO()
-    names = ["trial", "value", "epoch", "epochs", "state", "reason", *run.spec.space]
-    writer = csv.DictWriter(text, names, restval="")
+    writer = csv.DictWriter(text, _columns(run), restval="")
     writer.writeheader()
-    writer.writerows({**_facts(row), **row.params} for row in leaderboard(run))
+    for row in leaderboard(run):
+        params = {name: value if isinstance(value, str) else json.dumps(spelled(value)) for name, value in row.params.items()}
+        writer.writerow({**_facts(row), **_beside(FACTS, params, "params")})
     return text.getvalue()
 
 
-def _write_best(folder: Path, run: RunState, best: Best) -> None:
-    """Copy the model out of the best checkpoint, which loads with `weights_only=True`."""
-    assert best.checkpoint is not None
-    write_whole(folder / BEST / "params.yaml", repeat(run))
-    for name, path in models(folder / best.checkpoint):
+def _copy_models(folder: Path, best: Best) -> None:
+    """Copy the models out of the best checkpoint; they load with `weights_only=True`."""
+    found = dict(models(folder / best.checkpoint)) if best.checkpoint else {}
+    for name, path in found.items():
         temporary = folder / BEST / f".{name}"
         shutil.copyfile(path, temporary)
         temporary.replace(folder / BEST / name)
+    for path in (folder / BEST).glob("*.pt"):
+        if path.name not in found and best.checkpoint and (folder / best.checkpoint).is_dir():
+            path.unlink()  # of a best that has been beaten
 
 
 def models(checkpoint: Path) -> Iterator[tuple[str, Path]]:

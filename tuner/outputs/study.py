@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +16,16 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.core.records import Ended, Header, Outcome, Record, Report, Suggested
-from tuner.core.state import RunState, TrialState as Trial
+from tuner.core.records import Asked, Ended, Header, Outcome, Record, Report, Suggested
+from tuner.core.state import RunState
+from tuner.core.state import TrialState as Trial
 from tuner.spec.space import Choice, Float, Int
 
 NAME = "study.journal"
-FLUSH_SECONDS = 1.0
 STATES: dict[Outcome, TrialState] = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
 """All other outcomes are failures."""
+METRIC_NAMES = "study:metric_names"
+"""Where Optuna's own `set_metric_names` puts them."""
 
 
 class Study:
@@ -32,28 +33,30 @@ class Study:
 
     def __init__(self, run_folder: Path) -> None:
         logging.getLogger("optuna").setLevel(logging.ERROR)
-        self.backend = Buffered(run_folder / NAME)
+        self.backend = Journal(run_folder / NAME)
         self.storage = JournalStorage(self.backend)
         self.study = 0
         self.ids: dict[str, int] = {}
 
     def see(self, record: Record, run: RunState) -> None:
         """Write what the record adds."""
+        self.backend.moment = record.time
         if isinstance(record, Header):
             direction = StudyDirection.MAXIMIZE if run.spec.objective.mode == "max" else StudyDirection.MINIMIZE
             self.study = self.storage.create_new_study([direction], run.name)
+            self.storage.set_study_system_attr(self.study, METRIC_NAMES, [run.spec.objective.metric])
         elif isinstance(record, Suggested):
             self._begin(record, run)
         elif isinstance(record, Report):
             self._report(record, run)
-        if isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
+        if isinstance(record, Asked) or run.closed:
+            self._end_all(run)
+        elif isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
             self._end(run.trials[record.trial], run)
-        self.backend.flush(after=FLUSH_SECONDS)
+        self.backend.flush()
 
     def close(self, run: RunState) -> None:
         """Put everything on disk."""
-        for trial in run.having("ended"):
-            self._end(trial, run)
         self.backend.flush()
 
     def _begin(self, record: Suggested, run: RunState) -> None:
@@ -63,7 +66,7 @@ class Study:
             trial_id=-1,
             state=TrialState.RUNNING,
             value=None,
-            datetime_start=datetime.fromtimestamp(record.time, UTC).replace(tzinfo=None),
+            datetime_start=datetime.fromtimestamp(record.time),  # Optuna takes it for local time.
             datetime_complete=None,
             params={name: _shown(run.spec.space[name], value) for name, value in record.params.items()},
             distributions=distributions,
@@ -74,32 +77,39 @@ class Study:
         self.ids[record.trial] = self.storage.create_new_trial(self.study, template)
 
     def _report(self, record: Report, run: RunState) -> None:
-        value = run.objective(record)
+        value, clone = run.objective(record), record.decision.clone
         if math.isfinite(value):
             self.storage.set_trial_intermediate_value(self.ids[record.trial], record.epoch, value)
+        if clone is not None:
+            # Optuna has no params that change on the way.
+            text = f"goes on from {clone.donor} with {json.dumps(clone.params)}"
+            self.storage.set_trial_user_attr(self.ids[record.trial], f"epoch {record.epoch}", text)
+
+    def _end_all(self, run: RunState) -> None:
+        for name in list(self.ids):
+            self._end(run.trials[name], run)
 
     def _end(self, trial: Trial, run: RunState) -> None:
-        number = self.ids.pop(trial.id, None)
-        if number is None or trial.outcome is None:
+        if trial.outcome is None:
             return
+        number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
         values = [value for report in trial.reports if math.isfinite(value := run.objective(report))]
-        state = STATES.get(trial.outcome, TrialState.FAIL)
-        if not values:
-            state = TrialState.FAIL
-        best = max(values, key=run.spec.objective.score) if values else None
-        self.storage.set_trial_state_values(number, state, None if state == TrialState.FAIL else [best or 0.0])
+        state = STATES.get(trial.outcome, TrialState.FAIL) if values else TrialState.FAIL
+        best = None if state == TrialState.FAIL else [max(values, key=run.spec.objective.score)]
+        self.storage.set_trial_state_values(number, state, best)
 
 
-class Buffered(BaseJournalBackend):
+class Journal(BaseJournalBackend):
     """A journal file with one writer: Optuna's own locks and syncs the file for every entry."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.logs: list[dict[str, Any]] = []
+        self.moment = 0.0
+        """When that happened which is being written: on a resume it is not now."""
         self._written = 0
-        self._flushed = time.monotonic()
         path.write_bytes(b"")
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -108,16 +118,18 @@ class Buffered(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Keep the entries for the next flush."""
+        for entry in logs:
+            if entry.get("datetime_complete"):
+                entry["datetime_complete"] = datetime.fromtimestamp(self.moment, UTC).isoformat(timespec="microseconds")
         self.logs.extend(logs)
 
-    def flush(self, after: float = 0.0) -> None:
-        """Write whole lines, if the last time is so many seconds ago."""
-        if time.monotonic() - self._flushed < after:
-            return
+    def flush(self) -> None:
+        """Write whole lines, all at once: a reader of a live run never sees a part of a trial's end."""
         lines = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self.logs[self._written :])
-        with self.path.open("ab") as file:
-            file.write(lines.encode())
-        self._written, self._flushed = len(self.logs), time.monotonic()
+        self._written = len(self.logs)
+        if lines:
+            with self.path.open("ab") as file:
+                file.write(lines.encode())
 
 
 def _distribution(dimension: Float | Int | Choice) -> BaseDistribution:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import math
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.core.records import Ended, Header, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
 from tuner.core.state import RunState, TrialState
+from tuner.outputs import eventfile as events
+from tuner.outputs.eventfile import EventFile
+from tuner.spec.space import Choice, SomeDimension
 from tuner.storage import delete_folder
 
-
-@contextmanager
-def _without_torch() -> Iterator[None]:
-    """Hide torch while tensorboardX is imported: it would load it for one name, half of the driver's memory."""
-    hide = "torch" not in sys.modules
-    if hide:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hide:
-            del sys.modules["torch"]
+GOOD = ("finished", "stopped")
+MEDIUM = re.compile(r"e(\d+)_(.+)\.(txt|png)")
 
 
-with _without_torch():
-    from tensorboardX import summary
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event
+@dataclass(slots=True)
+class Trial:
+    """What is known of a trial whose events are being written."""
+
+    file: EventFile
+    began: float
+    params: dict[str, Any]
+    """Those that its next report was trained with."""
+    best: float | None = None
+    """The best finite score so far."""
+    shown: set[str] = field(default_factory=set)
+    """Texts and images that are written."""
 
 
 class TensorBoard:
@@ -37,105 +39,112 @@ class TensorBoard:
 
     def __init__(self, run_folder: Path) -> None:
         self.run_folder, self.folder = run_folder, run_folder / "tensorboard"
-        self.files: dict[str, EventFile] = {}
-        self.shown: set[Path] = set()
+        self.trials: dict[str, Trial] = {}
+        """Those that have not ended."""
         delete_folder(self.folder)
 
     def see(self, record: Record, run: RunState) -> None:
         """Write what the record adds."""
         if isinstance(record, Header):
-            self._describe(run)
+            self._describe(run, record.time)
         elif isinstance(record, Suggested):
-            self._begin(run.trials[record.trial], record.time)
+            self._begin(record, run)
         elif isinstance(record, Report):
             self._report(record, run)
-        if isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
-            self._end(record.trial, record.time)
+        if isinstance(record, Asked) or run.closed:
+            self._end_all(run, record.time)
+        elif isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
+            self._end(run.trials[record.trial], run, record.time)
 
     def close(self, run: RunState) -> None:
-        """Put everything on disk."""
-        for file in self.files.values():
-            file.close()
-        self.files.clear()
+        """Write what a trial that goes on later has kept back."""
+        for name, trial in self.trials.items():
+            if changes(run):
+                trial.file.add([self._start(name, trial, run)], time=trial.began)
+            trial.file.flush()
 
-    def _describe(self, run: RunState) -> None:
-        """Tell the HParams page which parameters and metrics there are."""
-        params = {name: _shown(_example(dimension)) for name, dimension in run.spec.space.items()}
+    def _describe(self, run: RunState, time: float) -> None:
+        """Tell the HParams page which params and metrics there are."""
         metric = run.spec.objective.metric
-        experiment, _, _ = summary.hparams(params, {metric: 0.0, f"best/{metric}": 0.0})
-        file = EventFile(self.folder)
-        file.add(experiment)
-        file.close()
+        params = {name: _domain(dimension) for name, dimension in run.spec.space.items()}
+        titles = {f"best/{metric}": f"best {metric}", metric: f"last {metric}"}
+        file = EventFile(self.folder, time)
+        file.add([events.experiment(params, titles, time)], time=time)
+        file.flush()
 
-    def _begin(self, trial: TrialState, time: float) -> None:
-        _, start, _ = summary.hparams({name: _shown(value) for name, value in trial.params.items()}, {})
-        self._file(trial.id).add(start, time=time)
+    def _begin(self, record: Suggested, run: RunState) -> None:
+        trial = Trial(EventFile(self.folder / record.trial, record.time), record.time, record.params)
+        self.trials[record.trial] = trial
+        if not changes(run):
+            trial.file.add([self._start(record.trial, trial, run)], time=record.time)
+
+    def _start(self, name: str, trial: Trial, run: RunState) -> Any:
+        params = {key: _shown(run.spec.space.get(key), value) for key, value in trial.params.items()}
+        return events.session_start(name, params, trial.began)
 
     def _report(self, record: Report, run: RunState) -> None:
-        file, trial = self._file(record.trial), run.trials[record.trial]
-        for name, value in record.metrics.items():
-            file.add(summary.scalar(name, value), record.epoch, record.time)
-        score = run.spec.objective.score
-        best = max((score(run.objective(report)) for report in trial.reports), key=lambda s: (s == s, s))
-        file.add(summary.scalar(f"best/{run.spec.objective.metric}", score(best)), record.epoch, record.time)
-        if run.spec.scheduler.kind == "pbt":
-            for name, value in trial.params.items():
-                if isinstance(value, int | float):
-                    file.add(summary.scalar(f"params/{name}", float(value)), record.epoch, record.time)
-        self._media(record, file)
+        trial, metric = self.trials[record.trial], run.spec.objective.metric
+        values = [events.scalar(name, value) for name, value in record.metrics.items()]
+        score = run.spec.objective.score(run.objective(record))
+        if math.isfinite(score):
+            trial.best = score if trial.best is None else max(score, trial.best)
+        if trial.best is not None:
+            values.append(events.scalar(f"best/{metric}", run.spec.objective.score(trial.best)))
+        if changes(run):
+            numbers = {name: value for name, value in trial.params.items() if isinstance(value, int | float)}
+            values += [events.scalar(f"params/{name}", float(value)) for name, value in numbers.items()]
+        trial.file.add(values, record.epoch, record.time)
+        self._media(record.trial, record.time, record.epoch)
+        trial.file.flush()
+        if record.decision.clone is not None:
+            trial.params = record.decision.clone.params
 
-    def _media(self, record: Report, file: EventFile) -> None:
-        """Show what the trial kept with `trial.log` up to this report."""
-        folder = self.run_folder / "trials" / record.trial / "media"
-        for path in sorted(folder.iterdir()) if folder.exists() else []:
-            epoch, _, name = path.stem.partition("_")
-            if path in self.shown or path.name.startswith(".") or int(epoch[1:]) > record.epoch:
-                continue
-            self.shown.add(path)
-            file.add(_medium(path, name), int(epoch[1:]), record.time)
+    def _media(self, name: str, time: float, epoch: int | None = None) -> None:
+        """Show what the trial kept with `trial.log` up to an epoch, or all of it."""
+        folder, trial = self.run_folder / "trials" / name / "media", self.trials[name]
+        found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        for file in sorted(found.keys() - trial.shown):
+            if (match := MEDIUM.fullmatch(file)) and (epoch is None or int(match[1]) <= epoch):
+                trial.shown.add(file)
+                trial.file.add([_medium(found[file], match[2])], int(match[1]), time)
 
-    def _end(self, name: str, time: float) -> None:
-        _, _, end = summary.hparams({}, {})
-        file = self._file(name)
-        file.add(end, time=time)
-        file.close()
-        del self.files[name]
+    def _end(self, state: TrialState, run: RunState, time: float) -> None:
+        self._media(state.id, time)
+        trial = self.trials.pop(state.id)
+        if changes(run):
+            trial.file.add([self._start(state.id, trial, run)], time=trial.began)
+        trial.file.add([events.session_end(state.outcome in GOOD, time)], time=time)
+        trial.file.flush()
 
-    def _file(self, trial: str) -> EventFile:
-        if trial not in self.files:
-            self.files[trial] = EventFile(self.folder / trial)
-        return self.files[trial]
+    def _end_all(self, run: RunState, time: float) -> None:
+        for name in list(self.trials):
+            if run.trials[name].status == "ended":
+                self._end(run.trials[name], run, time)
 
 
-class EventFile:
-    """One file of events, written in this thread: tensorboardX's own writer starts a queue and a thread for each."""
+def changes(run: RunState) -> bool:
+    """Tell whether trials change their params on the way.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"))
-
-    def add(self, what: Any, epoch: int | None = None, time: float | None = None) -> None:
-        """Write one summary at an epoch and a moment."""
-        self._writer.write_event(Event(summary=what, step=epoch, wall_time=time))
-
-    def close(self) -> None:
-        """Put it on disk."""
-        self._writer.close()
+    The HParams page keeps the first params that it is told, so it is told the last ones, and only at the end.
+    """
+    return run.spec.scheduler.kind == "pbt"
 
 
 def _medium(path: Path, name: str) -> Any:
-    if path.suffix == ".txt":
-        return summary.text(name, path.read_text())
-    import numpy as np
-    from PIL import Image
-
-    return summary.image(name, np.asarray(Image.open(path).convert("RGB")), dataformats="HWC")
+    return events.text(name, path.read_text()) if path.suffix == ".txt" else events.image(name, path.read_bytes())
 
 
-def _example(dimension: Any) -> Any:
-    return dimension.values[0] if dimension.dist == "choice" else dimension.low
+def _domain(dimension: SomeDimension) -> events.Domain:
+    if not isinstance(dimension, Choice):
+        return float(dimension.low), float(dimension.high)
+    return [_shown(dimension, value) for value in dimension.values]
 
 
-def _shown(value: Any) -> bool | float | str:
-    """Turn a param into what the HParams page knows."""
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _shown(dimension: SomeDimension | None, value: Any) -> bool | float | str:
+    """Turn a param into what the HParams page knows: choices of different types become texts, all of them."""
+    values = dimension.values if isinstance(dimension, Choice) else [value]
+    if all(isinstance(v, bool) for v in values):
+        return bool(value)
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return float(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing import util
@@ -14,10 +16,12 @@ from typing import Any
 from tuner.errors import UserError
 from tuner.slot.code import Code
 from tuner.trial import Assignment, Trial, randomness
-from tuner.trial.trial import Tested, as_numbers
+from tuner.trial.trial import Tested
 
 Message = dict[str, Any]
 """What a child sends: `event` is report, returned, tested or failed; the rest depends on it."""
+LONGEST = 20_000
+"""So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
 
 
 class Pipe:
@@ -26,9 +30,11 @@ class Pipe:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int) -> None:
+    def report(
+        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
+    ) -> None:
         """Send one report; a process that may not go on is killed while it waits here."""
-        sys.stdout.flush()
+        _flush()
         self.connection.send(
             {
                 "event": "report",
@@ -44,30 +50,49 @@ class Pipe:
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    try:
-        message, status = _call(code, assignment, Pipe(connection)), 0
-    except Tested as done:
-        message, status = {"event": "tested", "metrics": done.metrics}, 0
-    except SystemExit as stop:
-        if stop.code in (None, 0):
-            message, status = {"event": "returned"}, 0
-        else:
-            message, status = _failure(f"sys.exit({stop.code!r})"), 1
-    except BaseException as error:
-        message, status = _failure(_first_line(error), user=isinstance(error, UserError)), 1
-    if message["event"] == "failed":
-        print(message["error"], file=sys.stderr)
+    message = import_problem(code) or _outcome(code, assignment, Pipe(connection))
+    failed = message["event"] == "failed"
+    if failed:
+        with contextlib.suppress(Exception):  # the user may have closed or replaced it
+            print(message["error"], file=sys.stderr)
+    _flush()
     connection.send(message)
-    return status
+    return int(failed)
+
+
+def import_problem(code: Code) -> Message | None:
+    """Import the function; tell what went wrong, if anything did."""
+    try:
+        code.load()
+    except BaseException as error:
+        return _failure(f"cannot import {code.file or code.module}: {_first_line(error)}", misuse=True)
+    return None
 
 
 def leave(status: int) -> None:
     """End the process as a script would, but without taking the interpreter apart."""
-    util._exit_function()  # type: ignore[attr-defined]  # joins the processes that the user started
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # joins the threads that the user started
+        util._exit_function()  # type: ignore[attr-defined]  # joins the processes
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _flush()
+        os._exit(status)
+
+
+def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
+    try:
+        return _call(code, assignment, pipe)
+    except Tested as done:
+        return {"event": "tested", "metrics": done.metrics}
+    except SystemExit as stop:
+        if stop.code in (None, 0) and assignment.task == "train":
+            return {"event": "returned"}
+        return _failure(f"sys.exit({stop.code!r})")
+    except BaseException as error:
+        return _failure(_first_line(error), misuse=isinstance(error, UserError))
 
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
@@ -77,19 +102,37 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     if code.plain_ray:
         from tuner.slot import ray_session
 
+        ray_session.use_scratch()
         ray_session.call(function, trial)
     else:
-        measured = function(trial, **assignment.params)
+        returned = function(trial, **assignment.params)
         if assignment.task == "test":
-            return {"event": "tested", "metrics": as_numbers(measured or {})}
+            return {"event": "tested", "metrics": trial.tested(returned)}
     return {"event": "returned"}
 
 
-def _failure(reason: str, user: bool = False) -> Message:
-    text = traceback.format_exc()
-    return {"event": "failed", "reason": reason, "error": text, "misuse": user}
+def _failure(reason: str, misuse: bool = False) -> Message:
+    return {"event": "failed", "reason": _clean(reason), "error": _clean(traceback.format_exc()), "misuse": misuse}
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        lines = ["its text cannot be made"]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _clean(text: str) -> str:
+    """Make a text that can be written as UTF-8, and not a long one."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    half = LONGEST // 2
+    return (
+        text if len(text) <= LONGEST else f"{text[:half]}\n[{len(text) - LONGEST} characters left out]\n{text[-half:]}"
+    )
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the user may have closed or replaced it
+            stream.flush()

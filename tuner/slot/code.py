@@ -21,25 +21,40 @@ class Code:
     file: str | None = None
     """Absolute path, where the function was named by file."""
     root: str = ""
-    """Folder that is searched before all others."""
+    """Folder that is searched before all others; the current one comes next."""
     plain_ray: bool = False
     """A function for Ray Tune: `def train(config)`."""
     cwd: str = field(default_factory=os.getcwd)
 
     def load(self) -> Callable[..., Any]:
         """Import the module and return the function."""
-        if self.root and sys.path[:1] != [self.root]:
-            sys.path.insert(0, self.root)
+        front = list(dict.fromkeys(folder for folder in (self.root, self.cwd) if folder))
+        if sys.path[: len(front)] != front:
+            sys.path[:0] = front
         module = self._from_file(self.file) if self.file else importlib.import_module(self.module)
         function: Callable[..., Any] = getattr(module, self.function)
         return function
 
     def _from_file(self, file: str) -> Any:
-        if self.module in sys.modules and getattr(sys.modules[self.module], "__file__", None) == file:
-            return sys.modules[self.module]
-        spec = importlib.util.spec_from_file_location(self.module, Path(file))
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[self.module] = module
+        name = self.module
+        if (known := sys.modules.get(name)) is not None:
+            if getattr(known, "__file__", None) == file:
+                return known
+            name = f"trainable_{name}"  # a user's `queue.py` or `tuner.py` must not replace the one that is imported
+        if name in sys.modules:
+            return sys.modules[name]
+        return _execute(name, file)
+
+
+def _execute(name: str, file: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, Path(file))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
         spec.loader.exec_module(module)
-        return module
+    except BaseException:
+        del sys.modules[name]  # else the next one who asks would get half a module
+        raise
+    return module

@@ -3,174 +3,150 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pickle
-import signal
-import socket
-import subprocess
+import shutil
 import sys
 import time
-from multiprocessing import reduction
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Any
+from multiprocessing.connection import wait
 
-import tuner
+from tuner.slot import ray_session
 from tuner.slot.code import Code
+from tuner.slot.launcher import Child, Event, Fresh, Launcher, Lost, Zygote, ending, failure
 from tuner.trial import Assignment
 
-Event = dict[str, Any]
-"""`event` is beat, report, returned, tested or failed; the rest depends on it."""
+__all__ = ["Event", "Slot"]
+# An event is beat, report, returned, tested or failed (`event`); the rest of it depends on that.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
-BOOT = "import sys; sys.path[0] = sys.argv[3]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
+KILL_SECONDS = 5.0
+"""How long a killed process is waited for; one that hangs in the kernel is left behind."""
 
 
 class Slot:
     """Runs assignments one after the other: `begin`, `step` until an end, `begin` again; at last `close`."""
 
-    def __init__(self, code: Code, cpus: int = 1) -> None:
-        self.code, self.cpus = code, cpus
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: Connection
-        self._ready = False
+    def __init__(self, code: Code, cpus: int = 1, fork: bool = sys.platform == "linux") -> None:
+        self.code = code
+        self._launcher: Launcher = Zygote(code, cpus) if fork else Fresh(code, cpus)
         self._assignment: Assignment | None = None
-        self._connection: Connection | None = None
-        self._pid: int | None = None
+        self._child: Child | None = None
         self._waits_for_go = False
         self._ended: Event | None = None
         self._may_leave = False
-        self._start_zygote()
+        self._tries = 0
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
         self._finish_child()
         assignment.folder.mkdir(parents=True, exist_ok=True)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
-        if self._process is None or self._process.poll() is not None:
-            self._start_zygote()
-        if self._ready:
-            self._fork()
+        self._tries = 0
+        if not self._launcher.usable:
+            self._launcher = self._launcher.anew()
+        if self._launcher.ready:
+            self._launch()
 
     def step(self) -> Event:
         """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
-        if self._ended is not None:
-            return self._ended
-        if not self._ready and not self._await_ready():
+        if self._ended is None and self._child is None:
+            self._await_launcher()
+        if self._ended is not None or self._child is None:
             return self._ended or {"event": "beat"}
-        assert self._connection is not None
         if self._waits_for_go:
             self._waits_for_go = False
-            with contextlib.suppress(OSError):
-                self._connection.send("go")
-        return self._await_event()
+            self._say_go(self._child)
+        return self._await_event(self._child)
 
     def close(self) -> None:
         """End the trial and the zygote."""
-        self._assignment = None
+        self._may_leave = False
         self._finish_child()
-        if self._process is not None:
-            self._control.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self._launcher.close()
 
-    def _start_zygote(self) -> None:
-        ours, theirs = socket.socketpair()
-        home = str(Path(tuner.__file__).parent.parent)
-        threads = {f"{name}_NUM_THREADS": str(self.cpus) for name in ("OMP", "MKL")}
-        # OpenBLAS starts its threads when numpy is imported, and a process with threads cannot be forked safely.
-        env = {**os.environ, **threads, "OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        command = [sys.executable, "-c", BOOT, str(theirs.fileno()), pickle.dumps(self.code).hex(), home]
-        self._process = subprocess.Popen(
-            command, env=env, pass_fds=[theirs.fileno()], cwd=self.code.cwd if Path(self.code.cwd).exists() else None,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        theirs.close()
-        self._control = Connection(ours.detach())
-        self._ready = False
-
-    def _await_ready(self) -> bool:
-        if not self._control.poll(BEAT_SECONDS):
-            return False
-        try:
-            message = self._control.recv()
-        except (EOFError, OSError):
-            message = _crash(self._process.wait() if self._process else 1, "while it imported the trainable")
+    def _await_launcher(self) -> None:
+        message = self._launcher.news(BEAT_SECONDS)
+        if message is None:
+            return
         if message["event"] == "failed":
             self._ended = message
-            return False
-        self._ready = True
-        self._fork()
-        return True
+        elif not message["forkable"]:
+            self._launcher = self._launcher.anew(message)
+        else:
+            self._launch()
 
-    def _fork(self) -> None:
-        assert self._assignment is not None and self._process is not None
-        ours, theirs = socket.socketpair()
-        self._control.send((self._assignment, str(self._assignment.folder / "log.txt")))
-        reduction.send_handle(self._control, theirs.fileno(), self._process.pid)
-        theirs.close()
-        self._connection = Connection(ours.detach())
-        self._pid = self._control_says("forked")["pid"]
+    def _launch(self) -> None:
+        assert self._assignment is not None
+        self._tries += 1
+        try:
+            self._child = self._launcher.launch(self._assignment)
+        except Lost as lost:  # perhaps long ago: try once more
+            self._launcher = self._launcher.anew()
+            self._ended = failure(str(lost)) if self._tries > 1 else None
 
-    def _control_says(self, event: str) -> Event:
-        while (message := self._control.recv())["event"] != event:
-            pass
-        return dict(message)
+    def _await_event(self, child: Child) -> Event:
+        try:
+            heard = self._hear(child, BEAT_SECONDS)
+        except Lost as lost:
+            self._ended = failure(str(lost))
+            return self._ended
+        if heard is None:
+            return {"event": "beat"}
+        if isinstance(heard, int):
+            self._ended = failure(f"{ending(heard)} in the middle of the trial")
+            return self._ended
+        return self._received(child, heard)
 
-    def _await_event(self) -> Event:
-        assert self._connection is not None
-        deadline = time.monotonic() + BEAT_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            ready = wait([self._connection, self._control], left)
-            if self._connection in ready:
-                try:
-                    return self._received(self._connection.recv())
-                except (EOFError, OSError):
-                    pass  # It died; the zygote says how.
-            if ready:
-                return self._exited(self._control_says("exited"))
-        return {"event": "beat"}
+    def _hear(self, child: Child, seconds: float) -> Event | int | None:
+        """Wait for a message, else for the end of the process, else for time to go by; raises Lost."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            listened = [*([] if child.silent else [child.connection]), *self._launcher.wakes]
+            wait(listened, min(left, self._launcher.tick) if child.status is None else 0)
+            if child.status is None:
+                child.status = self._launcher.status(child, 0)
+            if (message := child.read()) is not None:  # read after the status: what it said before it went counts
+                return message
+            if child.status is not None or left == 0:
+                return child.status
 
-    def _received(self, message: Event) -> Event:
-        assert self._assignment is not None and self._connection is not None
+    def _received(self, child: Child, message: Event) -> Event:
+        assert self._assignment is not None
         if message["event"] != "report":
             self._ended, self._may_leave = message, True
         elif message["epoch"] >= self._assignment.epochs:
             # The last one: nothing can be decided about this trial any more, so the function may return.
             self._may_leave = True
-            self._connection.send("go")
+            self._say_go(child)
         else:
             self._waits_for_go = True
         return message
 
-    def _exited(self, message: Event) -> Event:
-        self._pid = None
-        self._ended = _crash(message["status"], "in the middle of the trial")
-        return self._ended
+    def _say_go(self, child: Child) -> None:
+        with contextlib.suppress(OSError):
+            child.connection.send("go")
 
     def _finish_child(self) -> None:
         """Let a process that is at its end leave by itself; kill any other, with its whole group."""
-        if self._pid is not None:
-            if not (self._may_leave and self._control.poll(EXIT_SECONDS)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._pid, signal.SIGKILL)
-            with contextlib.suppress(EOFError, OSError):
-                self._control_says("exited")
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)  # what it left behind in its group
-            self._pid = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        child, self._child = self._child, None
+        if child is None:
+            return
+        try:
+            if not self._leaves(child):
+                child.kill()
+                child.status = self._launcher.status(child, KILL_SECONDS)
+        except Lost:
+            child.kill()
+        child.bury()
+        if self.code.plain_ray:
+            shutil.rmtree(ray_session.scratch(child.pid), ignore_errors=True)
 
-
-def _crash(status: int, when: str) -> Event:
-    if status >= 0:
-        reason = f"its process ended with exit code {status} {when}"
-    else:
-        name = signal.Signals(-status).name
-        why = " (perhaps by the kernel, for lack of memory)" if name == "SIGKILL" else ""
-        reason = f"its process was killed by {name}{why} {when}"
-    return {"event": "failed", "reason": reason, "error": "", "misuse": False}
+    def _leaves(self, child: Child) -> bool:
+        """Tell whether it is gone, or goes within some seconds; one that reports again does not."""
+        deadline = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0)
+        while (heard := self._hear(child, deadline - time.monotonic())) is not None:
+            if isinstance(heard, int):
+                return True
+            if heard["event"] == "report":
+                return False
+        return False

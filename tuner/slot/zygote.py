@@ -6,12 +6,14 @@ It is started by a slot as a plain Python process, so that trials inherit neithe
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
+import importlib
 import os
 import pickle
 import signal
 import sys
-import traceback
+from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -23,13 +25,44 @@ from tuner.trial import Assignment
 PR_SET_PDEATHSIG = 1
 
 
-def main(control_fd: int, code: Code) -> None:
-    """Import the user's module, say so, and fork a child for each assignment until the slot is gone."""
-    die_with_parent()
+def main(control_fd: int, code: Code, bare: Sequence[str] | None) -> None:
+    """Import, say so, and fork a child for each assignment until the slot is gone.
+
+    It imports the user's module, or the modules of `bare` instead; then each child imports the user's.
+    """
     control = Connection(control_fd)
-    problem = _import(code)
-    control.send(problem or {"event": "ready", "forkable": forkable()})
+    problem = child.import_problem(code) if bare is None else _import_all(bare)
+    sys.stdout.flush()  # else each child would write it again
+    sys.stderr.flush()
+    control.send(problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules})
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that children share
+    _serve(control, code)
+
+
+def once(connection_fd: int, code: Code) -> None:
+    """Run one assignment in this very process: for platforms without a safe fork."""
+    connection = Connection(connection_fd)
+    assignment, log = connection.recv()
+    _become_trial(assignment, log)
+    child.leave(child.run(code, assignment, connection))
+
+
+def forkable() -> bool:
+    """Tell whether a fork of this process would be whole: one thread, no CUDA context."""
+    torch = sys.modules.get("torch")
+    cuda = torch is not None and torch.cuda.is_initialized()
+    return len(os.listdir("/proc/self/task")) == 1 and not cuda
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before
+            os._exit(1)
+
+
+def _serve(control: Connection, code: Code) -> None:
     alarm = _child_alarm()
     while True:
         ready = wait([control, alarm])
@@ -48,35 +81,9 @@ def main(control_fd: int, code: Code) -> None:
             control.send({"event": "exited", "pid": pid, "status": status})
 
 
-def once(connection_fd: int, code: Code, assignment: Assignment, log: str) -> None:
-    """Run one assignment in this very process: for platforms without a safe fork."""
-    die_with_parent()
-    _become_trial(assignment, log)
-    child.leave(child.run(code, assignment, Connection(connection_fd)))
-
-
-def forkable() -> bool:
-    """Tell whether a fork of this process would be whole: one thread, no CUDA context."""
-    torch = sys.modules.get("torch")
-    cuda = torch is not None and torch.cuda.is_initialized()
-    return len(os.listdir("/proc/self/task")) == 1 and not cuda
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
-def _import(code: Code) -> dict[str, Any] | None:
-    try:
-        code.load()
-    except BaseException as error:
-        reason = f"cannot import {code.file or code.module}: {type(error).__name__}: {error}"
-        return {"event": "failed", "reason": reason, "error": traceback.format_exc(), "misuse": True}
+def _import_all(names: Sequence[str]) -> dict[str, Any] | None:
+    for name in names:
+        importlib.import_module(name)
     return None
 
 
@@ -90,7 +97,7 @@ def _child_alarm() -> int:
 
 
 def _reap() -> list[tuple[int, int]]:
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -102,20 +109,22 @@ def _reap() -> list[tuple[int, int]]:
 
 
 def _fork(control: Connection, alarm: int, connection_fd: int, assignment: Assignment, log: str, code: Code) -> int:
+    parent = os.getpid()
     if (pid := os.fork()) != 0:
         return pid
     status = 1
     try:
-        signal.set_wakeup_fd(-1)
+        die_with_parent(parent)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        control.close()
+        os.close(signal.set_wakeup_fd(-1))
         os.close(alarm)
-        die_with_parent()
+        control.close()
         _become_trial(assignment, log)
         status = child.run(code, assignment, Connection(connection_fd))
     except BaseException:
-        traceback.print_exc()
-    child.leave(status)
+        sys.excepthook(*sys.exc_info())
+    finally:
+        child.leave(status)
     raise AssertionError("a child never returns")
 
 
@@ -126,11 +135,23 @@ def _become_trial(assignment: Assignment, log: str) -> None:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
+    faulthandler.enable(2)  # a segfault leaves its traceback in the log
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(assignment.cpus)
 
 
+def start(arguments: Sequence[str]) -> None:
+    """Begin as what the slot asks for: `parent fd code mode [modules]`; see `launcher.spawn`."""
+    parent, fd, code, mode, *bare = arguments
+    die_with_parent(int(parent))
+    what: Code = pickle.loads(bytes.fromhex(code))
+    if mode == "once":
+        once(int(fd), what)
+    else:
+        main(int(fd), what, bare if mode == "bare" else None)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])))
+    start(sys.argv[2:])

@@ -28,8 +28,13 @@ class Invalid(Exception):
     """The folder holds no whole checkpoint."""
 
 
-def save(folder: Path, states: Mapping[str, Any], carried: Path | None = None, **facts: Any) -> None:
-    """Write the states, a copy of a carried folder, and last the manifest with these facts (JSON)."""
+def save(
+    folder: Path, states: Mapping[str, Any], carried: Path | None = None, *, check: bool = False, **facts: Any
+) -> None:
+    """Write the states, a copy of a carried folder, and last the manifest with these facts (JSON).
+
+    With `check` each state is read once, so that what cannot be read again is found now and not by a resume.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, state in states.items():
@@ -38,6 +43,8 @@ def save(folder: Path, states: Mapping[str, Any], carried: Path | None = None, *
             summed = _Summed(file)
             _write(state, summed, name)
         files[path.name] = {"size": summed.size, "crc32": summed.crc}
+        if check:
+            load(folder, name, mmap=True)
     if carried is not None:
         shutil.copytree(carried, folder / CARRIED, dirs_exist_ok=True)
         copied = (path for path in (folder / CARRIED).rglob("*") if path.is_file())
@@ -53,13 +60,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         for name, facts in manifest["files"].items():
             if file_facts(folder / name) != facts:
                 raise Invalid(f"{folder / name}: size or checksum does not fit the manifest")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Invalid(f"{folder}: must hold a whole checkpoint, but got {error!r}") from None
     return manifest
 
 
-def load(folder: Path, name: str) -> Any:
-    """Read one state; None where the checkpoint has none of this name."""
+def load(folder: Path, name: str, *, mmap: bool = False) -> Any:
+    """Read one state; None where the checkpoint has none of this name. With `mmap` tensors stay on disk."""
     if (path := folder / f"{name}.json").exists():
         return json.loads(path.read_text())
     if not (path := folder / f"{name}.pt").exists():
@@ -67,7 +74,7 @@ def load(folder: Path, name: str) -> Any:
     import torch
 
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: must hold tensors, numbers, strings and containers of these alone, but got something else. "
@@ -101,14 +108,41 @@ class _Summed:
 
 def _write(state: Any, file: _Summed, name: str) -> None:
     if "torch" in sys.modules:
-        import torch
+        _write_torch(state, file, name)
+    else:
+        _write_json(state, file, name)
 
-        torch.save(state, file)  # type: ignore[arg-type]
-        return
+
+def _write_torch(state: Any, file: _Summed, name: str) -> None:
+    import torch
+
     try:
+        torch.save(state, file)  # type: ignore[arg-type]
+    except (pickle.PicklingError, TypeError, AttributeError) as error:  # what pickle raises hangs on the object
+        raise UserError(
+            f"the state_dict of {name!r} must hold tensors, numbers, strings and containers of these, but got {error}. "
+            f"Keep other objects out of it."
+        ) from None
+
+
+def _write_json(state: Any, file: _Summed, name: str) -> None:
+    try:
+        _refuse_other_keys(state)
         file.write(json.dumps(state).encode())
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(
             f"the state_dict of {name!r} must hold numbers, strings, lists and dicts where torch is not imported, "
             f"but got {error}. Import torch in the trainable to save tensors."
         ) from None
+
+
+def _refuse_other_keys(value: Any) -> None:
+    """Raise TypeError for a key that is no text: JSON would make it one."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r}, which is no string")
+            _refuse_other_keys(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_other_keys(inner)

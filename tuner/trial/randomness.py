@@ -28,12 +28,12 @@ def capture() -> dict[str, Any]:
         import numpy as np
 
         name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-        states["numpy"] = [name, keys.tolist(), position, has_gauss, cached]
+        states["numpy"] = [name, np.asarray(keys).tolist(), position, has_gauss, cached]
     if "torch" in sys.modules:
         import torch
 
         states["torch"] = torch.get_rng_state()
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             states["cuda"] = torch.cuda.get_rng_state_all()
     return states
 
@@ -52,4 +52,4 @@ def restore(states: dict[str, Any]) -> None:
 
         torch.set_rng_state(states["torch"])
         if "cuda" in states and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(states["cuda"])
+            torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])

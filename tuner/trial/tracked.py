@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 Kind = Literal["module", "optimizer", "scheduler", "other"]
@@ -21,10 +23,27 @@ def kind_of(thing: Any) -> Kind:
     return "scheduler" if isinstance(thing, torch.optim.lr_scheduler.LRScheduler) else "other"
 
 
-def initial_options(optimizer: Any) -> list[dict[str, Any]]:
-    """Read each group's options as the function set them, before training changed them."""
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    return [{**group, "lr": group.get("initial_lr", group["lr"])} if "lr" in group else group for group in groups]
+def initial(thing: Any) -> Any:
+    """Read what a clone of this trial will need to know of the object as it was made; None where that is nothing."""
+    kind = kind_of(thing)
+    if kind == "optimizer":
+        return [_number(group.get("initial_lr", group.get("lr"))) for group in thing.param_groups]
+    return copy.deepcopy(thing.state_dict()) if kind == "scheduler" else None
+
+
+def initial_by_now(thing: Any, known: Any) -> Any:
+    """Read it again: a scheduler made after its optimizer was tracked may have set the initial lr itself."""
+    if kind_of(thing) != "optimizer":
+        return known
+    return [_number(group.get("initial_lr", lr)) for group, lr in zip(thing.param_groups, known, strict=True)]
+
+
+def in_order(tracked: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Order what is to be restored: schedulers last, after their optimizers, since making one may reset the lr."""
+    schedulers = [name for name in names if kind_of(tracked[name]) == "scheduler"]
+    steered = {id(getattr(tracked[name], "optimizer", None)) for name in schedulers}
+    first = [name for name in tracked if name not in schedulers and (name in names or id(tracked[name]) in steered)]
+    return first + schedulers
 
 
 def restore(thing: Any, state: Any) -> None:
@@ -32,27 +51,61 @@ def restore(thing: Any, state: Any) -> None:
     thing.load_state_dict(state)
 
 
-def restore_clone(thing: Any, state: Any, donor_initial: list[dict[str, Any]] | None) -> None:
+def restore_clone(thing: Any, state: Any, own: Any, donors: Any) -> None:
     """Give a clone the donor's weights and counters, and let it keep its own hyperparameters.
 
-    present lr = own initial lr · donor's present lr / donor's initial lr: the position in the schedule is the donor's.
+    `own` and `donors` are what `initial` read of this object and of the donor's.
     """
     kind = kind_of(thing)
     if kind == "optimizer":
-        own = initial_options(thing)
-        donor_now = [group.get("lr") for group in state["param_groups"]]
-        thing.load_state_dict(state)
-        for i, group in enumerate(thing.param_groups):
-            group.update(own[i])
-            if donor_initial is not None and donor_initial[i].get("lr"):
-                group["lr"] = own[i]["lr"] * donor_now[i] / donor_initial[i]["lr"]
+        _clone_optimizer(thing, state, donors)
     elif kind == "scheduler":
-        own_base = list(thing.base_lrs)
-        donor_base, donor_last = state["base_lrs"], state["_last_lr"]
-        thing.load_state_dict(state)
-        thing.base_lrs = own_base
-        thing._last_lr = [
-            own * last / base if base else last for own, last, base in zip(own_base, donor_last, donor_base, strict=True)
-        ]
+        thing.load_state_dict(_merged(own, state, donors or {}))
+        for scheduler in (thing, *getattr(thing, "_schedulers", ())):
+            scheduler._last_lr = [group["lr"] for group in thing.optimizer.param_groups]
     else:
         thing.load_state_dict(state)
+
+
+def _clone_optimizer(thing: Any, state: Any, donor_initial: list[float | None] | None) -> None:
+    """Set present lr = own initial lr · donor's present lr / donor's initial lr: the donor's place in the schedule."""
+    own = [_options(group) for group in thing.param_groups]
+    thing.load_state_dict(state)
+    for group, mine, first in zip(thing.param_groups, own, donor_initial or [None] * len(own), strict=True):
+        now = group.get("lr")
+        if "initial_lr" in group and "lr" in mine:
+            mine.setdefault("initial_lr", mine["lr"])  # a scheduler that is made later starts from it
+        group.update(mine)
+        if first and "lr" in mine:
+            group["lr"] = mine["lr"] * float(now) / first
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a group's options as the function set them, before training changed them."""
+    options = {key: value for key, value in group.items() if key != "params"}
+    return {**options, "lr": group.get("initial_lr", group["lr"])} if "lr" in group else options
+
+
+def _merged(own: Mapping[str, Any], donor: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Take from the donor's scheduler what has moved since it was made; the rest are hyperparameters, one's own."""
+    merged = {}
+    for key, value in donor.items():
+        if key == "_schedulers":
+            inner = made.get(key, [{}] * len(value))
+            merged[key] = [_merged(*three) for three in zip(own[key], value, inner, strict=True)]
+        elif key in own and (key == "base_lrs" or (key in made and _same(value, made[key]))):
+            merged[key] = own[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (RuntimeError, ValueError):  # several tensors or arrays have no one truth
+        return False
+
+
+def _number(lr: Any) -> float | None:
+    return None if lr is None else float(lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tuner.errors import UserError
 from tuner.trial import checkpoint, media, randomness, tracked
 from tuner.trial.assignment import Assignment
+from tuner.trial.loaders import Loaders
+from tuner.trial.metrics import as_epoch, as_numbers, spell
 
 if TYPE_CHECKING:
     import torch
@@ -18,12 +21,15 @@ if TYPE_CHECKING:
 Batch = TypeVar("Batch")
 OWN = "trial"
 """Name of the file that holds what the trial itself saves."""
+TAKEN = (OWN, "manifest")
 
 
 class Channel(Protocol):
     """Where a trial's reports go."""
 
-    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int) -> None:
+    def report(
+        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
+    ) -> None:
         """Hand over a report; returns when the trial may go on."""
         ...
 
@@ -41,17 +47,19 @@ class Trial:
     def __init__(self, assignment: Assignment, channel: Channel) -> None:
         self._assignment, self._channel = assignment, channel
         self._tracked: dict[str, Any] = {}
-        self._initial: dict[str, list[dict[str, Any]]] = {}
-        self._loaders: list[Any] = []
+        self._initial: dict[str, Any] = {}
         self._test: Callable[[], Mapping[str, float]] | None = None
         self._epoch = self._reported = assignment.epoch
         self._looping = False
         self._carried: Path | None = None
-        self._randomness_due = assignment.checkpoint is not None and not assignment.cloned
+        self._saved_once = False
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
             checkpoint.read_manifest(self._source)
         self._own: dict[str, Any] = (checkpoint.load(self._source, OWN) or {}) if self._source else {}
+        self._goes_on = self._source is not None and not assignment.cloned
+        self._randomness_due = self._goes_on
+        self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
         self._began = time.monotonic()
 
     @property
@@ -92,34 +100,25 @@ class Trial:
         Each needs `state_dict` and `load_state_dict`. Call it once models, optimizers and schedulers are made.
         """
         for name, thing in objects.items():
-            if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
-                raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
-            if name == OWN or not name.isidentifier():
-                raise UserError(f"trial.track({name}=...): must be another name; {OWN!r} is the trial's own.")
+            _check_trackable(name, thing)
             self._tracked[name] = thing
-            if tracked.kind_of(thing) == "optimizer":
-                self._initial[name] = tracked.initial_options(thing)
+            self._initial[name] = tracked.initial(thing)
+        for name in tracked.in_order(self._tracked, list(objects)):
             self._restore(name)
 
     def epochs(self) -> Iterator[int]:
-        """Yield the epochs still to be trained: from the one after the checkpoint to the last of the budget; 1-based."""
+        """Yield the epochs still to be trained: from the one after the checkpoint to the budget's last; 1-based."""
         self._run_test_if_asked()
         self._restore_randomness()
         self._looping = True
-        for epoch in range(self._assignment.epoch + 1, self._assignment.epochs + 1):
+        for epoch in range(self._epoch + 1, self._assignment.epochs + 1):
             self._epoch = epoch
             yield epoch
         self._looping = False
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of a loader; the state of its random generator is saved and restored with the trial."""
-        if all(known is not loader for known in self._loaders):
-            self._loaders.append(loader)
-            saved = self._own.get("loaders", [])
-            place = len(self._loaders) - 1
-            generator = getattr(loader, "generator", None)
-            if generator is not None and not self._assignment.cloned and place < len(saved) and saved[place] is not None:
-                generator.set_state(saved[place])
+        """Yield the batches of a loader; the state of its random generators is saved and restored with the trial."""
+        self._loaders.meet(loader)
         yield from loader
 
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
@@ -137,20 +136,30 @@ class Trial:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
 
         The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given.
+        Make it the last thing of an epoch: what the loop does after it is not in the checkpoint.
         """
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)
-        values = as_numbers({**(metrics or {}), **more})
+        values = {**(as_numbers(metrics) if metrics is not None else {}), **as_numbers(more)}
         if (metric := self._assignment.metric) not in values:
+            got = ", ".join(map(repr, values)) or "nothing"
             raise UserError(
-                f"trial.report: must hold the objective {metric!r}, but got {', '.join(map(repr, values)) or 'nothing'}. "
+                f"trial.report: must hold the objective {metric!r}, but got {got}. "
                 f"Report {metric!r}, or name one of these as objective.metric."
             )
-        path = self._save(epoch, values) if self._assignment.saves(epoch) else None
+        # A trial whose objective is not finite ends as diverged: nobody goes on from there.
+        saves = self._assignment.saves(epoch) and math.isfinite(values[metric])
+        path = self._save(epoch, values) if saves else None
         self._reported, self._carried = epoch, None
         seconds, memory = time.monotonic() - self._began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         self._channel.report(epoch, values, path, seconds, memory)
         self._began = time.monotonic()
+
+    def tested(self, returned: Any) -> dict[str, float]:
+        """Measure after the function returned from a test: by what it registered, else what it returned counts."""
+        if self._test is not None:
+            return self._measured()
+        return as_numbers(returned) if returned is not None else {}
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
@@ -163,7 +172,7 @@ class Trial:
         return folder if folder and folder.exists() else None
 
     def _which_epoch(self, given: int | None) -> int:
-        epoch = given if given is not None else self._epoch if self._looping else self._reported + 1
+        epoch = as_epoch(given) if given is not None else self._epoch if self._looping else self._reported + 1
         if epoch <= self._reported:
             raise UserError(f"trial.report: epochs must go up, but got epoch {epoch} after epoch {self._reported}.")
         self._epoch = epoch
@@ -173,19 +182,19 @@ class Trial:
         if not self._tracked and self._carried is None:
             return None
         path = self._assignment.checkpoint_name(epoch)
-        loaders = [getattr(loader, "generator", None) for loader in self._loaders]
         own = {
-            "initial": self._initial,
+            "initial": {name: tracked.initial_by_now(self._tracked[name], at) for name, at in self._initial.items()},
             "randomness": randomness.capture(),
-            "loaders": [generator and generator.get_state() for generator in loaders],
+            "loaders": self._loaders.states(),
         }
         states = {name: thing.state_dict() for name, thing in self._tracked.items()}
         kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
         checkpoint.save(
-            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried,
+            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried, check=not self._saved_once,
             trial=self.id, generation=self._assignment.generation, epoch=epoch, metrics=spell(values), kinds=kinds,
             has_test=self._test is not None,
         )  # fmt: skip
+        self._saved_once = True
         return path
 
     def _restore(self, name: str) -> None:
@@ -195,7 +204,7 @@ class Trial:
         if state is None:
             raise UserError(f"trial.track({name}=...): is not in the checkpoint {self._source}. Was it renamed since?")
         if self._assignment.cloned:
-            tracked.restore_clone(self._tracked[name], state, self._own.get("initial", {}).get(name))
+            tracked.restore_clone(self._tracked[name], state, self._initial[name], self._own["initial"].get(name))
         else:
             tracked.restore(self._tracked[name], state)
 
@@ -204,35 +213,30 @@ class Trial:
         if self._randomness_due:
             randomness.restore(self._own["randomness"])
             self._randomness_due = False
+        self._loaders.begin()
 
     def _run_test_if_asked(self) -> None:
-        if self._assignment.task != "test":
-            return
-        for name in self._tracked:
+        if self._assignment.task == "test":
+            raise Tested(self._measured())
+
+    def _measured(self) -> dict[str, float]:
+        for name in tracked.in_order(self._tracked, list(self._tracked)):
             self._restore(name)
-        raise Tested(as_numbers(self._test()) if self._test else {})
+        return as_numbers(self._test()) if self._test else {}
 
 
-def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Turn numbers of Python, numpy and torch into floats; raises UserError for anything else."""
-    values = {}
-    for name, value in metrics.items():
-        try:
-            values[str(name)] = float(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise UserError(f"trial.report: {name} must be one number, but got {value!r}.") from None
-    return values
-
-
-def spell(values: Mapping[str, float]) -> dict[str, float | str]:
-    """Spell out what JSON has no number for."""
-    return {name: value if abs(value) < float("inf") else repr(value) for name, value in values.items()}
+def _check_trackable(name: str, thing: Any) -> None:
+    if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
+        raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
+    if name in TAKEN or not name.isidentifier():
+        raise UserError(f"trial.track({name}=...): must be another name; {' and '.join(TAKEN)} are the trial's own.")
 
 
 class LocalTrial(Trial):
     """A trial in this very process, open to a debugger: reports are printed, nothing decides on them."""
 
     def __init__(self, assignment: Assignment, show: Callable[[str], None] = print) -> None:
+        randomness.seed_all(assignment.seed)
         super().__init__(assignment, _Printer(show))
 
 
@@ -240,7 +244,8 @@ class _Printer:
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show
 
-    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int) -> None:
+    def report(
+        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
+    ) -> None:
         text = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         self.show(f"epoch {epoch}  {text}  ({seconds:.2f} s)")
-

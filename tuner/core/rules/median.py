@@ -32,7 +32,7 @@ class Median:
         if len(means) < self.min_trials:
             return GO
         median = statistics.median(means)
-        best = max(self._scores(run, trial, epoch) + [self.objective.score(value)])
+        best = max([*self._scores(run, trial, epoch), self.objective.score(value)])
         mark = Mark(
             bracket=0, epoch=epoch, value=value, cutoff=self.objective.score(median),
             rank=1 + sum(mean > best for mean in means), of=len(means) + 1,

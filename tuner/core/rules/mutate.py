@@ -66,5 +66,8 @@ def snap(dimension: Float | Int, value: float) -> float | int:
         steps = int((value - dimension.low) / dimension.step + 0.5)
         return dimension.low + min(steps, (dimension.high - dimension.low) // dimension.step) * dimension.step
     if dimension.step is not None:
-        return min(dimension.low + round((value - dimension.low) / dimension.step) * dimension.step, dimension.high)
+        # Where the steps do not end at `high`, the last one lies below it.
+        last = math.floor((dimension.high - dimension.low) / dimension.step + 1e-8)
+        steps = min(round((value - dimension.low) / dimension.step), last)
+        return min(dimension.low + steps * dimension.step, dimension.high)
     return value

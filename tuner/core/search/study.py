@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from tuner.core.records import Ended, Header, Outcome, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Outcome, Record, Report, Suggested
 from tuner.core.search.asker import Suggestion
 from tuner.core.state import RunState
 from tuner.spec.experiment import Experiment
@@ -49,20 +49,30 @@ class StudySearcher:
         self.study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
         self.run = RunState()
         self.names = order(spec.space)
+        # CMA-ES keeps its state there; the others what they drew for params that turned out to be inactive, and
+        # while the trial runs that counts. Without conditions the params say it all.
+        conditional = any(dimension.when for dimension in spec.space.values())
+        self.keeps_attributes = conditional or spec.search.kind == "cmaes"
+        self._last: tuple[int, Suggestion] | None = None
 
     def observe(self, record: Record) -> None:
         """Bring the study up to date with one record."""
         self.run.apply(record)
         if isinstance(record, Suggested):
             self._add(record)
-        elif isinstance(record, Report | Ended):
-            self._tell(record.trial)
-        elif not isinstance(record, Header) and self.run.closed:
+        elif self.run.closed:
             for name in self.run.trials:
                 self._tell(name)
+        elif isinstance(record, Report | Ended | Asked) and record.trial is not None:
+            self._tell(record.trial)
 
     def suggest(self, number: int) -> Suggestion:
-        """Ask the sampler for the params of trial `number`."""
+        """Ask the sampler for the params of trial `number`; asked again, give the same answer."""
+        if self._last is None or self._last[0] != number:
+            self._last = (number, self._ask(number))
+        return self._last[1]
+
+    def _ask(self, number: int) -> Suggestion:
         if number < len(self.spec.start.points):
             self.study.enqueue_trial(self._indexed(self.spec.start.points[number]))
         self.study.sampler = self.make_sampler(self.spec, number)
@@ -72,7 +82,7 @@ class StudySearcher:
         finally:
             # Samplers are told nothing afterwards: what they know must come from the study.
             self.study.sampler = RandomSampler(seed=0)
-        attributes = self._trials()[number].system_attrs if self.spec.search.kind == "cmaes" else {}
+        attributes = self._trials()[number].system_attrs if self.keeps_attributes else {}
         return Suggestion(params, choices, self.run.records, dict(attributes))
 
     def _draw(self, trial: Trial) -> tuple[dict[str, Any], dict[str, int]]:

@@ -1,0 +1,226 @@
+"""TensorBoard's own reader reads what the run wrote: scalars, texts, images, and the HParams page."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard import context
+from tensorboard.backend.event_processing import data_provider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
+from tensorboard.util.tensor_util import make_ndarray
+
+from tuner.core.records import Asked
+from tuner.core.search.kinds import make_asker
+from tuner.outputs.tensorboard import TensorBoard
+from tuner.trial import media
+
+from .runs_made import MIXED, by_hand, experiment, reported, shown, simulated, suggested
+
+
+
+def multiplexer(folder: Path) -> EventMultiplexer:
+    made = EventMultiplexer(tensor_size_guidance={"scalars": 0, "images": 0, "text": 0, "hparams": 0})
+    made.AddRunsFromDirectory(str(folder / "tensorboard"))
+    made.Reload()
+    return made
+
+
+def series(events: EventMultiplexer, run: str, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(run, tag)]
+
+
+def hparams(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Ask the plugin for what its page shows: the experiment, and each trial's row."""
+    provider = data_provider.MultiplexerDataProvider(multiplexer(folder), str(folder))
+    backend = backend_context.Context(SimpleNamespace(data_provider=provider))
+    request = context.RequestContext()
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+    about = get_experiment.Handler(
+        request, backend, "", api_pb2.GetExperimentRequest(experiment_name="", include_metrics=True)
+    ).run()
+    asked = api_pb2.ListSessionGroupsRequest(start_index=0, slice_size=1000, allowed_statuses=statuses)
+    asked.include_metrics = True
+    groups = list_session_groups.Handler(request, backend, "", asked).run()
+    return about, {group.sessions[0].name: group for group in groups.session_groups}
+
+
+def metrics_of(group: Any) -> dict[str, float]:
+    return {value.name.tag: value.value for value in group.metric_values}
+
+
+def test_scalars_stand_at_their_epochs(tmp_path: Path) -> None:
+    spec = experiment(objective={"metric": "val/loss @1", "mode": "min"})
+    folder = tmp_path / "run"
+    records = by_hand(
+        spec,
+        suggested("t0000", x=0.5),
+        reported("t0000", 1, **{"val/loss @1": 2.0, "train loss": 3.0}),
+        reported("t0000", 3, **{"val/loss @1": 1.0}),
+        reported("t0000", 4, end="finished", **{"val/loss @1": 1.5}),
+    )
+    folder.mkdir()
+    shown(records, TensorBoard(folder))
+    events = multiplexer(folder)
+    assert series(events, "t0000", "val/loss @1") == [(1, 2.0), (3, 1.0), (4, 1.5)]
+    assert series(events, "t0000", "best/val/loss @1") == [(1, 2.0), (3, 1.0), (4, 1.0)]
+    assert series(events, "t0000", "train loss") == [(1, 3.0)]
+    _, groups = hparams(folder)
+    assert metrics_of(groups["t0000"]) == {"val/loss @1": 1.5, "best/val/loss @1": 1.0}
+
+
+def test_the_hparams_page_lists_every_trial_with_its_metric(tmp_path: Path) -> None:
+    spec = experiment(space=MIXED, scheduler={"kind": "asha"})
+    run = shown(simulated(tmp_path / "run", spec), TensorBoard(tmp_path / "run"))
+    about, groups = hparams(tmp_path / "run")
+    assert {info.name for info in about.hparam_infos} == set(MIXED)
+    assert [info.display_name for info in about.metric_infos] == ["best score", "last score"]
+    assert groups.keys() == run.trials.keys()
+    for name, trial in run.trials.items():
+        group = groups[name]
+        values = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
+        assert values == {key: as_shown(key, value) for key, value in trial.params.items()}
+        scores = [run.objective(report) for report in trial.reports]
+        assert metrics_of(group)["score"] == pytest.approx(scores[-1], rel=1e-6)
+        assert metrics_of(group)["best/score"] == pytest.approx(max(scores), rel=1e-6)
+        assert group.sessions[0].status == api_pb2.STATUS_SUCCESS
+
+
+def as_shown(name: str, value: Any) -> Any:
+    """Choices of one type keep it; others are texts, all of them."""
+    if name in ("optimizer", "widths"):
+        return value if isinstance(value, str) else json.dumps(value)
+    return value
+
+
+def test_domains_of_the_hparams_page(tmp_path: Path) -> None:
+    (folder := tmp_path / "run").mkdir()
+    shown(by_hand(experiment(space=MIXED)), TensorBoard(folder))
+    about, groups = hparams(folder)
+    infos = {info.name: info for info in about.hparam_infos}
+    assert (infos["lr"].domain_interval.min_value, infos["lr"].domain_interval.max_value) == (1e-4, 1.0)
+    assert [v.string_value for v in infos["optimizer"].domain_discrete] == ["sgd", "adam", "null"]
+    assert [v.number_value for v in infos["momentum"].domain_discrete] == [0.0, 0.5, 0.9]
+    assert [v.bool_value for v in infos["nesterov"].domain_discrete] == [True, False]
+    assert [v.string_value for v in infos["widths"].domain_discrete] == ["[8, 16]", "[16, [32]]", "null"]
+    assert not groups
+
+
+def test_values_that_are_not_finite(tmp_path: Path) -> None:
+    (folder := tmp_path / "run").mkdir()
+    records = by_hand(
+        experiment(),
+        suggested("t0000", x=0.5),
+        reported("t0000", 1, score=0.25),
+        reported("t0000", 2, end="diverged", score=math.nan),
+        suggested("t0001", x=0.6),
+        reported("t0001", 1, end="diverged", score=math.inf, loss=-math.inf),
+    )
+    shown(records, TensorBoard(folder))
+    events = multiplexer(folder)
+    (first, second) = series(events, "t0000", "score")
+    assert first == (1, 0.25)
+    assert second[0] == 2
+    assert math.isnan(second[1])
+    assert series(events, "t0000", "best/score") == [(1, 0.25), (2, 0.25)]
+    assert series(events, "t0001", "loss") == [(1, -math.inf)]
+    assert "best/score" not in events.Runs()["t0001"]["tensors"]
+    _, groups = hparams(folder)
+    assert {group.sessions[0].status for group in groups.values()} == {api_pb2.STATUS_FAILURE}
+
+
+def test_population_based_training_shows_params_by_epoch(tmp_path: Path) -> None:
+    spec = experiment(budget={"trials": 6, "epochs": 12}, scheduler={"kind": "pbt", "interval_epochs": 3})
+    folder = simulated(tmp_path / "run", spec, slots=6)
+    run = shown(folder, TensorBoard(folder))
+    events = multiplexer(folder)
+    cloned = next(trial for trial in run.trials.values() if trial.generation)
+    points = series(events, cloned.id, "params/x")
+    clone = next(report for report in cloned.reports if report.decision.clone)
+    before, after = (next(x for epoch, x in points if epoch == wanted) for wanted in (clone.epoch, clone.epoch + 1))
+    assert clone.decision.clone is not None
+    assert after == pytest.approx(clone.decision.clone.params["x"], rel=1e-6)
+    assert before == points[0][1] != after
+    _, groups = hparams(folder)
+    assert {name: group.hparams["x"].number_value for name, group in groups.items()} == {
+        name: trial.params["x"] for name, trial in run.trials.items()
+    }
+
+
+def test_texts_and_images(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    where = folder / "trials" / "t0000" / "media"
+    board = TensorBoard(folder)
+    grey, colour = np.zeros((4, 6), np.uint8), np.full((5, 7, 3), 0.5)
+    media.write(where, "note.v2", 1, "all is *well*")
+    media.write(where, "grey", 1, grey)
+    media.write(where, "late", 2, colour)
+    (where / "stray").write_text("not ours")
+    begun = by_hand(experiment(), suggested("t0000", x=0.5), reported("t0000", 1, score=0.1))
+    shown(begun, board)
+    events = multiplexer(folder)
+    assert images(events) == {"grey": [(1, 6, 4)]}
+    (text,) = events.Tensors("t0000", "note.v2/text_summary")
+    assert (text.step, text.tensor_proto.string_val[0]) == (1, b"all is *well*")
+    ended = [*begun, reported("t0000", 3, end="finished", score=0.2)]
+    shown(ended, TensorBoard(folder))
+    assert images(multiplexer(folder)) == {"grey": [(1, 6, 4)], "late": [(2, 7, 5)]}
+
+
+def images(events: EventMultiplexer) -> dict[str, list[tuple[int, int, int]]]:
+    found = {}
+    for tag in events.Runs()["t0000"]["tensors"]:
+        if events.SummaryMetadata("t0000", tag).plugin_data.plugin_name == "images":
+            points = events.Tensors("t0000", tag)
+            found[tag] = [(p.step, *(int(size) for size in p.tensor_proto.string_val[:2])) for p in points]
+    return found
+
+
+def test_a_live_run_can_be_watched(tmp_path: Path) -> None:
+    (folder := tmp_path / "run").mkdir()
+    records = by_hand(experiment(), suggested("t0000", x=0.5), reported("t0000", 1, score=0.1))
+    shown(records, TensorBoard(folder), close=False)
+    assert series(multiplexer(folder), "t0000", "score") == [(1, pytest.approx(0.1))]
+    assert metrics_of(hparams(folder)[1]["t0000"])["score"] == pytest.approx(0.1)
+
+
+def test_a_run_that_is_stopped_ends_every_trial(tmp_path: Path) -> None:
+    (folder := tmp_path / "run").mkdir()
+    begun = [suggested("t0000", x=0.5), suggested("t0001", x=0.6), reported("t0001", 1, score=0.1)]
+    shown(by_hand(experiment(), *begun, Asked(trial=None)), TensorBoard(folder))
+    _, groups = hparams(folder)
+    assert {group.sessions[0].status for group in groups.values()} == {api_pb2.STATUS_FAILURE}
+    assert len(groups) == 2
+
+
+def test_no_file_stays_open_and_a_second_driver_begins_anew(tmp_path: Path) -> None:
+    folder = simulated(tmp_path / "run", experiment(scheduler={"kind": "asha", "promote": True}))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    board = TensorBoard(folder)
+    shown(folder, board, close=False)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    first = series(multiplexer(folder), "t0000", "score")
+    shown(folder, TensorBoard(folder))
+    assert series(multiplexer(folder), "t0000", "score") == first
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        "import sys, tuner.outputs.tensorboard as t\n"
+        "assert not [m for m in sys.modules if m == 'torch' or m.startswith('torch.')], 'torch was imported'\n"
+        "import torch\nassert torch.zeros(1).item() == 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_page_fits_whatever_the_searcher_suggests() -> None:
+    spec = experiment(space=MIXED)
+    assert {name for n in range(20) for name in make_asker(spec).ask(n).params} == set(MIXED)

@@ -1,0 +1,45 @@
+"""Real runs: the command line as a user types it, in a folder of its own."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from support import command, environment
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    def call(*flags: str, code: int | None = 0, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command(*flags), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        if code is not None:
+            assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a trainable and its YAML; returns the YAML's path."""
+
+    def make(code: str, name: str = "mine", **sections: object) -> Path:
+        (tmp_path / f"{name}.py").write_text(code)
+        spec = {
+            "trainable": f"{name}:train",
+            "objective": {"metric": "loss", "mode": "min"},
+            "budget": {"trials": 6, "epochs": 4},
+            "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0, "log": True}},
+            "search": {"kind": "random"},
+            **sections,
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(spec))
+        return path
+
+    return make

@@ -1,0 +1,283 @@
+"""Whole runs on a real Ray, each through the command line."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from support import command, environment
+
+from tuner.core.records import Report, Session, Suggested
+from tuner.ledger import read
+from tuner.outputs.results import read_state
+
+pytestmark = pytest.mark.ray
+
+COUNTING = """
+import json, os, time
+
+class Count:
+    def __init__(self): self.n = 0
+    def state_dict(self): return {"n": self.n}
+    def load_state_dict(self, state): self.n = state["n"]
+
+def train(trial, *, lr, sleep=0.0):
+    count = Count()
+    trial.track(count=count)
+    for epoch in trial.epochs():
+        count.n += 1
+        time.sleep(sleep)
+        assert count.n == epoch
+        with open(trial.folder / "trained.txt", "a") as file: print(epoch, file=file)
+        trial.report(loss=(lr - 0.1) ** 2 + 1 / count.n)
+"""
+
+
+def processes(needle: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        try:
+            if needle in " ".join(process.cmdline()) or needle in process.cwd():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def reports(folder: Path) -> list[Report]:
+    return [record for record in read(folder) if isinstance(record, Report)] if (folder / "ledger").exists() else []
+
+
+def test_a_run_leaves_all_that_the_readme_names(launch, tmp_path: Path) -> None:
+    done = launch("--space", "debug.yaml", "--name", "debug", "--no-dashboard")
+    folder = tmp_path / "runs" / "debug"
+    names = {path.name for path in folder.iterdir()}
+    assert {"experiment.yaml", "ledger", "trials", "tensorboard", "study.journal", "summary.json", "leaderboard.csv",
+            "best", "ray", "driver.log"} <= names  # fmt: skip
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["state"] == "finished"
+    assert sum(summary["trials"].values()) == 8
+    assert summary["test"]["test_loss"] == pytest.approx(1 - summary["best"]["value"])
+    rows = list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert rows[0]["trial"] == summary["best"]["trial"]
+    for text in ("starting Ray", "Best score", "tensorboard --logdir runs/debug/tensorboard", summary["best"]["trial"]):
+        assert text in done.stdout
+    for noise in ("WARNING", "INFO", "ray.tune", "Configuration for experiment", "FileNotFoundError"):
+        assert noise not in done.stdout + done.stderr
+    assert not processes(str(tmp_path))
+
+
+def test_killed_with_everything_below_it_and_resumed(launch, write, tmp_path: Path) -> None:
+    path = write(COUNTING, fixed={"sleep": 0.2}, budget={"trials": 8, "epochs": 9}, search={"kind": "tpe"})
+    folder = tmp_path / "runs" / "killed"
+    driver = subprocess.Popen(
+        command("--space", str(path), "--name", "killed", "--no-dashboard"), cwd=tmp_path, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(lambda: len(reports(folder)) >= 7)
+    for process in [*psutil.Process(driver.pid).children(recursive=True), psutil.Process(driver.pid)]:
+        process.kill()
+    driver.wait()
+    before = read(folder)
+    launch("--resume", "killed", "--no-dashboard")
+    after = read(folder)
+    assert after[: len(before)] == before
+    assert [record.attempt for record in after if isinstance(record, Session)] == [1, 2]
+    run = read_state(folder)
+    assert run.finished()
+    assert len(run.trials) == 8
+    counted = Counter((report.trial, report.generation, report.epoch) for report in reports(folder))
+    assert set(counted.values()) == {1}
+    for trial in run.trials.values():
+        assert [report.epoch for report in trial.reports] == list(range(1, trial.epoch + 1))
+        trained = (folder / "trials" / trial.id / "trained.txt").read_text().split()
+        assert len(trained) - len(set(trained)) <= 1, "only the epoch in which it was killed may be trained twice"
+    assert len([record for record in after if isinstance(record, Suggested)]) == 8
+
+
+def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(launch, tmp_path: Path) -> None:
+    launch("--space", "debug.yaml", "--name", "done", "--no-dashboard", "--set", "budget.trials=2")
+    folder = tmp_path / "runs" / "done"
+    ledger = (folder / "ledger").read_bytes()
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").unlink()
+    (folder / "study.journal").unlink()
+    launch("--resume", "done")
+    assert (folder / "ledger").read_bytes() == ledger
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert (folder / "study.journal").stat().st_size > 0
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(launch, write, tmp_path: Path, which: signal.Signals) -> None:
+    path = write(COUNTING, fixed={"sleep": 0.5})
+    folder = tmp_path / "runs" / "stopped"
+    driver = subprocess.Popen(
+        command("--space", str(path), "--name", "stopped", "--no-dashboard"), cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    wait_for(lambda: reports(folder))
+    os.kill(driver.pid, which)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert "--resume runs/stopped" in output
+    assert json.loads((folder / "summary.json").read_text())["state"] == "stopped"
+    assert not processes(str(tmp_path))
+    launch("--resume", "stopped", "--no-dashboard")
+    assert read_state(folder).finished()
+
+
+def test_a_module_that_cannot_be_imported_ends_with_the_users_traceback(launch, write) -> None:
+    done = launch("--space", str(write("import nothing_of_that_name\ndef train(trial, *, lr): ...")), code=2)
+    assert "import nothing_of_that_name" in done.stderr
+    assert "No module named 'nothing_of_that_name'" in done.stderr
+
+
+def test_a_metric_that_is_never_reported_ends_with_what_was(launch, write) -> None:
+    code = "def train(trial, *, lr):\n    for epoch in trial.epochs():\n        trial.report(accuracy=lr)\n"
+    done = launch("--space", str(write(code)), code=2)
+    assert "must hold the objective 'loss', but got 'accuracy'" in done.stderr
+
+
+def test_a_function_that_never_reports_is_the_users_mistake(launch, write) -> None:
+    done = launch("--space", str(write("def train(trial, *, lr):\n    return\n")), code=2)
+    assert "returned without trial.report(loss=...)" in done.stderr
+
+
+def test_the_same_failure_three_times_ends_the_run(launch, write, tmp_path: Path) -> None:
+    done = launch("--space", str(write("def train(trial, *, lr):\n    raise ValueError('of no use')\n")), code=1)
+    assert "ValueError: of no use" in done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
+
+
+def test_single_failures_are_results(launch, write, tmp_path: Path) -> None:
+    code = """
+import os, sys
+def train(trial, *, lr):
+    if trial.id == "t0001": raise ValueError("now and then")
+    if trial.id == "t0002": os.abort()
+    if trial.id == "t0003": trial.report(loss=float("nan"))
+    for epoch in trial.epochs(): trial.report(loss=lr)
+"""
+    done = launch("--space", str(write(code, scheduler={"kind": "none"})), "--name", "mixed", "--no-dashboard")
+    run = read_state(tmp_path / "runs" / "mixed")
+    assert Counter(trial.outcome for trial in run.trials.values()) == {"finished": 3, "failed": 2, "diverged": 1}
+    assert "t0001 failed: ValueError: now and then" in done.stdout
+    assert "SIGABRT" in run.trials["t0002"].reason
+
+
+def test_pbt_with_more_members_than_slots(launch, write, tmp_path: Path) -> None:
+    scheduler = {"kind": "pbt", "interval_epochs": 2, "quantile": 0.5}
+    path = write(COUNTING, scheduler=scheduler, budget={"trials": 4, "epochs": 6})
+    launch("--space", str(path), "--name", "pbt", "--no-dashboard")
+    run = read_state(tmp_path / "runs" / "pbt")
+    clones = [report for report in reports(tmp_path / "runs" / "pbt") if report.decision.clone]
+    assert run.finished()
+    assert clones
+    assert {trial.outcome for trial in run.trials.values()} == {"finished"}
+    assert all(0.001 <= trial.params["lr"] <= 1.0 for trial in run.trials.values())
+
+
+def test_promotion_pauses_and_goes_on(launch, write, tmp_path: Path) -> None:
+    scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
+    launch("--space", str(write(COUNTING, scheduler=scheduler)), "--name", "promote", "--no-dashboard")
+    folder = tmp_path / "runs" / "promote"
+    kinds = Counter(record.kind for record in read(folder))
+    assert read_state(folder).finished()
+    assert kinds["promoted"] > 0
+    for trial in read_state(folder).trials.values():
+        assert (folder / "trials" / trial.id / "trained.txt").read_text().split() == [
+            str(epoch) for epoch in range(1, trial.epoch + 1)
+        ]
+
+
+def test_a_plain_ray_function_runs_unchanged_and_resumes_from_its_own_checkpoints(launch, write, tmp_path: Path) -> None:
+    code = """
+import json, tempfile, time
+from pathlib import Path
+from ray import tune
+
+def train(config):
+    start = 0
+    checkpoint = tune.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            start = json.loads((Path(folder) / "epoch.json").read_text())
+    for epoch in range(start, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "epoch.json").write_text(json.dumps(epoch + 1))
+            tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+    scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
+    launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", "--no-dashboard")
+    run = read_state(tmp_path / "runs" / "plain")
+    assert run.finished()
+    assert "finished" in {trial.outcome for trial in run.trials.values()}
+    for trial in run.trials.values():
+        assert [report.epoch for report in trial.reports] == list(range(1, trial.epoch + 1))
+
+
+def test_a_target_ends_the_run(launch, write, tmp_path: Path) -> None:
+    path = write(COUNTING, budget={"trials": 50, "epochs": 4, "target": 0.9})
+    launch("--space", str(path), "--name", "target", "--no-dashboard")
+    run = read_state(tmp_path / "runs" / "target")
+    assert run.closed == "target"
+    assert len(run.trials) < 50
+
+
+def test_events_for_programs(launch, tmp_path: Path) -> None:
+    done = launch("--space", "debug.yaml", "--json", "--no-dashboard", "--set", "budget.trials=2", "--name", "json")
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds == [record.kind for record in read(tmp_path / "runs" / "json")]
+    assert "Best score" in done.stderr
+
+
+def test_three_lines_of_python(tmp_path: Path) -> None:
+    code = (
+        "import tuner\n"
+        "result = tuner.run(tuner.load('debug.yaml', ['budget.trials=2']), name='three')\n"
+        "print('TABLE', len(result.table()), result.best.trial)\n"
+    )
+    root = str(Path(command()[1]).parent)
+    done = subprocess.run(
+        [command()[0], "-c", code], cwd=tmp_path, env={**environment(), "PYTHONPATH": root}, text=True,
+        capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert "TABLE 2 t0" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_request_that_no_machine_can_meet(launch, write, tmp_path: Path) -> None:
+    path = write(COUNTING, resources={"cpus": 10_000})
+    done = launch("--space", str(path), "--name", "greedy", "--no-dashboard", code=3)
+    assert "must fit on one machine" in done.stderr
+
+
+def test_an_address_where_nothing_listens(launch, write) -> None:
+    done = launch("--space", str(write(COUNTING)), "--address", "127.0.0.1:9", code=3)
+    assert "127.0.0.1:9 does not" in done.stderr
+
+
+def test_a_second_driver_is_refused(launch, write, tmp_path: Path) -> None:
+    from tuner.ledger import Ledger
+
+    launch("--space", "debug.yaml", "--name", "held", "--no-dashboard", "--set", "budget.trials=1")
+    held = Ledger(tmp_path / "runs" / "held")
+    try:
+        done = launch("--resume", "held", code=2)
+    finally:
+        held.close()
+    assert "another process is driving this run" in done.stderr

@@ -1,0 +1,335 @@
+"""Each trial has a process of its own, and nothing of it is left when the slot goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from .bench import Bench, alive, children, eventually, hear, open_files, until_end, zygote_of
+
+WORKERS = """
+    import os, time
+    import torch
+    from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+    class Squares(Dataset):
+        def __len__(self):
+            return 64
+        def __getitem__(self, index):
+            if HANGS:
+                time.sleep(1000)
+            return torch.tensor([index ** 2, os.getpid()])
+
+    HANGS = False
+
+    def train(trial, context="fork", hangs=False):
+        global HANGS
+        HANGS = hangs
+        loader = DataLoader(Squares(), batch_size=8, num_workers=2, multiprocessing_context=context)
+        for epoch in trial.epochs():
+            rows = torch.cat(list(trial.batches(loader)))
+            trial.report(loss=rows[:, 0].sum(), workers=len(set(rows[:, 1].tolist()) - {os.getpid()}))
+"""
+
+
+def test_the_function_runs_in_a_main_thread_with_nothing_else(bench: Bench) -> None:
+    (event,) = bench.once(
+        """
+        import multiprocessing, signal, threading
+        assert threading.current_thread() is threading.main_thread()
+        assert len(os.listdir("/proc/self/task")) == 1
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+        assert os.getpgrp() == os.getpid() == os.getsid(0)
+        assert multiprocessing.get_start_method() == "fork"
+        assert sys.stdin.read() == ""
+        assert sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:4] == [0, 1, 2, 3]
+        assert len(os.listdir("/proc/self/fd")) == 5  # the pipe to the slot, and the listing itself
+        """
+    )
+    assert event["event"] == "returned", event
+
+
+def test_an_interrupt_reaches_the_function(bench: Bench) -> None:
+    (event,) = bench.once("import signal; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)")
+    assert event["reason"] == "KeyboardInterrupt"
+
+
+def test_output_goes_to_the_log_of_its_trial(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import os, subprocess, sys
+        print("at import", flush=False)
+        def train(trial, text):
+            print(text, "printed")
+            sys.stderr.write(f"{text} complained\\n")
+            subprocess.run(["echo", text, "echoed"])
+            trial.report(loss=1)
+            print(text, "late")
+        """
+    )
+    for name in ("t0", "t1"):
+        bench.run(slot, bench.assignment(name, params={"text": name}))
+    slot.close()
+    for name in ("t0", "t1"):
+        assert sorted(bench.log(name).splitlines()) == [
+            f"{name} {x}" for x in ("complained", "echoed", "late", "printed")
+        ]
+
+
+def test_the_log_is_whole_when_a_stopped_trial_waits(bench: Bench) -> None:
+    slot = bench.slot("def train(trial):\n    print('before')\n    trial.report(loss=1)")
+    slot.begin(bench.assignment())
+    hear(slot)
+    slot.begin(bench.assignment("t1"))
+    assert bench.log() == "before\n"
+
+
+def test_globals_are_clean_in_each_trial(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import os, random
+        SEEN = []
+        def train(trial):
+            SEEN.append(trial.id)
+            os.environ["SEEN"] = os.environ.get("SEEN", "") + "x"
+            trial.report(loss=len(SEEN), env=len(os.environ["SEEN"]), drawn=random.random())
+        """
+    )
+    metrics = [bench.run(slot, bench.assignment(f"t{i}"))[0]["metrics"] for i in range(3)]
+    assert metrics[0] == metrics[1] == metrics[2]
+    assert metrics[0]["loss"] == metrics[0]["env"] == 1
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_workers_of_a_loader_work_and_are_gone_after_a_stop(bench: Bench, context: str) -> None:
+    slot = bench.slot(WORKERS)
+    slot.begin(bench.assignment(params={"context": context}))
+    event = hear(slot)
+    assert event["metrics"] == {"loss": sum(i**2 for i in range(64)), "workers": 2}
+    assert slot._child is not None
+    group = slot._child.pid
+    slot.begin(bench.assignment("t1", params={"context": context}))
+    assert members(group) == []
+    assert hear(slot)["event"] == "report"
+
+
+def test_a_hung_loader_is_killed(bench: Bench) -> None:
+    slot = bench.slot(WORKERS)
+    slot.begin(bench.assignment(params={"hangs": True}))
+    while slot._child is None:
+        slot.step()
+    group = slot._child.pid
+    eventually(lambda: len(members(group)) == 3)
+    assert slot.step() == {"event": "beat"}
+    slot.begin(bench.assignment("t1"))
+    assert members(group) == []
+    assert [event["event"] for event in until_end(slot)] == ["report"] * 3 + ["returned"]
+
+
+def test_a_trial_that_ignores_signals_is_killed_in_the_middle_of_an_epoch(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import signal, time
+        def train(trial):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            trial.report(loss=1)
+            while True:
+                try:
+                    time.sleep(1000)
+                except BaseException:
+                    pass
+        """
+    )
+    slot.begin(bench.assignment())
+    hear(slot)
+    assert slot.step() == {"event": "beat"}
+    assert slot._child is not None
+    pid = slot._child.pid
+    slot.close()
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize(
+    "end", ["os._exit(1)", "return", "raise ValueError", "trial.report(loss=2)", "time.sleep(1000)"]
+)
+def test_what_a_trial_started_ends_with_it(bench: Bench, end: str) -> None:
+    slot = bench.slot(
+        f"""
+        import os, subprocess, time
+        def train(trial):
+            sleeper = subprocess.Popen(["sleep", "1000"])
+            if os.fork() == 0:
+                time.sleep(1000)
+            trial.report(loss=1, group=os.getpid())
+            {end}
+        """
+    )
+    slot.begin(bench.assignment())
+    group = int(hear(slot)["metrics"]["group"])
+    assert len(members(group)) == 3
+    slot.step()
+    slot.begin(bench.assignment("t1"))
+    eventually(lambda: members(group) == [])
+
+
+def test_a_trial_stopped_before_it_has_a_group_is_gone(bench: Bench) -> None:
+    slot = bench.slot("import time\ndef train(trial):\n    time.sleep(1000)")
+    slot.begin(bench.assignment())
+    while slot._child is None:
+        slot.step()
+    for number in range(50):
+        slot.begin(bench.assignment(f"t{number}"))
+    last = slot._child.pid
+    slot.close()
+    assert not alive(last)
+
+
+def test_a_function_may_return_some_time_after_its_last_report(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import time
+        def train(trial):
+            for epoch in trial.epochs():
+                trial.report(loss=1)
+            time.sleep(0.5)
+            (trial.folder / "done").write_text("done")
+        """
+    )
+    slot.begin(bench.assignment())
+    assert [hear(slot)["epoch"] for _ in range(3)] == [1, 2, 3]
+    slot.begin(bench.assignment("t1"))
+    assert (bench.root / "run" / "trials" / "t0" / "done").exists()
+
+
+def test_one_that_trains_beyond_its_last_epoch_is_not_waited_for(bench: Bench) -> None:
+    slot = bench.slot("import time\ndef train(trial):\n    for _ in range(100):\n        trial.report(loss=1)")
+    slot.begin(bench.assignment(epochs=1))
+    hear(slot)
+    child = slot._child
+    slot.begin(bench.assignment("t1"))
+    assert child is not None
+    assert child.status == -signal.SIGKILL
+
+
+def test_heartbeats_come_while_the_module_is_imported_and_while_it_trains(bench: Bench) -> None:
+    slot = bench.slot("import time\ntime.sleep(1.2)\ndef train(trial):\n    time.sleep(1000)")
+    slot.begin(bench.assignment())
+    assert slot._child is None
+    assert slot.step() == {"event": "beat"}
+    while slot._child is None:
+        assert slot.step() == {"event": "beat"}
+    assert slot.step() == {"event": "beat"}
+
+
+def test_no_descriptor_process_or_folder_is_left_by_200_trials(bench: Bench) -> None:
+    slot = bench.slot("import os\ndef train(trial):\n    trial.report(loss=len(os.listdir('/proc/self/fd')))")
+    bench.run(slot)
+    before, inside = open_files(), set()
+    for number in range(200):
+        slot.begin(bench.assignment(f"t{number % 5}"))
+        inside.add(hear(slot)["metrics"]["loss"])
+        if number % 2:
+            slot.step()
+    slot.begin(bench.assignment())
+    hear(slot)
+    assert open_files() == before + 1  # the one child that still runs
+    assert len(inside) == 1
+    assert len(os.listdir(f"/proc/{zygote_of(slot)}/fd")) <= 8
+    assert defunct(zygote_of(slot)) == []
+    slot.close()
+    assert open_files() == before - 1
+
+
+def test_a_killed_zygote_takes_its_trial_along_and_gets_a_successor(bench: Bench) -> None:
+    slot = bench.slot(
+        "import time\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(trial.params.get('x', 0))"
+    )
+    slot.begin(bench.assignment())
+    hear(slot)
+    child, before = slot._child, open_files()
+    assert child is not None
+    os.kill(zygote_of(slot), signal.SIGKILL)
+    event = hear(slot)
+    assert event["event"] == "failed"
+    assert event["reason"].startswith("the process that it was forked from is gone: its process was killed by SIGKILL")
+    eventually(lambda: not alive(child.pid))
+    assert [event["event"] for event in bench.run(slot, bench.assignment("t1"))] == ["report", "returned"]
+    assert open_files() == before
+
+
+def test_a_zygote_killed_between_two_trials_is_replaced_in_silence(bench: Bench) -> None:
+    slot = bench.slot("def train(trial):\n    trial.report(loss=1)")
+    bench.run(slot)
+    os.kill(zygote_of(slot), signal.SIGKILL)
+    assert [event["event"] for event in bench.run(slot, bench.assignment("t1"))] == ["report", "returned"]
+
+
+def test_a_zygote_killed_while_it_imports_is_a_failure_and_the_next_trial_works(bench: Bench) -> None:
+    slot = bench.slot(
+        "import os, time\nif not os.path.exists('go'):\n    time.sleep(1000)\ndef train(trial):\n    pass"
+    )
+    slot.begin(bench.assignment())
+    os.kill(zygote_of(slot), signal.SIGKILL)
+    assert "SIGKILL" in hear(slot)["reason"]
+    (bench.root / "go").touch()
+    assert bench.run(slot, bench.assignment("t1"))[0]["event"] == "returned"
+
+
+def test_all_processes_die_with_the_one_that_holds_the_slot(bench: Bench) -> None:
+    bench.code("import time\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(1000)")
+    holder = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from tests.slot.bench import Bench, hear, zygote_of
+        from tuner.slot.code import Code
+        bench = Bench(Path({str(bench.root)!r}))
+        code = Code(module="user_module", function="train", root=str(bench.root / "code"))
+        slot = bench.slot(code)
+        slot.begin(bench.assignment())
+        hear(slot)
+        print(zygote_of(slot), slot._child.pid, flush=True)
+        time.sleep(1000)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
+        assert process.stdout is not None
+        zygote, child = map(int, process.stdout.readline().split())
+        assert alive(zygote)
+        assert alive(child)
+        assert children(zygote) == [child]
+        process.kill()
+    eventually(lambda: not alive(zygote) and not alive(child))
+
+
+def members(group: int) -> list[int]:
+    """List the living processes of a group."""
+    return [int(p.name) for p in Path("/proc").glob("[0-9]*") if alive(int(p.name)) and group_of(int(p.name)) == group]
+
+
+def group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def defunct(parent: int) -> list[str]:
+    """List the dead children for whom a process has not waited."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] == "Z" and int(fields[1]) == parent:
+            stats.append(path.parent.name)
+    return stats

@@ -1,0 +1,301 @@
+"""A live run with workers that are played by the test: no Ray, no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.core.records import SCHEMA, Ended, Header, Record, Report, Session
+from tuner.core.run import Core
+from tuner.core.search.kinds import make_asker
+from tuner.engine.live import STREAK, LiveRun
+from tuner.errors import RunFailed, UserError
+from tuner.ledger import Ledger, read
+from tuner.spec.experiment import Experiment
+from tuner.trial import Assignment
+
+
+def experiment(**parts: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "trainable": "module:function",
+            "objective": {"metric": "score", "mode": "max"},
+            "budget": {"trials": 8, "epochs": 4},
+            "space": {"x": {"dist": "float", "low": 0.0, "high": 1.0}},
+            "fixed": {"batch_size": 64},
+            "search": {"kind": "random"},
+            "scheduler": {"kind": "none"},
+            **parts,
+        }
+    )
+
+
+class Played:
+    """A live run in a folder, and what it published."""
+
+    def __init__(self, folder: Path, slots: int = 3, **parts: Any) -> None:
+        self.folder, self.spec = folder, experiment(**parts)
+        self.published: list[Record] = []
+        if not (folder / "ledger").exists():
+            ledger = Ledger(folder)
+            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder="."))
+            ledger.close()
+        self.ledger = Ledger(folder)
+        self.core = Core(self.spec, make_asker(self.spec))
+        for record in self.ledger.records:
+            self.core.apply(record)
+        self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append)
+        session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={})
+        self.core.apply(self.ledger.append(session))
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    def work(self) -> Assignment:
+        assignment = self.live.hand_out()
+        assert assignment is not None
+        return assignment
+
+    def report(self, work: Assignment, epoch: int, score: float) -> str:
+        event = {
+            "event": "report", "epoch": epoch, "metrics": {"score": score}, "seconds": 0.1, "memory": 1,
+            "checkpoint": work.checkpoint_name(epoch) if work.saves(epoch) else None,
+        }  # fmt: skip
+        return self.live.heard(work.trial, work.generation, event, "node", "worker")
+
+    def fail(self, work: Assignment, reason: str = "ValueError: x", **more: Any) -> str:
+        event = {"event": "failed", "reason": reason, "error": f"Traceback\n{reason}", **more}
+        return self.live.heard(work.trial, work.generation, event)
+
+    def say(self, work: Assignment, event: str) -> str:
+        return self.live.heard(work.trial, work.generation, {"event": event})
+
+    def run(self, score: Callable[[Assignment, int], float] = lambda work, epoch: work.params["x"] * epoch) -> int:
+        """Work like a cluster until nothing is handed out; returns the most workers that there were at once."""
+        stints: list[tuple[Assignment, int]] = []
+        most = 0
+        while True:
+            while (work := self.live.hand_out()) is not None:
+                stints.append((work, work.epoch))
+            most = max(most, len(stints))
+            assert {work.trial for work, _ in stints} == self.live.working
+            if not stints:
+                return most
+            work, epoch = stints.pop(0)
+            if self.report(work, epoch + 1, score(work, epoch + 1)) == "go":
+                stints.append((work, epoch + 1))
+
+
+SCHEDULERS = [
+    {"kind": "none"},
+    {"kind": "asha", "reduction_factor": 2},
+    {"kind": "asha", "reduction_factor": 2, "promote": True},
+    {"kind": "pbt"},
+]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=["none", "stopping", "promoting", "pbt"])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_no_more_workers_than_slots_and_all_trials_end(tmp_path: Path, scheduler: dict[str, Any], slots: int) -> None:
+    played = Played(tmp_path, slots, scheduler=scheduler)
+    assert played.run() == slots
+    assert played.live.over
+    assert played.core.run.finished()
+    assert len(played.core.run.trials) == 8
+    assert played.published == read(tmp_path)[2:], "published as they stand in the ledger"
+
+
+def test_work_is_bounded_by_the_slots_and_comes_back_with_each_worker(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=2)
+    a, b = played.work(), played.work()
+    assert [a.trial, b.trial] == ["t0000", "t0001"]
+    assert played.live.hand_out() is None
+    assert len(played.core.run.trials) == 2, "no trial is suggested before there is a slot for it"
+    assert played.report(a, 1, 0.5) == "go"
+    assert played.live.hand_out() is None
+    assert played.report(a, 4, 0.5) == "stop"
+    assert played.work().trial == "t0002"
+    assert played.live.hand_out() is None
+
+
+def test_an_assignment_says_all_that_a_worker_needs(tmp_path: Path) -> None:
+    checkpoint = {"every": 3}
+    played = Played(tmp_path, scheduler={"kind": "asha", "reduction_factor": 2}, checkpoint=checkpoint, seed=5)
+    a, b = played.work(), played.work()
+    assert a.params == {"batch_size": 64, **played.core.run.trials["t0000"].params}
+    assert (a.run, a.metric, a.epochs, a.generation, a.attempt) == (str(tmp_path), "score", 4, 0, "1.0")
+    assert (a.checkpoint, a.epoch, a.cloned) == (None, 0, False)
+    assert [epoch for epoch in range(1, 5) if a.saves(epoch)] == [1, 2, 3, 4], "rungs, every third, and the last"
+    assert a.seed != b.seed
+    played.close()
+    again = Played(tmp_path, scheduler={"kind": "asha", "reduction_factor": 2}, checkpoint=checkpoint, seed=5).work()
+    assert (again.trial, again.seed, again.attempt) == ("t0000", a.seed, "2.0")
+
+
+def test_a_lost_worker_s_trial_is_handed_out_again_first_under_another_name(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=2)
+    a, _ = played.work(), played.work()
+    played.report(a, 1, 0.5)
+    played.report(a, 2, 0.5)
+    played.live.lost(a.trial, "node died")
+    again = played.work()
+    assert (again.trial, again.attempt, again.epoch) == (a.trial, "1.1", 2)
+    assert again.checkpoint == "trials/t0000/checkpoints/g0_e0002_a1.0"
+    assert played.report(again, 2, 0.9) == "go", "a known epoch changes nothing, and the trial goes on"
+    assert played.core.run.trials[a.trial].reports[-1].metrics == {"score": 0.5}
+
+
+def test_a_pbt_clone_is_stopped_and_handed_out_with_its_donor_s_checkpoint(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=2, scheduler={"kind": "pbt"}, budget={"trials": 2, "epochs": 4})
+    a, b = played.work(), played.work()
+    assert played.report(a, 1, 0.9) == "go"
+    assert played.report(b, 1, 0.1) == "stop"
+    clone = played.work()
+    assert (clone.trial, clone.generation, clone.cloned, clone.epoch) == (b.trial, 1, True, 1)
+    assert clone.checkpoint == a.checkpoint_name(1)
+    assert clone.params["x"] != a.params["x"]
+    assert played.report(clone, 2, 0.95) == "go"
+    played.live.lost(b.trial, "node")
+    again = played.work()
+    assert (again.checkpoint, again.cloned) == (clone.checkpoint_name(2), False), "its own by now"
+    assert again.params == clone.params
+
+
+def test_a_paused_trial_s_worker_is_freed_and_a_promoted_one_goes_on_where_it_was(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=1, scheduler={"kind": "asha", "reduction_factor": 2, "promote": True})
+    first = played.work()
+    assert played.report(first, 1, 0.9) == "stop"
+    second = played.work()
+    assert played.report(second, 1, 0.1) == "stop"
+    promoted = played.work()
+    assert (promoted.trial, promoted.epoch) == (first.trial, 1)
+    assert promoted.checkpoint == first.checkpoint_name(1)
+
+
+def test_a_resumed_run_hands_out_what_was_running_before_anything_new(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=2)
+    a, b = played.work(), played.work()
+    played.report(b, 1, 0.5)
+    played.close()
+    resumed = Played(tmp_path, slots=3)
+    work = [resumed.work() for _ in range(3)]
+    assert [item.trial for item in work] == [a.trial, b.trial, "t0002"]
+    assert [(item.epoch, item.checkpoint) for item in work] == [(0, None), (1, b.checkpoint_name(1)), (0, None)]
+
+
+def test_misuse_ends_the_run_and_leaves_the_trial_open(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    work = played.work()
+    assert played.fail(work, "trial.report: must hold score, but got loss", misuse=True) == "stop"
+    assert isinstance(played.live.error, UserError)
+    assert "trial t0000: trial.report: must hold score, but got loss\nTraceback" in str(played.live.error)
+    assert played.core.run.trials[work.trial].status == "running", "a resume with the code corrected goes on"
+    assert not any(isinstance(record, Ended) for record in read(tmp_path))
+    assert played.live.over
+    assert played.live.hand_out() is None
+
+
+def test_after_an_error_the_others_are_stopped_too_but_their_reports_are_kept(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    a, b = played.work(), played.work()
+    played.fail(a, "x", misuse=True)
+    assert played.report(b, 1, 0.5) == "stop"
+    assert [record.trial for record in read(tmp_path) if isinstance(record, Report)] == [b.trial]
+    assert played.core.run.trials[b.trial].status == "running"
+
+
+def test_a_function_that_returns_without_any_report_is_misuse_at_first_and_a_failure_later(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    first = played.work()
+    assert played.say(first, "returned") == "stop"
+    assert isinstance(played.live.error, UserError)
+    assert str(played.live.error) == "trial t0000: the function returned without trial.report(score=...). Report it."
+    assert played.core.run.trials[first.trial].status == "running"
+    played.close()
+
+    played = Played(tmp_path)
+    first, second = played.work(), played.work()
+    played.report(first, 1, 0.5)
+    assert played.say(second, "returned") == "stop"
+    assert played.live.error is None, "the code can report: it is this trial that did not"
+    assert played.core.run.trials[second.trial].outcome == "failed"
+    assert played.say(first, "returned") == "stop"
+    assert played.core.run.trials[first.trial].outcome == "finished"
+
+
+def test_three_trials_in_a_row_with_the_same_error_end_the_run(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=1)
+    for count in range(1, STREAK + 1):
+        assert played.live.error is None
+        assert played.fail(played.work(), "KeyError: 'x'") == "stop"
+        assert played.core.run.trials[f"t{count - 1:04d}"].outcome == "failed"
+    assert STREAK == 3
+    assert isinstance(played.live.error, RunFailed)
+    assert "3 trials in a row failed before their first report with the same error" in str(played.live.error)
+    assert "Traceback\nKeyError: 'x'" in str(played.live.error)
+    assert played.live.hand_out() is None
+
+
+@pytest.mark.parametrize("between", ["another error", "a report first", "a trial that finished"])
+def test_three_failures_that_differ_are_no_streak(tmp_path: Path, between: str) -> None:
+    played = Played(tmp_path, slots=1)
+    for number in range(4):
+        work = played.work()
+        if number == 1 and between == "a trial that finished":
+            played.report(work, 4, 0.5)
+            continue
+        if number == 1 and between == "a report first":
+            played.report(work, 1, 0.5)
+        played.fail(work, "another" if number == 1 and between == "another error" else "KeyError")
+    assert played.live.error is None
+    played.fail(played.work(), "KeyError")
+    assert isinstance(played.live.error, RunFailed), "three in a row now"
+
+
+def test_a_heartbeat_carries_a_stop_to_the_trial(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    a, b = played.work(), played.work()
+    assert played.say(a, "beat") == "go"
+    played.live.stop(a.trial)
+    assert played.say(a, "beat") == "stop"
+    assert played.say(b, "beat") == "go"
+    played.live.stop()
+    assert played.say(b, "beat") == "stop"
+    assert [trial.outcome for trial in played.core.run.trials.values()] == ["killed", "killed"]
+    assert played.live.over
+
+
+def test_a_heartbeat_notices_that_the_hours_are_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path, budget={"trials": 8, "epochs": 4, "hours": 0.5})
+    work = played.work()
+    assert played.say(work, "beat") == "go"
+    began = played.live._began
+    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1800)
+    assert played.say(work, "beat") == "stop"
+    assert played.core.run.closed == "hours"
+
+
+def test_an_interrupted_run_hands_out_nothing(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    played.work()
+    played.live.interrupted = True
+    assert played.live.hand_out() is None
+    assert played.live.over
+
+
+def test_nothing_is_applied_or_published_before_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path)
+    work = played.work()
+
+    def full(record: Record) -> Record:
+        raise OSError("No space left on device")
+
+    published = len(played.published)
+    monkeypatch.setattr(played.ledger, "append", full)
+    with pytest.raises(OSError, match="No space"):
+        played.report(work, 1, 0.5)
+    assert played.core.run.trials[work.trial].epoch == 0
+    assert len(played.published) == published

@@ -1,0 +1,130 @@
+"""The table of docs/structure.md: what each room of the house may import. Direct imports count, lazy ones too."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STDLIB = sys.stdlib_module_names
+HEAVY = {"ray", "torch", "optuna"}
+
+# room → what it may import beside the standard library and itself
+ROOMS = {
+    "launch.py": {"tuner.cli"},
+    "tuner/__main__.py": {"tuner.cli"},
+    "tuner/__init__.py": {"tuner.api", "tuner.trial", "tuner.outputs.results"},
+    "tuner/errors.py": set(),
+    "tuner/spec": {"tuner.errors", "pydantic", "pydantic_core", "yaml"},
+    "tuner/core": {"tuner.spec", "tuner.errors"},
+    "tuner/core/search": {"tuner.core", "tuner.spec", "tuner.errors", "optuna", "numpy", "scipy"},
+    "tuner/storage.py": {"tuner.errors", "fsspec"},
+    "tuner/ledger.py": {"tuner.core", "tuner.storage", "tuner.errors"},
+    "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},
+    "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
+    "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
+    "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
+    "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
+                     "tuner.errors", "ray"},
+    "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "optuna", "rich",
+                      "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
+    "tuner/api.py": {"tuner.core", "tuner.engine", "tuner.outputs", "tuner.slot", "tuner.spec", "tuner.trial",
+                     "tuner.errors", "rich"},
+    "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.spec", "rich"},
+    "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
+}  # fmt: skip
+
+# Files that may import a heavy library although their room, or the time of import, does not.
+SINGLE = {
+    "ray": {"tuner/slot/ray_session.py"},
+}
+LAZY = ("tuner/__init__.py", "tuner/__main__.py", "tuner/api.py", "tuner/cli.py", "tuner/engine/run.py",
+        "tuner/engine/cluster.py", "tuner/engine/live.py", "tuner/slot", "tuner/trial")  # fmt: skip
+
+
+def files() -> list[str]:
+    return sorted(
+        str(path.relative_to(ROOT))
+        for top in ("launch.py", "tuner", "trainables")
+        for path in ([ROOT / top] if (ROOT / top).is_file() else (ROOT / top).rglob("*.py"))
+    )
+
+
+def room_of(file: str) -> str:
+    return max((room for room in ROOMS if file == room or file.startswith(f"{room}/")), key=len)
+
+
+def imports(file: str, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    inside = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only or (top_level_only and id(node) in inside):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports must be absolute"
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def allowed(module: str, room: str) -> bool:
+    own = room.removesuffix(".py").replace("/", ".").removesuffix(".__init__").removesuffix(".__main__")
+    names = ROOMS[room] | ({own} if own not in ("tuner", "trainables", "launch") else set())
+    top = module.split(".")[0]
+    if top in STDLIB:
+        return True
+    return any(module == name or module.startswith(f"{name}.") for name in names if name != "tuner") or (
+        "tuner" in names and module == "tuner"
+    )
+
+
+@pytest.mark.parametrize("file", files())
+def test_imports_stay_in_the_room(file: str) -> None:
+    room = room_of(file)
+    strangers = {module for module in imports(file) if not allowed(module, room)}
+    assert not strangers, f"{file} ({room}) imports {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("file", [file for file in files() if file.startswith(LAZY)])
+def test_heavy_libraries_are_imported_when_they_are_needed(file: str) -> None:
+    tops = {module.split(".")[0] for module in imports(file, top_level_only=True)}
+    assert not tops & HEAVY, file
+
+
+def test_only_these_files_of_the_slot_know_ray() -> None:
+    knowing = {file for file in files() if file.startswith("tuner/slot") and any(m.startswith("ray") for m in imports(file))}
+    assert knowing == SINGLE["ray"]
+
+
+def test_core_search_alone_knows_optuna_in_the_core() -> None:
+    knowing = [f for f in files() if f.startswith("tuner/core") and any(m.startswith("optuna") for m in imports(f))]
+    assert knowing
+    assert all(file.startswith("tuner/core/search/") for file in knowing)
+
+
+def test_files_and_functions_stay_short() -> None:
+    sizes = []
+    for file in files():
+        text = (ROOT / file).read_text()
+        assert text.count("\n") <= 300, file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (size := node.end_lineno - node.lineno + 1) <= 60, f"{file}: {node.name}"
+                sizes.append(size)
+    sizes.sort()
+    assert sizes[len(sizes) // 2] <= 8
+    assert sizes[int(len(sizes) * 0.9)] <= 30

@@ -1,0 +1,252 @@
+"""How the process of a trial is made: forked from a zygote, or, where a fork is not safe, started anew."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import tuner
+from tuner.slot.code import Code
+from tuner.trial import Assignment
+
+Event = dict[str, Any]
+BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
+
+
+class Lost(Exception):
+    """The process that trials are forked from is gone, and they with it."""
+
+
+@dataclass(slots=True)
+class Child:
+    """The process of one trial, seen from the slot."""
+
+    pid: int
+    connection: Connection
+    status: int | None = None
+    """How it ended: its exit code, or minus the number of the signal."""
+    silent: bool = False
+    """It has closed its end of the connection."""
+
+    def read(self) -> Event | None:
+        """Take what it has said, if anything."""
+        try:
+            return dict(self.connection.recv()) if self.connection.poll() else None
+        except (EOFError, OSError):
+            self.silent = True
+            return None
+
+    def kill(self) -> None:
+        """Kill it with its whole group; right after the fork it may not have one yet."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Kill what it has left behind in its group."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.connection.close()
+
+
+class Launcher(Protocol):
+    """Makes the processes of one slot's trials."""
+
+    wakes: Sequence[Connection]
+    """What becomes readable when a process has ended."""
+    tick: float
+    """Seconds after which to look whether it has ended all the same."""
+    ready: bool
+    """It can launch at once."""
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it can launch now or later."""
+        ...
+
+    def news(self, seconds: float) -> Event | None:
+        """Wait for the word that it is ready, or has failed."""
+        ...
+
+    def launch(self, assignment: Assignment) -> Child:
+        """Start a trial; raises Lost."""
+        ...
+
+    def status(self, child: Child, seconds: float) -> int | None:
+        """Wait for the end of a trial's process; raises Lost."""
+        ...
+
+    def anew(self, ready: Event | None = None) -> Launcher:
+        """Make its successor, where it is lost or, by what it said, cannot be forked."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
+
+class Zygote:
+    """A process that has imported the user's module, or with `bare` these modules alone; trials are forked from it."""
+
+    tick = 60.0
+
+    def __init__(self, code: Code, cpus: int, bare: Sequence[str] | None = None) -> None:
+        self.code, self.cpus, self.bare = code, cpus, bare
+        self.ready = self.failed = False
+        mode = ["import"] if bare is None else ["bare", *bare]
+        self._process, self._control = spawn(code, cpus, mode, start_new_session=True)  # away from Ctrl-C
+        self.wakes: Sequence[Connection] = [self._control]
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether it lives and has imported all, as far as is known."""
+        return not self.failed and self._process.poll() is None
+
+    def news(self, seconds: float) -> Event | None:
+        """Wait for the word that it is ready, or has failed."""
+        if not self._control.poll(seconds):
+            return None
+        try:
+            message: Event = self._control.recv()
+        except (EOFError, OSError):
+            message = failure(f"{ending(self._process.wait())} while it imported the trainable")
+        self.failed, self.ready = message["event"] == "failed", message.get("forkable", False)
+        return message
+
+    def launch(self, assignment: Assignment) -> Child:
+        """Fork a trial; raises Lost."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            try:
+                self._control.send((assignment, str(assignment.folder / "log.txt")))
+                reduction.send_handle(self._control, theirs.fileno(), self._process.pid)
+            except OSError:
+                raise self._lost() from None
+            return Child(self._hear("forked", None)["pid"], Connection(ours.detach()))
+
+    def status(self, child: Child, seconds: float) -> int | None:
+        """Wait for the end of a trial's process; raises Lost."""
+        deadline = time.monotonic() + seconds
+        while self._control.poll(max(0.0, deadline - time.monotonic())):
+            if (message := self._hear("exited", child.pid))["pid"] == child.pid:
+                return int(message["status"])
+        return None
+
+    def anew(self, ready: Event | None = None) -> Launcher:
+        """Make its successor: its like, or where it cannot be forked one that imports less, at last none at all."""
+        self.close()
+        if ready is None:
+            return Zygote(self.code, self.cpus, self.bare)
+        if self.bare is None:
+            return Zygote(self.code, self.cpus, ["torch"] if ready["torch"] else [])
+        return Fresh(self.code, self.cpus)
+
+    def close(self) -> None:
+        """Kill it, and with it by the kernel's hand what was forked from it."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _hear(self, event: str, pid: int | None) -> Event:
+        while True:
+            try:
+                message: Event = self._control.recv()
+            except (EOFError, OSError):
+                raise self._lost() from None
+            if message["event"] == event:
+                return message
+
+    def _lost(self) -> Lost:
+        self.failed = True
+        return Lost(f"the process that it was forked from is gone: {ending(self._process.wait())}")
+
+
+class Fresh:
+    """Starts a Python process for each trial: slower by the imports, and never wrong."""
+
+    wakes: Sequence[Connection] = ()
+    tick = 0.05
+    ready = usable = True
+
+    def __init__(self, code: Code, cpus: int) -> None:
+        self.code, self.cpus = code, cpus
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def news(self, seconds: float) -> Event | None:
+        """Be ready."""
+        return {"event": "ready", "forkable": True}
+
+    def launch(self, assignment: Assignment) -> Child:
+        """Start a trial."""
+        self._process, connection = spawn(self.code, self.cpus, ["once"])
+        with contextlib.suppress(OSError):  # it died at once: its status tells
+            connection.send((assignment, str(assignment.folder / "log.txt")))
+        return Child(self._process.pid, connection)
+
+    def status(self, child: Child, seconds: float) -> int | None:
+        """Wait for the end of a trial's process."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def anew(self, ready: Event | None = None) -> Launcher:
+        """Stay as it is."""
+        return self
+
+    def close(self) -> None:
+        """Leave nothing running: there is nothing between two trials."""
+
+
+def spawn(
+    code: Code, cpus: int, mode: Sequence[str], start_new_session: bool = False
+) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start a Python process that begins in `zygote.start`; returns it and our end of a connection to it."""
+    home = str(Path(tuner.__file__).parent.parent)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        arguments = [home, str(os.getpid()), str(theirs.fileno()), pickle.dumps(code).hex(), *mode]
+        process = subprocess.Popen(
+            [sys.executable, "-c", BOOT, *arguments], env=_environment(cpus), pass_fds=[theirs.fileno()],
+            cwd=code.cwd if Path(code.cwd).exists() else None, stdin=subprocess.DEVNULL,
+            start_new_session=start_new_session,
+        )  # fmt: skip
+        return process, Connection(ours.detach())
+
+
+def failure(reason: str) -> Event:
+    """Make the event of a trial whose process is gone."""
+    return {"event": "failed", "reason": reason, "error": "", "misuse": False}
+
+
+def ending(status: int) -> str:
+    """Say in words how a process ended."""
+    if status >= 0:
+        return f"its process ended with exit code {status}"
+    name = signal.Signals(-status).name
+    why = " (perhaps by the kernel, for lack of memory)" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{why}"
+
+
+def _environment(cpus: int) -> dict[str, str]:
+    threads = {f"{name}_NUM_THREADS": str(cpus) for name in ("OMP", "MKL")}
+    # OpenBLAS and pyarrow (which pandas and scikit-learn import) start threads when they are imported, and a process
+    # with threads cannot be forked safely. The order of sets of strings would vary from zygote to zygote.
+    ours = {"OPENBLAS_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    default = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "PYTHONHASHSEED": "0"}
+    return {**default, **os.environ, **threads, **ours}

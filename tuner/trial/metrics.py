@@ -1,0 +1,50 @@
+"""What a trial reports: one finite or spelled-out number for each name."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from tuner.errors import UserError
+
+
+def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Turn numbers of Python, numpy and torch into floats; raises UserError for anything else."""
+    if not isinstance(metrics, Mapping):
+        raise UserError(f"trial.report: must get a mapping or keywords, but got {_shown(metrics)}.")
+    values = {}
+    for name, value in metrics.items():
+        if (number := as_number(value)) is None:
+            raise UserError(f"trial.report: {name} must be one number, but got {_shown(value)}.")
+        values[str(name)] = number
+    return values
+
+
+def as_number(value: Any) -> float | None:
+    """Turn one number into a float; None for what is no number, such as a text that could be read as one."""
+    if isinstance(value, str | bytes | bytearray):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+
+
+def as_epoch(value: Any) -> int:
+    """Turn a whole number of Python, numpy or torch into an int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"trial.report: epoch must be a whole number, but got {_shown(value)}.") from None
+
+
+def spell(values: Mapping[str, float]) -> dict[str, float | str]:
+    """Spell out what JSON has no number for."""
+    return {name: value if math.isfinite(value) else repr(value) for name, value in values.items()}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
