@@ -141,7 +141,7 @@ def test_asha(factor: int, skip: bool, ties: bool) -> None:
         )
         pair = Pair(ray, mode, {"kind": "asha", "grace_epochs": 1, "reduction_factor": factor})
         counts += compare_rungs(pair, dict.fromkeys(pair.names, 0), dice, skip, ties)
-    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 100
+    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 50
     assert 0 < counts["differ"] < 0.1 * counts.total()
 
 
@@ -180,7 +180,7 @@ def test_hyperband_with_our_brackets(factor: int, skip: bool) -> None:
         for name, bracket in brackets.items():
             ray._trial_info[name] = ray._brackets[bracket]
         counts += compare_rungs(pair, brackets, dice, skip, ties=False)
-    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 100
+    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 50
     assert 0 < counts["differ"] < 0.1 * counts.total()
 
 

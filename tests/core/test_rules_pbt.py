@@ -146,6 +146,15 @@ def test_a_clone_that_falls_back_is_not_compared_again_before_it_is_further_than
     assert [run.report(b, epoch, 0.1).mark is None for epoch in (2, 3, 4)] == [True, True, False]
 
 
+def test_a_clone_that_jumps_ahead_is_compared_at_its_next_interval() -> None:
+    run = pbt(trials=2, slots=2, interval_epochs=2)
+    a, b = population(run)
+    for epoch in (1, 2, 3, 4):
+        run.report(a, epoch, 0.9)
+    assert cloned(run.report(b, 2, 0.1)).epoch == 4
+    assert [run.report(b, epoch, 0.1).mark is None for epoch in (5, 6)] == [True, False]
+
+
 def test_a_donor_gives_its_newest_checkpoint_and_its_present_params() -> None:
     run = pbt(trials=3, slots=3)
     a, b, c = population(run)
@@ -360,3 +369,5 @@ def test_both_factors_occur_and_parameters_are_changed_independently() -> None:
         if donor["lr"] < 0.8 and 1 < donor["layers"] < 8
     )
     assert set(ways) == set(itertools.product((False, True), repeat=2))
+    up = [clone["lr"] > donor["lr"] for donor, clone in clones(PLAIN, 300, resample=0.5) if donor["lr"] < 0.8]
+    assert up.count(True) / len(up) == pytest.approx(0.5, abs=0.08)

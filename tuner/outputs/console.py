@@ -51,6 +51,8 @@ def aside(log: Path) -> Iterator[Terminal]:
     The file descriptors are moved, since Ray's C++ code writes to them past Python. Where Python's own streams are
     others (notebooks, test runners), these are what the user sees, and they are moved too.
     """
+    for number in (1, 2):
+        _open(number)
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", buffering=1, encoding="utf-8", errors="replace"))
         out = stack.enter_context(_kept(sys.stdout, 1))
@@ -68,19 +70,25 @@ def _kept(stream: TextIO | None, number: int) -> Iterator[TextIO]:
         yield stream
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    copy: TextIO
-    try:
-        if stream is not None:
-            stream.flush()
-        copy = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
-    except OSError:
-        # Closed by whoever started this process.
-        copy = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if stream is not None:
+        stream.flush()
+    copy = os.fdopen(os.dup(number), "w", buffering=1, encoding=encoding, errors="replace")
     try:
         yield copy
     finally:
         with suppress(OSError):
             copy.close()
+
+
+def _open(number: int) -> None:
+    """Let a standard descriptor that was closed lead nowhere: else the next file that is opened would get it."""
+    try:
+        os.fstat(number)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def _number(stream: TextIO) -> int | None:
@@ -93,19 +101,13 @@ def _number(stream: TextIO) -> int | None:
 @contextmanager
 def _descriptor(number: int, target: int) -> Iterator[None]:
     """Let a file descriptor mean another file for a while."""
-    try:
-        before: int | None = os.dup(number)
-    except OSError:
-        before = None
+    before = os.dup(number)
     os.dup2(target, number)
     try:
         yield
     finally:
-        if before is None:
-            os.close(number)
-        else:
-            os.dup2(before, number)
-            os.close(before)
+        os.dup2(before, number)
+        os.close(before)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ class Show:
         ]  # fmt: skip
         lines = grid(columns, [self._row(trial, run) for trial in picked], width)
         left_out = len(trials) - len(picked)
-        return [*lines, Text(f"… and {left_out} more", style="dim")] if left_out else lines
+        return [*lines, Text(cut(f"… and {left_out} more", width), style="dim")] if left_out else lines
 
     def _row(self, trial: TrialState, run: RunState) -> tuple[list[str], str]:
         state = trial.outcome or trial.status

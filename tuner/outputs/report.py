@@ -44,7 +44,7 @@ def leaders_text(run: RunState, width: int, most: int) -> list[Text]:
         Column("epochs", right=True, drop=4), Column("params", drop=5, least=12),
     ]  # fmt: skip
     lines = grid(columns, [(_cells(row), STYLES.get(row.state, "red")) for row in rows[:most]], width)
-    return lines + ([Text(f"… and {len(rows) - most} more", style="dim")] if len(rows) > most else [])
+    return lines + ([Text(cut(f"… and {len(rows) - most} more", width), style="dim")] if len(rows) > most else [])
 
 
 def _cells(row: Row) -> list[str]:

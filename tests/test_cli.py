@@ -1,0 +1,86 @@
+"""The command line, as far as it goes without Ray."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from tuner.cli import main, parser
+
+FLAGS = {
+    "--help", "--space", "--resume", "--report", "--name", "--set", "--check", "--local", "--address", "--json",
+    "--no-dashboard",
+}  # fmt: skip
+
+
+def test_the_flags_are_these_and_no_others() -> None:
+    given = {option for action in parser()._actions for option in action.option_strings if option.startswith("--")}
+    assert given == FLAGS
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "", "x" * 101, "a b"])
+def test_a_name_is_a_plain_folder_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--space", "debug.yaml", "--name", name]) == 2
+    assert f"--name: must be letters, digits, dots, dashes and underscores, but got {name!r}." in capsys.readouterr().err
+
+
+def test_a_name_that_exists_is_refused_and_resume_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    assert main(["--space", "debug.yaml", "--name", "taken"]) == 2
+    assert "runs/taken exists. Choose another name, or go on with --resume runs/taken." in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    for flags in (["--resume", "gone"], ["--report", "gone"]):
+        assert main(flags) == 2
+        assert "gone: must be a run's folder, or its name under runs/, but is not." in capsys.readouterr().err
+
+
+def test_check_prints_the_plan_and_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--space", "resnet.yaml", "--check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "32 trials of up to 9 epochs of trainables.resnet:train, asha + tpe, max val_accuracy" in lines[0]
+    assert any(line.startswith("trials at once") for line in lines)
+    assert "  epoch     1    about 32" in lines
+
+
+@pytest.mark.parametrize("flags", [["--check"], ["--name", "x/y"]])
+def test_what_is_light_imports_neither_ray_nor_torch(flags: list[str]) -> None:
+    code = (
+        "import sys; from tuner.cli import main; main(['--space', 'debug.yaml', *sys.argv[1:]]); "
+        "print({'ray', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_local_runs_in_this_very_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import os
+
+    (tmp_path / "here_i_am.py").write_text(
+        "import os\n\n\ndef train(trial, *, x: float):\n    print('PID', os.getpid())\n"
+        "    for epoch in trial.epochs():\n        trial.report(loss=x)\n"
+    )
+    (tmp_path / "here.yaml").write_text(
+        "trainable: here_i_am:train\nobjective: {metric: loss, mode: min}\nbudget: {trials: 1, epochs: 2}\n"
+        "space: {x: {dist: float, low: 0, high: 1}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["--space", "here.yaml", "--local"]) == 0
+    output = capsys.readouterr().out
+    assert f"PID {os.getpid()}" in output
+    assert "epoch 2  loss" in output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_flags_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--resume", "x", "--set", "budget.trials=3"]) == 2
+    assert "--resume: goes with" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""Every shipped YAML is loaded, bound and trained for one epoch."""
+
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from tuner.api import load, local_trial
+
+SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
+LIGHT = {
+    # What makes an epoch short, or leaves out data that must be downloaded.
+    "resnet_cifar10.yaml": ["fixed.dataset=digits", "space.width.values=[8, 16]", "resources.gpus=0"],
+    "resnet_fashion.yaml": ["fixed.dataset=digits"],
+}
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
+def test_one_epoch(path: Path) -> None:
+    load(path)
+    said: list[str] = []
+    local_trial(load(path, ["budget.epochs=1", *_shorter(path), *LIGHT.get(path.name, [])]), said.append)
+    assert said[-1].startswith("epoch 1  ")
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
+def test_every_key_has_a_comment(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line and not line.startswith(("#", " ")):
+            above = lines[number - 1] if number else ""
+            assert "#" in line or above.startswith("#"), f"{path.name}:{number + 1}: {line}"
+
+
+def _shorter(path: Path) -> list[str]:
+    scheduler = load(path).experiment.scheduler
+    names = {"asha": "grace_epochs", "hyperband": "grace_epochs", "pbt": "interval_epochs", "median": "grace_epochs"}
+    return [f"scheduler.{names[scheduler.kind]}=1"] if scheduler.kind in names else []
