@@ -30,7 +30,7 @@ ROOMS = {
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "optuna", "rich",
                       "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
     "tuner/api.py": {"tuner.core", "tuner.engine", "tuner.outputs", "tuner.slot", "tuner.spec", "tuner.trial",
-                     "tuner.errors", "rich"},
+                     "tuner.errors", "rich", "cloudpickle"},
     "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.spec", "rich"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
 }  # fmt: skip

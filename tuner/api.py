@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,10 @@ def reload(folder: Path) -> Loaded:
     from tuner.outputs.results import read_state
 
     state = read_state(folder)
+    if state.spec.trainable.startswith("__main__:"):
+        fix = "Put it into a module, and start anew; what the run found so far stays as it is."
+        raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
+                                "that was given from a notebook or a script", fix))  # fmt: skip
     return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder))
 
 
@@ -108,13 +112,12 @@ def local_trial(loaded: Loaded, show: Any = print) -> None:
 
     from tuner.trial.trial import LocalTrial
 
-    code = to_code(loaded.trainable)
-    function = code.load()
+    function = loaded.function or to_code(loaded.trainable).load()
     with tempfile.TemporaryDirectory(prefix="tuner-local-") as folder:
         assignment = _first_assignment(loaded, folder)
         show(f"trial {assignment.trial}: {assignment.params}")
         trial = LocalTrial(assignment, show)
-        if code.plain_ray:
+        if loaded.trainable.plain_ray:
             from tuner.slot import ray_session
 
             ray_session.call(function, trial)
@@ -122,17 +125,24 @@ def local_trial(loaded: Loaded, show: Any = print) -> None:
             function(trial, **assignment.params)
 
 
-def to_code(trainable: Trainable) -> Code:
-    """Turn what the spec bound into what a slot imports."""
+def to_code(trainable: Trainable, function: Callable[..., Any] | None = None) -> Code:
+    """Turn what the spec bound, or a function that cannot be imported, into what a slot loads."""
     from tuner.slot.code import Code
 
     return Code(
+        pickled=_pickled(function) if function else b"",
         module=trainable.module,
         function=trainable.function,
         file=str(trainable.file) if trainable.file else None,
         root=str(trainable.root),
         plain_ray=trainable.plain_ray,
     )
+
+
+def _pickled(function: Callable[..., Any]) -> bytes:
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(function))
 
 
 def _default_name(loaded: Loaded) -> str:
@@ -196,7 +206,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
     if options.json:
         observers.append(Events(terminal.out))
     drive(
-        folder, to_code(loaded.trainable), observers,
+        folder, to_code(loaded.trainable, loaded.function), observers,
         address=options.address, dashboard=options.dashboard, say=show.say,
     )  # fmt: skip
 
@@ -209,7 +219,8 @@ def _finish(folder: Path, loaded: Loaded, state: str, show: Show) -> RunState:
     run = results.read_state(folder)
     if state == "finished":
         show.say("measuring the best on the test split", lasting=False)
-        problem = evaluate(folder, run, to_code(loaded.trainable), to_code(loaded.test) if loaded.test else None)
+        code = to_code(loaded.trainable, loaded.function)
+        problem = evaluate(folder, run, code, to_code(loaded.test) if loaded.test else None)
         if problem:
             show.say(f"The best could not be measured on the test split: {problem}")
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
@@ -224,7 +235,10 @@ def _farewell(folder: Path, run: RunState, console: Console) -> None:
     for name, value in (results.read_test(folder) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
     model = folder / "best" / "model.pt"
-    console.print(f"Best model:   {model if model.exists() else folder / 'best'}")
+    if model.exists():
+        console.print(f"Best model:   {model}")
+    if run.best is not None:
+        console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
 
 

@@ -89,12 +89,11 @@ def _check(loaded: Loaded) -> None:
 
 
 def _report(runs: Sequence[str]) -> int:
-    from rich.console import Console
-
     from tuner import api
+    from tuner.outputs.console import console
     from tuner.outputs.report import report
     from tuner.outputs.results import read_state
 
     for run in runs:
-        report(read_state(api.find_run(run)), Console(highlight=False))
+        report(read_state(api.find_run(run)), console(sys.stdout))
     return 0

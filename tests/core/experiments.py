@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tuner.core.events import Event, Failed, Free, Gone, Reported, Returned
@@ -155,3 +156,18 @@ def resumed(spec: Experiment, curve: Curve, prefix: Iterable[Record]) -> list[Re
     for record in prefix:
         simulation.take(record)
     return simulation.run()
+
+
+def lines(records: Iterable[Record]) -> list[str]:
+    """Write records down as the ledger would, but for the bytes of CMA-ES's pickled state.
+
+    Two pickles of the same state may differ in which equal objects they share.
+    """
+    return [to_json(_without_pickles(record)) for record in records]
+
+
+def _without_pickles(record: Record) -> Record:
+    if not isinstance(record, Suggested):
+        return record
+    kept = {name: value for name, value in record.attributes.items() if not name.startswith("cma:optimizer")}
+    return replace(record, attributes=kept)

@@ -142,7 +142,8 @@ def test_asha(factor: int, skip: bool, ties: bool) -> None:
         pair = Pair(ray, mode, {"kind": "asha", "grace_epochs": 1, "reduction_factor": factor})
         counts += compare_rungs(pair, dict.fromkeys(pair.names, 0), dice, skip, ties)
     assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 50
-    assert 0 < counts["differ"] < 0.1 * counts.total()
+    assert counts["differ"] < 0.1 * counts.total()
+    assert counts["differ"] > 0 or ties
 
 
 def test_asha_agrees_everywhere_where_ray_has_nothing_to_interpolate() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
-from tuner.core.records import Asked, Ended, Lost, Promoted, Record, Report, Suggested, Tick, to_json
+from tuner.core.records import Asked, Ended, Lost, Promoted, Report, Suggested, Tick
 from tuner.core.run import MAX_LOSSES
 from tuner.simulate import Simulation
 
-from .experiments import PLAIN, Hand, curve, experiment, play, rebuilt, resumed, simulate
+from .experiments import PLAIN, Hand, curve, experiment, lines, play, rebuilt, resumed, simulate
 
 
 def hand(slots: int = 100, **budget: Any) -> Hand:
@@ -214,10 +214,6 @@ def sometimes_diverging(params: Mapping[str, Any], epoch: int) -> float:
     return math.nan if params["layers"] == 3 and epoch == 3 else value
 
 
-def lines(records: list[Record]) -> list[str]:
-    return [to_json(record) for record in records]
-
-
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_resume_at_any_record_decides_what_the_run_would_have(scheduler: str, search: str) -> None:
@@ -241,6 +237,14 @@ def test_a_resume_at_any_record_decides_what_the_run_would_have(scheduler: str, 
         assert "stopped" in outcomes
     if scheduler == "pbt":
         assert any(record.decision.clone for record in records if isinstance(record, Report))
+
+
+def test_a_resume_between_two_generations_of_cmaes_goes_on_with_its_state() -> None:
+    spec = experiment(search={"kind": "cmaes"}, space=PLAIN, budget={"trials": 16, "epochs": 1})
+    records = simulate(spec, curve)
+    assert any("cma:optimizer:0" in record.attributes for record in records if isinstance(record, Suggested))
+    for cut in range(len(records) - 14, len(records), 2):
+        assert lines(resumed(spec, curve, records[:cut])) == lines(records)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -55,7 +55,7 @@ def test_closed_descriptors(tmp_path: Path) -> None:
     code = code.replace("{inside}", "pass").replace('os.write(1, b"raw after\\n")', "")
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], cwd=root, check=True)
-    assert LOGGED <= set((tmp_path / "log").read_text().splitlines())
+    assert set((tmp_path / "log").read_text().splitlines()) >= LOGGED
 
 
 def test_a_notebook_sees_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,12 +64,11 @@ def test_a_notebook_sees_what_is_written(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdout", cell)
     monkeypatch.setattr(sys, "stderr", errors)
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(RuntimeError), aside(tmp_path / "log") as terminal:
+    with aside(tmp_path / "log") as terminal:
         print("hidden")
         os.write(1, b"raw\n")
         console(terminal.out).print("to the user")
         print("as an error", file=terminal.err)
-        raise RuntimeError
     assert (sys.stdout, sys.stderr) == (cell, errors)
     assert (cell.getvalue(), errors.getvalue()) == ("to the user\n", "as an error\n")
     assert sorted((tmp_path / "log").read_text().split()) == ["hidden", "raw"]

@@ -15,7 +15,7 @@ from tuner.spec.load import Loaded, from_mapping, load
 from .runs_made import MIXED, USUAL, trainable
 
 ROOT = Path(__file__).parents[2]
-AWKWARD = ["1e-4", "no", "on", "~", "null", ".nan", "0x10", "01", "1_000", "", " x", "a: b", "#c", "é\n", "12:30", "=", "<<"]
+AWKWARD = ["1e-4", "no", "on", "~", "null", ".nan", "0x10", "01", "1_000", "", " x", "a: b", "#c", "é\n", "12:30", "="]
 
 
 def loaded(home: Path, **parts: Any) -> Loaded:

@@ -44,11 +44,13 @@ def test_words() -> None:
     assert cut("accuracy", 5) == "accu…"
     assert cut_front("val/accuracy/top1", 10) == "…racy/top1"
     assert clean("a\x1b[31m\nb") == "a [31m b"
-    assert params_text({"lr": 1e-5, "b": None, "c": True, "d": [8, 16], "e": "x"}) == "lr=1e-05  b=null  c=true  d=[8, 16]  e=x"
+    params = {"lr": 1e-5, "b": None, "c": True, "d": [8, 16], "e": "x"}
+    assert params_text(params) == "lr=1e-05  b=null  c=true  d=[8, 16]  e=x"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (9.9, "0:09"), (61, "1:01"), (3600, "1:00:00"), (100_000, "27:46:40"), (-1, "0:00")]
+    ("seconds", "text"),
+    [(0, "0:00"), (9.9, "0:09"), (61, "1:01"), (3600, "1:00:00"), (100_000, "27:46:40"), (-1, "0:00")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -21,7 +21,19 @@ from tuner.outputs.results import Result
 from tuner.spec.load import load
 from tuner.trial import checkpoint as checkpoints
 
-from .runs_made import MIXED, by_hand, curve, experiment, failed, reported, shown, simulated, suggested, trainable, written
+from .runs_made import (
+    MIXED,
+    by_hand,
+    curve,
+    experiment,
+    failed,
+    reported,
+    shown,
+    simulated,
+    suggested,
+    trainable,
+    written,
+)
 
 STEPPED: dict[str, Any] = {
     "dropout": {"dist": "float", "low": 0.1, "high": 0.65, "step": 0.1},
@@ -150,10 +162,7 @@ def highest(params: Mapping[str, Any], epoch: int) -> float:
     return float(params["x"])
 
 
-BUG = pytest.mark.xfail(reason="a grid suggests 0.7000000000000001 where high is 0.7", strict=False)
-
-
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=BUG if "bound" in kind else ()) for kind in SPACES])
+@pytest.mark.parametrize("kind", SPACES)
 def test_the_best_params_can_be_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -190,7 +199,8 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     trainable(tmp_path, ["x"])
     where = folder / "trials/t0000/checkpoints/a"
     weights = torch.nn.Linear(2, 1).state_dict()
-    checkpoints.save(where, {"model": weights, "optimizer": {"lr": 0.1}}, kinds={"model": "module", "optimizer": "other"})
+    kinds = {"model": "module", "optimizer": "other"}
+    checkpoints.save(where, {"model": weights, "optimizer": {"lr": 0.1}}, kinds=kinds)
     (folder / "best").mkdir()
     (folder / "best" / "encoder.pt").write_text("of a best that has been beaten")
     run = shown(folder)

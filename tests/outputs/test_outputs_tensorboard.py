@@ -25,7 +25,6 @@ from tuner.trial import media
 from .runs_made import MIXED, by_hand, experiment, reported, shown, simulated, suggested
 
 
-
 def multiplexer(folder: Path) -> EventMultiplexer:
     made = EventMultiplexer(tensor_size_guidance={"scalars": 0, "images": 0, "text": 0, "hparams": 0})
     made.AddRunsFromDirectory(str(folder / "tensorboard"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,10 +48,8 @@ def run(function: Function, given: Assignment, last: int | None = None) -> Heard
     """Run a function as a child process does."""
     heard = Heard(last)
     randomness.seed_all(given.seed)
-    try:
+    with contextlib.suppress(Cut):
         function(Trial(given, heard), **given.params)
-    except Cut:
-        pass
     return heard
 
 

@@ -37,6 +37,8 @@ class TrialState:
     number: int
     params: dict[str, Any]
     choices: dict[str, int]
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    """The params of the generations before this one."""
     status: Literal["running", "paused", "ended"] = "running"
     generation: int = 0
     epoch: int = 0
@@ -50,6 +52,10 @@ class TrialState:
     """All of them, so that every attempt has a name of its own."""
     losses_in_a_row: int = 0
     """Those since the last new report."""
+
+    def params_of(self, generation: int) -> dict[str, Any]:
+        """Find the params of a generation: a clone changes them."""
+        return [*self.earlier, self.params][generation]
 
     @property
     def checkpoint(self) -> tuple[str | None, int]:
@@ -153,6 +159,7 @@ class RunState:
             insort(rung, (-self.spec.objective.score(decision.mark.value), len(rung), trial.id))
         if decision.clone is not None:
             trial.clone, trial.epoch = decision.clone, decision.clone.epoch
+            trial.earlier.append(trial.params)
             trial.params, trial.choices = decision.clone.params, decision.clone.choices
             trial.generation += 1
         if decision.action == "pause":

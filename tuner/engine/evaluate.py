@@ -14,6 +14,7 @@ from tuner.slot.slot import Event, Slot
 from tuner.storage import write_whole
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import Invalid, read_manifest
+from tuner.trial.metrics import spell
 
 RESULT = Path("best") / "test.json"
 
@@ -32,7 +33,8 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None) -> str 
     event = _run(test or code, _assignment(folder, run))
     if event["event"] != "tested":
         return str(event["reason"])
-    facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint, "metrics": event["metrics"]}
+    metrics = spell(event["metrics"])
+    facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint, "metrics": metrics}
     write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
     return None
 

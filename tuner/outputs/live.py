@@ -166,7 +166,7 @@ class Show:
         if run.best is not None and not self.drawn:
             parts.append(_best(run))
         left = self.forecast.left(run)
-        parts.append("finishing" if run.finished() else "" if left is None else f"about {duration(left)} left")
+        parts.append("finishing" if run.finished() else "" if left is None else f"about {duration(max(1, left))} left")
         if not self.drawn:
             parts.append(_running([trial for trial in trials if trial.status == "running"]))
         return "; ".join(part for part in parts if part)
@@ -176,7 +176,7 @@ def news(record: Record, run: RunState) -> str:
     """Say in a line what a record changed; nothing for records that change nothing that users look at."""
     if isinstance(record, Ended):
         epoch = run.trials[record.trial].epoch
-        where = f"at epoch {epoch}" if epoch else "before its first report"
+        where = f"after epoch {epoch}" if epoch else "before its first report"
         return clean(f"{record.trial} {record.outcome} {where}: {_first_line(record.reason)}")
     if isinstance(record, Lost):
         return clean(f"{record.trial} lost its worker and is queued again: {_first_line(record.reason)}")

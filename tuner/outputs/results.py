@@ -112,7 +112,9 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
 def read_test(folder: Path) -> dict[str, float] | None:
     """Read what was measured on the test split."""
     path = folder / BEST / TEST
-    return dict(json.loads(path.read_text())["metrics"]) if path.exists() else None
+    if not path.exists():
+        return None
+    return {name: float(value) for name, value in json.loads(path.read_text())["metrics"].items()}
 
 
 class Result:
@@ -184,19 +186,8 @@ def _row(run: RunState, trial: TrialState) -> Row:
         epochs=len(trial.reports),
         state=trial.outcome or trial.status,
         reason=trial.reason,
-        params=trial.params if best is None else params_at(run, trial, best),
+        params=trial.params if best is None else trial.params_of(best.generation),
     )
-
-
-def params_at(run: RunState, trial: TrialState, report: Report) -> dict[str, Any]:
-    """Find the params that a report was trained with: a clone changes them."""
-    if report.generation == trial.generation:
-        return trial.params
-    for other in trial.reports:
-        if other.generation == report.generation - 1 and other.decision.clone is not None:
-            return other.decision.clone.params
-    known = run.best is not None and (run.best.trial, run.best.epoch) == (trial.id, report.epoch)
-    return run.best.params if known and run.best is not None else trial.params
 
 
 FACTS = ("trial", "value", "epoch", "epochs", "state", "reason")
@@ -221,9 +212,13 @@ def _csv(run: RunState) -> str:
     writer = csv.DictWriter(text, _columns(run), restval="")
     writer.writeheader()
     for row in leaderboard(run):
-        params = {name: value if isinstance(value, str) else json.dumps(spelled(value)) for name, value in row.params.items()}
+        params = {name: _cell(value) for name, value in row.params.items()}
         writer.writerow({**_facts(row), **_beside(FACTS, params, "params")})
     return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(spelled(value))
 
 
 def _copy_models(folder: Path, best: Best) -> None:

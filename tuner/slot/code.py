@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ class Code:
     """Folder that is searched before all others; the current one comes next."""
     plain_ray: bool = False
     """A function for Ray Tune: `def train(config)`."""
+    pickled: bytes = b""
+    """The function itself, by cloudpickle, where it cannot be imported."""
     cwd: str = field(default_factory=os.getcwd)
 
     def load(self) -> Callable[..., Any]:
@@ -31,8 +34,14 @@ class Code:
         front = list(dict.fromkeys(folder for folder in (self.root, self.cwd) if folder))
         if sys.path[: len(front)] != front:
             sys.path[:0] = front
+        if self.pickled:
+            return self._unpickled()
         module = self._from_file(self.file) if self.file else importlib.import_module(self.module)
         function: Callable[..., Any] = getattr(module, self.function)
+        return function
+
+    def _unpickled(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = pickle.loads(self.pickled)
         return function
 
     def _from_file(self, file: str) -> Any:

@@ -48,6 +48,7 @@ class Slot:
 
     def step(self) -> Event:
         """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
+        deadline = time.monotonic() + BEAT_SECONDS
         if self._ended is None and self._child is None:
             self._await_launcher()
         if self._ended is not None or self._child is None:
@@ -55,7 +56,7 @@ class Slot:
         if self._waits_for_go:
             self._waits_for_go = False
             self._say_go(self._child)
-        return self._await_event(self._child)
+        return self._await_event(self._child, deadline - time.monotonic())
 
     def close(self) -> None:
         """End the trial and the zygote."""
@@ -83,9 +84,9 @@ class Slot:
             self._launcher = self._launcher.anew()
             self._ended = failure(str(lost)) if self._tries > 1 else None
 
-    def _await_event(self, child: Child) -> Event:
+    def _await_event(self, child: Child, seconds: float) -> Event:
         try:
-            heard = self._hear(child, BEAT_SECONDS)
+            heard = self._hear(child, seconds)
         except Lost as lost:
             self._ended = failure(str(lost))
             return self._ended

@@ -5,6 +5,7 @@ It is started by a slot as a plain Python process, so that trials inherit neithe
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -32,6 +33,7 @@ def main(control_fd: int, code: Code, bare: Sequence[str] | None) -> None:
     """
     control = Connection(control_fd)
     problem = child.import_problem(code) if bare is None else _import_all(bare)
+    _warm_up()
     sys.stdout.flush()  # else each child would write it again
     sys.stderr.flush()
     control.send(problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules})
@@ -85,6 +87,15 @@ def _import_all(names: Sequence[str]) -> dict[str, Any] | None:
     for name in names:
         importlib.import_module(name)
     return None
+
+
+def _warm_up() -> None:
+    """Have torch import what it puts off until the first optimizer is made: 800 modules, a second in each trial."""
+    if "torch" in sys.modules:
+        import torch
+
+        with contextlib.suppress(Exception):
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
 
 
 def _child_alarm() -> int:

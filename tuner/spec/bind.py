@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
-from collections.abc import Iterator, Mapping
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from tuner.spec.modules import BindError, Source, locate
 from tuner.spec.signature import Parameter, Signature
 from tuner.spec.words import closest, did_you_mean, shown
 
+MAIN = "__main__"
+"""The module of a function that lives in a notebook or a script, and cannot be imported."""
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -59,6 +64,21 @@ def find(ref: str, folder: Path) -> Bound:
     sure = signature is not None and signature.certain and not signature.takes_any
     plain = signature is not None and _is_plain_ray(signature)
     return Bound(Trainable(ref, source.module, function, file, source.root, plain, sure), signature)
+
+
+def given(function: Callable[..., Any]) -> Bound:
+    """Bind a function that was given as an object: by its name where it can be imported, else by its source."""
+    module, name = function.__module__, function.__qualname__
+    if module != MAIN and getattr(sys.modules.get(module), name, None) is function:
+        return find(f"{module}:{name}", Path.cwd())
+    try:
+        text, file = textwrap.dedent(inspect.getsource(function)), Path(inspect.getfile(function))
+        signature = signatures.of_source(text, file)
+    except (OSError, TypeError, SyntaxError):
+        signature = None
+    plain = signature is not None and _is_plain_ray(signature)
+    ref = f"{MAIN}:{function.__name__}"
+    return Bound(Trainable(ref, MAIN, function.__name__, None, Path.cwd(), plain, signature is not None), signature)
 
 
 def check(bound: Bound, space: Mapping[str, Any], fixed: Mapping[str, Any], key: str = "trainable") -> Iterator[Broken]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Loaded:
     file: Path
     trainable: bind.Trainable
     test: bind.Trainable | None
+    function: Callable[..., Any] | None = None
+    """The trainable itself, where it was given as an object that cannot be imported."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
@@ -46,12 +48,18 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
 
 
 def from_mapping(mapping: dict[str, Any], folder: Path) -> Loaded:
-    """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError."""
-    if not isinstance(mapping, dict):
-        raise UserError(Problem("spec", "", f"must be a dict, but got {shown(mapping)}", "Give its keys and values."))
+    """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError.
+
+    `trainable` may be a function itself.
+    """
     draft = Draft()
+    function = mapping.get("trainable")
+    bound = bind.given(function) if callable(function) else None
+    if bound is not None:
+        mapping = {**mapping, "trainable": bound.trainable.ref}
     draft.value = _plain(mapping, (), draft)
-    return _finish(draft, Path(folder).absolute() / "spec.yaml")
+    loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound)
+    return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
 
 
 def find(path: str | Path) -> Path:
@@ -156,23 +164,23 @@ def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
         draft.refuse((*at, *broken.place), broken.what, broken.fix)
 
 
-def _finish(draft: Draft, file: Path) -> Loaded:
+def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded:
     check_later(draft)
     check_keys(draft)
     experiment = validate(draft)
-    trainable = _bind(draft, "trainable", file.parent)
+    trainable = _bind(draft, "trainable", file.parent, given)
     test = _bind(draft, "test", file.parent)
     if draft.problems or experiment is None or trainable is None:
         raise UserError(*sorted(draft.problems, key=_by_line))
     return Loaded(experiment, file, trainable, test)
 
 
-def _bind(draft: Draft, key: str, folder: Path) -> bind.Trainable | None:
+def _bind(draft: Draft, key: str, folder: Path, given: bind.Bound | None = None) -> bind.Trainable | None:
     ref = draft.value.get(key)
     if not isinstance(ref, str) or draft.is_refused((key,)):
         return None
     try:
-        bound = bind.find(ref, folder)
+        bound = given or bind.find(ref, folder)
     except BindError as error:
         draft.refuse((key,), error.what, error.fix)
         return None

@@ -73,6 +73,12 @@ def read(name: str, source: Source, folders: Sequence[Path], hops: int = 1) -> S
     return _alias(statement, bound, source.file)
 
 
+def of_source(text: str, file: Path) -> Signature | None:
+    """Read the signature of the one function that a text defines; None where it defines something else."""
+    statement = ast.parse(text).body[0]
+    return _signature(statement, file) if isinstance(statement, Function) else None
+
+
 def parse_file(file: Path) -> ast.Module:
     """Parse a source file. Raises BindError that names file and line."""
     try:

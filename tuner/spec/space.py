@@ -149,7 +149,7 @@ def grid_values(dimension: SomeDimension) -> list[Any]:
     if isinstance(dimension, Int):
         return list(range(dimension.low, dimension.high + 1, dimension.step))
     count, step = _grid_count(dimension), dimension.step or 0.0
-    return [dimension.low + i * step for i in range(count)]
+    return [min(dimension.low + i * step, dimension.high) for i in range(count)]
 
 
 def _grid_count(dimension: SomeDimension) -> int:

@@ -61,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             if file_facts(folder / name) != facts:
                 raise Invalid(f"{folder / name}: size or checksum does not fit the manifest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Invalid(f"{folder}: must hold a whole checkpoint, but got {error!r}") from None
+        raise Invalid(f"{folder}: must hold a whole checkpoint, but got {type(error).__name__}: {error}") from None
     return manifest
 
 

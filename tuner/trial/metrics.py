@@ -10,14 +10,14 @@ from typing import Any
 from tuner.errors import UserError
 
 
-def as_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def as_numbers(metrics: Mapping[str, Any], where: str = "trial.report") -> dict[str, float]:
     """Turn numbers of Python, numpy and torch into floats; raises UserError for anything else."""
     if not isinstance(metrics, Mapping):
-        raise UserError(f"trial.report: must get a mapping or keywords, but got {_shown(metrics)}.")
+        raise UserError(f"{where}: must get a mapping or keywords, but got {_shown(metrics)}.")
     values = {}
     for name, value in metrics.items():
         if (number := as_number(value)) is None:
-            raise UserError(f"trial.report: {name} must be one number, but got {_shown(value)}.")
+            raise UserError(f"{where}: {name} must be one number, but got {_shown(value)}.")
         values[str(name)] = number
     return values
 

@@ -159,7 +159,7 @@ class Trial:
         """Measure after the function returned from a test: by what it registered, else what it returned counts."""
         if self._test is not None:
             return self._measured()
-        return as_numbers(returned) if returned is not None else {}
+        return as_numbers(returned, "trial.test") if returned is not None else {}
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
@@ -222,7 +222,7 @@ class Trial:
     def _measured(self) -> dict[str, float]:
         for name in tracked.in_order(self._tracked, list(self._tracked)):
             self._restore(name)
-        return as_numbers(self._test()) if self._test else {}
+        return as_numbers(self._test(), "trial.test") if self._test else {}
 
 
 def _check_trackable(name: str, thing: Any) -> None:

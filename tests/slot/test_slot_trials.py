@@ -1,0 +1,79 @@
+"""What crosses from one process of a trial to the next: checkpoints, clones, and the test of the best."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.slot.code import Code
+
+from .bench import Bench, hear, until_end
+
+ROOT = str(Path(__file__).parents[2])
+TINY: dict[str, Any] = {"lr": 0.05, "width": 4, "stages": 1, "train_size": 96, "batch_size": 32, "mixup": 0.2}
+TOY = Code(module="trainables.toy", function="train", root=ROOT)
+
+
+def metrics(events: list[Any]) -> list[dict[str, float]]:
+    return [event["metrics"] for event in events if event["event"] == "report"]
+
+
+def test_a_resnet_that_is_killed_goes_on_as_if_it_was_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNER_CACHE", str(bench.root / "cache"))
+    slot = bench.slot(Code(module="trainables.resnet", function="train", root=ROOT))
+    given = bench.assignment("whole", params=TINY, metric="val_loss")
+    whole = metrics(bench.run(slot, given))
+    assert len(whole) == 3
+    slot.begin(replace(given, trial="cut"))
+    first = hear(slot)
+    slot.step()  # it is on its way through the second epoch when it is killed
+    resumed = replace(given, trial="cut", checkpoint=first["checkpoint"], epoch=1, attempt="1.1")
+    assert [first["metrics"], *metrics(bench.run(slot, resumed))] == whole
+
+    tested = bench.run(slot, replace(resumed, task="test"))
+    assert [event["event"] for event in tested] == ["tested"]
+    assert set(tested[0]["metrics"]) == {"test_accuracy", "test_loss"}
+
+
+def test_a_clone_begins_where_its_donor_was(bench: Bench) -> None:
+    slot = bench.slot(TOY)
+    donor = bench.run(slot, bench.assignment(params={"x": 0.3}))
+    clone = bench.assignment("t1", params={"x": 0.3}, checkpoint=donor[1]["checkpoint"], epoch=2, cloned=True)
+    (event, _) = bench.run(slot, clone)
+    assert (event["epoch"], event["metrics"]["steps"]) == (3, 3)
+    assert event["checkpoint"].startswith("trials/t1/")
+
+
+@pytest.mark.parametrize(
+    ("body", "event", "what"),
+    [
+        ("trial.test(lambda: {'acc': 1})\n    for _ in trial.epochs(): pass", "tested", {"acc": 1.0}),
+        ("trial.test(lambda: {'acc': 1})\n    trial.report(loss=1)", "tested", {"acc": 1.0}),
+        ("trial.test(lambda: {'acc': 1})", "tested", {"acc": 1.0}),
+        ("return {'acc': 2}", "tested", {"acc": 2.0}),
+        ("pass", "tested", {}),
+        ("return 5", "failed", "UserError: trial.test: must get a mapping or keywords, but got 5."),
+        ("import sys; sys.exit(0)", "failed", "sys.exit(0)"),
+        ("import os; os._exit(0)", "failed", "its process ended with exit code 0 in the middle of the trial"),
+    ],
+)
+def test_the_test_of_the_best(bench: Bench, body: str, event: str, what: Any) -> None:
+    slot = bench.slot(f"def train(trial):\n    {body}")
+    slot.begin(bench.assignment(task="test"))
+    (said,) = until_end(slot)
+    assert said["event"] == event
+    assert (said["metrics"] if event == "tested" else said["reason"]) == what
+
+
+def test_a_torn_checkpoint_is_a_failure_that_names_the_file(bench: Bench) -> None:
+    slot = bench.slot(TOY)
+    first, *_ = bench.run(slot, bench.assignment(params={"x": 0.3}))
+    (bench.root / "run" / first["checkpoint"] / "progress.json").write_text("{")
+    given = bench.assignment(params={"x": 0.3}, checkpoint=first["checkpoint"], epoch=1, attempt="1.1")
+    (event,) = bench.run(slot, given)
+    assert event["reason"].startswith("Invalid: ")
+    assert "progress.json: size or checksum does not fit" in event["reason"]
+    assert event["misuse"] is False

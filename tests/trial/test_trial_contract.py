@@ -1,0 +1,338 @@
+"""What a function may do with its trial, and what it is told when it does something else."""
+
+from __future__ import annotations
+
+import math
+import random
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tuner import Trial
+from tuner.errors import UserError
+from tuner.trial.trial import LocalTrial, Tested
+
+from .study import Function, Heard, assignment, goes_on, run
+
+
+def once(tmp_path: Path, *args: Any, **more: Any) -> Heard:
+    return run(lambda trial: trial.report(*args, **more), assignment(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("args", "more"),
+    [
+        (({"loss": 0.5},), {}),
+        ((), {"loss": 0.5}),
+        (({"loss": 9},), {"loss": 0.5}),
+        ((), {"loss": np.float32(0.5)}),
+        ((), {"loss": np.array(0.5)}),
+        ((), {"loss": torch.tensor([0.5], requires_grad=True)}),
+        ((), {"loss": torch.tensor(0.5, dtype=torch.bfloat16)}),
+        ((), {"loss": Decimal("0.5")}),
+    ],
+)
+def test_metrics_are_a_mapping_or_keywords_of_any_numbers(tmp_path: Path, args: Any, more: Any) -> None:
+    heard = once(tmp_path, *args, **more)
+    assert heard.metrics == [{"loss": 0.5}]
+    assert type(heard.metrics[0]["loss"]) is float
+
+
+def test_all_metrics_are_kept_whatever_their_names(tmp_path: Path) -> None:
+    heard = once(tmp_path, {"val/loss": 1, "größe": 2, 3: 4}, loss=True, epochs=math.inf)
+    assert heard.metrics == [{"val/loss": 1.0, "größe": 2.0, "3": 4.0, "loss": 1.0, "epochs": math.inf}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.5", "nan", b"1", bytearray(b"1"), None, [1.0], [], {}, 1j, torch.ones(2), np.ones(3), 10**400, object()],
+    ids=repr,
+)
+def test_what_is_no_number_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(UserError, match=r"^trial\.report: other must be one number, but got "):
+        once(tmp_path, loss=1, other=value)
+
+
+@pytest.mark.parametrize("value", [0.5, [1], "loss", torch.ones(())], ids=repr)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(UserError, match="must get a mapping or keywords, but got "):
+        once(tmp_path, value)
+
+
+def test_a_long_value_is_shown_in_part(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        once(tmp_path, loss="x" * 10_000)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(("metrics", "got"), [({"acc": 1, "f1": 2}, "'acc', 'f1'"), ({}, "nothing")])
+def test_a_report_without_the_objective_names_what_there_was(tmp_path: Path, metrics: Any, got: str) -> None:
+    with pytest.raises(UserError, match=f"must hold the objective 'loss', but got {got}. Report 'loss'"):
+        once(tmp_path, metrics)
+
+
+def reporting(*epochs: int | None, loop: bool = True) -> Function:
+    """Report so often in the first epoch, or without a loop."""
+
+    def train(trial: Trial) -> None:
+        for _ in trial.epochs() if loop else [0]:
+            for epoch in epochs:
+                trial.report(loss=1, epoch=epoch)
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (reporting(None, None), "epoch 1 after epoch 1"),
+        (reporting(2, None, loop=False), None),
+        (reporting(2, 2, loop=False), "epoch 2 after epoch 2"),
+        (reporting(3, 2, loop=False), "epoch 2 after epoch 3"),
+        (reporting(0, loop=False), "epoch 0 after epoch 0"),
+        (reporting(-1, loop=False), "epoch -1 after epoch 0"),
+        (reporting(4), "epoch 4 after epoch 4"),
+    ],
+)
+def test_epochs_go_up(tmp_path: Path, function: Function, what: str | None) -> None:
+    if what is None:
+        run(function, assignment(tmp_path))
+        return
+    with pytest.raises(UserError, match=f"epochs must go up, but got {what}"):
+        run(function, assignment(tmp_path))
+
+
+@pytest.mark.parametrize("epoch", [1.0, "1", [1], None])
+def test_an_epoch_is_a_whole_number(tmp_path: Path, epoch: Any) -> None:
+    if epoch is None:
+        assert once(tmp_path, loss=1, epoch=epoch).epochs == [1]
+        return
+    with pytest.raises(UserError, match="epoch must be a whole number, but got"):
+        once(tmp_path, loss=1, epoch=epoch)
+
+
+@pytest.mark.parametrize("epoch", [np.int64(3), torch.tensor(3)])
+def test_an_epoch_may_come_from_numpy_and_torch(tmp_path: Path, epoch: Any) -> None:
+    assert [(e, type(e)) for e in once(tmp_path, loss=1, epoch=epoch).epochs] == [(3, int)]
+
+
+def test_epochs_may_be_skipped(tmp_path: Path) -> None:
+    def every_second(trial: Trial) -> None:
+        for epoch in trial.epochs():
+            if epoch % 2 == 0:
+                trial.report(loss=1)
+
+    given = assignment(tmp_path, epochs=6)
+    assert run(every_second, given).epochs == [2, 4, 6]
+    assert run(reporting(2, 5, None, loop=False), given).epochs == [2, 5, 6]
+
+
+def test_without_the_loop_reports_are_counted(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for _ in range(3):
+            trial.report(loss=1)
+
+    given = assignment(tmp_path, epochs=6)
+    heard = run(train, given, 2)
+    assert heard.epochs == [1, 2]
+    assert run(train, goes_on(given, heard)).epochs == [3, 4, 5]
+
+
+def test_a_loop_that_was_left_goes_on_where_it_was(tmp_path: Path) -> None:
+    seen = []
+
+    def twice(trial: Trial) -> None:
+        for epoch in trial.epochs():
+            seen.append(epoch)
+            trial.report(loss=1)
+            if epoch == 2:
+                break
+        seen.append(0)
+        for epoch in trial.epochs():
+            seen.append(epoch)
+            trial.report(loss=1)
+
+    run(twice, assignment(tmp_path))
+    assert seen == [1, 2, 0, 3, 4]
+
+
+def test_a_finished_trial_has_no_epochs_left(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for _ in trial.epochs():
+            trial.report(loss=1)
+
+    given = assignment(tmp_path)
+    assert run(train, goes_on(given, run(train, given))).epochs == []
+
+
+@pytest.mark.parametrize(
+    ("every", "at", "saved"), [(1, (), [1, 2, 3, 4, 5]), (2, (), [2, 4, 5]), (9, (), [5]), (9, (1, 3), [1, 3, 5])]
+)
+def test_which_epochs_are_saved(tmp_path: Path, every: int, at: tuple[int, ...], saved: list[int]) -> None:
+    given = assignment(tmp_path, epochs=5, save_every=every, save_at=frozenset(at))
+    assert [epoch for epoch in range(1, 6) if given.saves(epoch)] == saved
+    assert given.saves(6)  # a plain function that trains longer
+
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for _ in trial.epochs():
+            trial.report(loss=1)
+
+    heard = run(train, given)
+    assert [epoch for epoch, path in zip(heard.epochs, heard.checkpoints, strict=True) if path] == saved
+
+
+def test_a_function_that_tracks_nothing_begins_anew(tmp_path: Path) -> None:
+    heard = run(reporting(None), assignment(tmp_path), 2)
+    assert heard.checkpoints == [None, None]
+
+
+class HalfState:
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("thing", [3, None, HalfState(), {"state_dict": 1}, nn.Linear])
+def test_what_has_no_state_cannot_be_tracked(tmp_path: Path, thing: Any) -> None:
+    if thing is nn.Linear:  # a class has the methods, and no state
+        thing = [nn.Linear(1, 1)]
+    with pytest.raises(UserError, match=r"^trial\.track\(thing=\.\.\.\): must have state_dict and load_state_dict"):
+        run(lambda trial: trial.track(thing=thing), assignment(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["trial", "manifest", "a/b", "../x", ""])
+def test_names_that_would_clash_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="must be another name; trial and manifest are the trial's own"):
+        run(lambda trial: trial.track(**{name: nn.Linear(1, 1)}), assignment(tmp_path))
+
+
+def test_a_tracked_object_that_was_renamed_is_refused(tmp_path: Path) -> None:
+    given = assignment(tmp_path)
+
+    def named(name: str) -> Function:
+        def train(trial: Trial) -> None:
+            trial.track(**{name: nn.Linear(1, 1)})
+            trial.report(loss=1)
+
+        return train
+
+    heard = run(named("net"), given)
+    with pytest.raises(UserError, match=r"trial\.track\(model=\.\.\.\): is not in the checkpoint .*g0_e0001.*renamed"):
+        run(named("model"), goes_on(given, heard))
+
+
+def measured(tmp_path: Path, function: Function, **more: Any) -> dict[str, float]:
+    with pytest.raises(Tested) as left:
+        run(function, assignment(tmp_path, task="test", **more))
+    return left.value.metrics
+
+
+def test_the_test_is_called_once_with_everything_restored(tmp_path: Path) -> None:
+    calls = []
+
+    def train(trial: Trial) -> None:
+        net = nn.Linear(1, 1)
+        trial.track(net=net)
+        nn.init.zeros_(net.weight)  # what the function does to it after `track` does not count
+        trial.test(lambda: calls.append(1) or {"weight": net.weight, "calls": len(calls)})
+        try:
+            for _ in trial.epochs():
+                nn.init.constant_(net.weight, 5.0)
+                trial.report(loss=1)
+        except Exception:
+            pytest.fail("the way out must not be an Exception")
+
+    given = assignment(tmp_path)
+    heard = run(train, given, 1)
+    assert not calls
+    checkpoint = {"checkpoint": heard.checkpoints[0], "epoch": 1}
+    assert measured(tmp_path, train, **checkpoint) == {"weight": 5.0, "calls": 1}
+
+
+def test_the_test_of_a_function_without_the_loop(tmp_path: Path) -> None:
+    def train(trial: Trial, reports: bool) -> None:
+        net = nn.Linear(1, 1)
+        trial.track(net=net)
+        trial.test(lambda: {"weight": net.weight})
+        nn.init.constant_(net.weight, 5.0)
+        if reports:
+            trial.report(loss=1)
+
+    heard = run(train, assignment(tmp_path, params={"reports": True}))
+    at = {"checkpoint": heard.checkpoints[0], "epoch": 1}
+    assert measured(tmp_path, train, params={"reports": True}, **at) == {"weight": 5.0}
+    trial = Trial(assignment(tmp_path, task="test", **at), Heard())
+    train(trial, reports=False)
+    assert trial.tested(None) == {"weight": 5.0}
+
+
+def test_the_test_by_a_function_of_its_own(tmp_path: Path) -> None:
+    trial = Trial(assignment(tmp_path, task="test"), Heard())
+    assert trial.tested({"acc": np.float64(0.5)}) == {"acc": 0.5}
+    assert trial.tested(None) == {}
+    with pytest.raises(UserError, match=r"trial\.test: must get a mapping"):
+        trial.tested(0.5)
+
+
+def test_seeds_are_the_same_for_the_same_trial(tmp_path: Path) -> None:
+    def draws(trial: Trial) -> None:
+        trial.report(loss=random.random(), a=np.random.rand(), b=torch.rand(()), seed=trial.seed)
+
+    first, again = (run(draws, assignment(tmp_path, seed=3)).metrics for _ in range(2))
+    other = run(draws, assignment(tmp_path, seed=4)).metrics
+    assert first == again
+    assert not set(first[0].values()) & set(other[0].values())
+
+
+def test_what_a_trial_tells_of_itself(tmp_path: Path) -> None:
+    trial = Trial(assignment(tmp_path, params={"lr": 1}, epochs=9), Heard())
+    assert (trial.id, trial.params, trial.seed, trial.total_epochs) == ("t0", {"lr": 1}, 7, 9)
+    assert trial.folder == tmp_path / "trials" / "t0"
+    assert trial.device == torch.device("cpu")
+    trial.params["lr"] = 2
+    assert trial.params == {"lr": 1}
+
+
+def test_batches_are_the_loaders_own(tmp_path: Path) -> None:
+    trial = Trial(assignment(tmp_path), Heard())
+    assert list(trial.batches([1, 2])) == [1, 2]
+    assert list(trial.batches(iter("ab"))) == ["a", "b"]
+
+
+def test_loaders_that_are_made_anew_are_not_kept(tmp_path: Path) -> None:
+    sizes = []
+
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for epoch in trial.epochs():
+            generator = torch.Generator().manual_seed(epoch)
+            list(trial.batches(torch.utils.data.DataLoader([1, 2], shuffle=True, generator=generator)))
+            trial.report(loss=1)
+            sizes.append(len(trial._loaders.states()))
+
+    run(train, assignment(tmp_path, epochs=6))
+    assert sizes == [1] * 6
+
+
+def test_a_local_trial_runs_here_and_prints(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for _ in trial.epochs():
+            trial.report(loss=random.random())
+
+    given = assignment(tmp_path, epochs=2)
+    random.seed(99)
+    train(LocalTrial(given, said.append))
+    expected = run(train, given).metrics
+    assert [line.rpartition("  (")[0] for line in said] == [
+        f"epoch {epoch}  loss {metrics['loss']:.6g}" for epoch, metrics in enumerate(expected, 1)
+    ]

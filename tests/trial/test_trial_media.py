@@ -1,0 +1,75 @@
+"""Texts and images that a trial logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tuner import Trial
+from tuner.errors import UserError
+
+from .study import Heard, assignment, run
+
+
+def logged(tmp_path: Path, what: Any) -> np.ndarray:
+    Trial(assignment(tmp_path), Heard()).log("x", what)
+    return np.asarray(Image.open(tmp_path / "trials" / "t0" / "media" / "e0001_x.png"))
+
+
+def test_files_are_named_by_epoch_and_name(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        trial.log("before", "größer")
+        for epoch in trial.epochs():
+            trial.log("val/../text", f"in {epoch}")
+            trial.report(loss=1)
+
+    run(train, assignment(tmp_path, epochs=2))
+    media = tmp_path / "trials" / "t0" / "media"
+    assert {path.name: path.read_text() for path in media.iterdir()} == {
+        "e0001_before.txt": "größer",
+        "e0001_val-..-text.txt": "in 1",
+        "e0002_val-..-text.txt": "in 2",
+    }
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(5, 7), (5, 7, 3), (3, 5, 7), (1, 5, 7), (5, 7, 1), (1, 7, 3)],
+    ids=lambda shape: "x".join(map(str, shape)),
+)
+def test_images_of_these_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    expected = image.transpose(1, 2, 0) if shape in ((3, 5, 7), (1, 5, 7)) else image
+    assert np.array_equal(logged(tmp_path, image), expected.squeeze(2) if expected.shape[2:] == (1,) else expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "pixels"),
+    [
+        (np.array([[0.0, 1.0, 0.5, 2.0, -1.0, np.nan, np.inf]]), [0, 255, 128, 255, 0, 0, 255]),
+        (np.array([[0, 255, 300, -5]]), [0, 255, 255, 0]),
+        (np.array([[True, False]]), [255, 0]),
+        (torch.tensor([[0.0, 1.0]], dtype=torch.bfloat16, requires_grad=True), [0, 255]),
+        (torch.tensor([[0, 200]], dtype=torch.uint8), [0, 200]),
+        ([[0.0, 1.0]], [0, 255]),
+    ],
+)
+def test_values_of_these_kinds(tmp_path: Path, image: Any, pixels: list[int]) -> None:
+    assert logged(tmp_path, image).tolist() == [pixels]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5, 7), (5, 7, 4), (1, 1, 1, 1), (0, 5), (3, 0, 5)])
+def test_other_shapes_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"trial\.log\('x'\): must be a text or an image, but got an array of shape"):
+        logged(tmp_path, np.zeros(shape))
+
+
+@pytest.mark.parametrize("what", [[["a", "b"]], np.zeros((2, 2), dtype=complex), [[None]]])
+def test_other_kinds_are_refused(tmp_path: Path, what: Any) -> None:
+    with pytest.raises(UserError, match=r"must be a text or an image, but got an array of"):
+        logged(tmp_path, what)
