@@ -190,7 +190,7 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
             show.say(f"Go on with: python launch.py --resume {folder}")
             raise
         finally:
-            run = _finish(folder, loaded, state, show)
+            run = _finish(folder, state)
     _farewell(folder, run, show.console)
 
 
@@ -206,23 +206,16 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
     if options.json:
         observers.append(Events(terminal.out))
     drive(
-        folder, to_code(loaded.trainable, loaded.function), observers,
+        folder, to_code(loaded.trainable, loaded.function), to_code(loaded.test) if loaded.test else None, observers,
         address=options.address, dashboard=options.dashboard, say=show.say,
     )  # fmt: skip
 
 
-def _finish(folder: Path, loaded: Loaded, state: str, show: Show) -> RunState:
-    """Write what a run found so far; the best meets the test split when all is done."""
-    from tuner.engine.evaluate import evaluate
+def _finish(folder: Path, state: str) -> RunState:
+    """Write what a run found so far."""
     from tuner.outputs import results
 
     run = results.read_state(folder)
-    if state == "finished":
-        show.say("measuring the best on the test split", lasting=False)
-        code = to_code(loaded.trainable, loaded.function)
-        problem = evaluate(folder, run, code, to_code(loaded.test) if loaded.test else None)
-        if problem:
-            show.say(f"The best could not be measured on the test split: {problem}")
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run
 

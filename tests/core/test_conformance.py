@@ -132,7 +132,7 @@ def compare_rungs(pair: Pair, brackets: dict[str, int], dice: random.Random, ski
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_asha(factor: int, skip: bool, ties: bool) -> None:
     counts: Counter[str] = Counter()
-    for seed in range(5):
+    for seed in range(3):
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         # With stop_last_trials Ray holds a trial that skipped a rung against it at its next report; it means not to.
@@ -141,14 +141,14 @@ def test_asha(factor: int, skip: bool, ties: bool) -> None:
         )
         pair = Pair(ray, mode, {"kind": "asha", "grace_epochs": 1, "reduction_factor": factor})
         counts += compare_rungs(pair, dict.fromkeys(pair.names, 0), dice, skip, ties)
-    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 50
+    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 25
     assert counts["differ"] < 0.1 * counts.total()
     assert counts["differ"] > 0 or ties
 
 
 def test_asha_agrees_everywhere_where_ray_has_nothing_to_interpolate() -> None:
     """A factor of 2 and rungs that hold an odd number of trials: the place of the cutoff is whole."""
-    for seed in range(60):
+    for seed in range(40):
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         ray = AsyncHyperBandScheduler("training_iteration", "score", mode, EPOCHS, 1, 2)
@@ -166,7 +166,7 @@ def test_asha_agrees_everywhere_where_ray_has_nothing_to_interpolate() -> None:
 @pytest.mark.parametrize("factor", [2, 3])
 def test_hyperband_with_our_brackets(factor: int, skip: bool) -> None:
     counts: Counter[str] = Counter()
-    for seed in range(5):
+    for seed in range(3):
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         ray = AsyncHyperBandScheduler(
@@ -181,7 +181,7 @@ def test_hyperband_with_our_brackets(factor: int, skip: bool) -> None:
         for name, bracket in brackets.items():
             ray._trial_info[name] = ray._brackets[bracket]
         counts += compare_rungs(pair, brackets, dice, skip, ties=False)
-    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 50
+    assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 25
     assert 0 < counts["differ"] < 0.1 * counts.total()
 
 
@@ -190,7 +190,7 @@ def test_hyperband_with_our_brackets(factor: int, skip: bool) -> None:
 def test_median(grace: int, least: int, skip: bool) -> None:
     """No cutoff of theirs is interpolated between ranks, so the two agree at every report."""
     counts: Counter[str] = Counter()
-    for seed in range(4):
+    for seed in range(3):
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         ray = MedianStoppingRule("training_iteration", "score", mode, grace, least)
@@ -200,7 +200,7 @@ def test_median(grace: int, least: int, skip: bool) -> None:
             decision = pair.hand.report(name, epoch, value)
             assert (action == "STOP") == (decision.action == "end")
             counts[action if decision.mark else "no median"] += 1
-    assert min(counts["STOP"], counts["CONTINUE"], counts["no median"]) > 20
+    assert min(counts["STOP"], counts["CONTINUE"], counts["no median"]) > 10
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
@@ -209,7 +209,7 @@ def test_pbt_finds_the_same_members_in_the_lower_and_the_upper_quantile(
     quantile: float, interval: int, ties: bool
 ) -> None:
     counts: Counter[str] = Counter()
-    for seed in range(5):
+    for seed in range(3):
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         ray = PopulationBasedTraining(
@@ -236,5 +236,5 @@ def test_pbt_finds_the_same_members_in_the_lower_and_the_upper_quantile(
             if dice.random() < 0.01:
                 pair.hand.take(Ended(trial=name, outcome="failed", reason="x"))
                 pair.trials[name].status = Trial.TERMINATED
-    assert min(counts["lower"], counts["upper"]) > 20
-    assert counts["between"] > 20 or quantile == 0.5
+    assert min(counts["lower"], counts["upper"]) > 10
+    assert counts["between"] > 10 or quantile == 0.5

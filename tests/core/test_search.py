@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalW
 CASES = {
     "tpe": PLAIN,
     "tpe conditional": CONDITIONAL,
-    "gp": PLAIN,
+    "gp": {name: PLAIN[name] for name in ("lr", "momentum")},  # an int makes it three times as slow
     "gp conditional": CONDITIONAL,
     "cmaes": PLAIN,
     "qmc": {**PLAIN, "widths": CONDITIONAL["widths"]},
@@ -44,7 +44,7 @@ def spec(case: str, seed: int = 0, trials: int = 22, **parts: Any) -> Experiment
     kind, _, variant = case.partition(" ")
     search: dict[str, Any] = {"kind": kind}
     if kind in ("tpe", "gp"):
-        search["startup"] = {"tpe": 5, "gp": 6}[kind]
+        search["startup"] = {"tpe": 5, "gp": 7}[kind]
     if variant == "halton":
         search["sequence"] = variant
     usual = {"scheduler": {"kind": "asha"}, "budget": {"trials": trials, "epochs": 9}}
@@ -146,7 +146,7 @@ def test_params_lie_in_the_space_with_its_conditions_and_choices_name_their_valu
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.partition(" ")[0] not in ("grid", "qmc")])
 def test_start_points_come_first_and_what_they_leave_out_is_drawn(case: str) -> None:
-    points: list[dict[str, Any]] = [{"lr": 0.25}, {"lr": 1e-3, **({"momentum": 0.75} if CASES[case] is PLAIN else {})}]
+    points: list[dict[str, Any]] = [{"lr": 0.25}, {"lr": 1e-3, **({} if "conditional" in case else {"momentum": 0.75})}]
     if case.endswith("conditional"):
         points.append({"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "lr": 0.5, "widths": [16, [32]]})
     made = spec(case, start={"points": points}, trials=12)

@@ -206,7 +206,9 @@ def test_a_function_may_return_some_time_after_its_last_report(bench: Bench) -> 
     assert (bench.root / "run" / "trials" / "t0" / "done").exists()
 
 
-def test_one_that_trains_beyond_its_last_epoch_is_not_waited_for(bench: Bench) -> None:
+@pytest.mark.timeout(60)
+def test_one_that_trains_beyond_its_last_epoch_is_not_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.slot.slot.EXIT_SECONDS", 10_000.0)
     slot = bench.slot("import time\ndef train(trial):\n    for _ in range(100):\n        trial.report(loss=1)")
     slot.begin(bench.assignment(epochs=1))
     hear(slot)

@@ -77,7 +77,7 @@ class Training:
         if late:
             trial.track(**objects)
         self.schedule = self.make(self.optimizer, self.given)
-        objects |= {"schedule": self.schedule} if self.schedule else {}
+        objects = ({} if late else objects) | ({"schedule": self.schedule} if self.schedule else {})
         objects = dict(reversed(objects.items())) if first else objects
         self.fresh = copy.deepcopy({name: thing.state_dict() for name, thing in objects.items()})
         trial.track(**objects)
@@ -182,6 +182,25 @@ def test_what_is_searched_of_a_schedule_is_the_clones_own(tmp_path: Path) -> Non
     heard = run(stepped, given, 2)
     cloned = run(stepped, goes_on(given, heard, trial="t1", cloned=True, params={"gamma": 0.1}))
     assert [m["lr"] for m in cloned.metrics] == pytest.approx([0.5, 0.05])
+
+
+def test_base_lrs_are_the_clones_own_even_if_the_donor_changed_its_own(tmp_path: Path) -> None:
+    def halved(trial: Trial, lr: float) -> None:
+        net = nn.Linear(1, 1)
+        optimizer = SGD(net.parameters(), lr=lr)
+        schedule = LambdaLR(optimizer, lambda epoch: 1.0)
+        trial.track(net=net, optimizer=optimizer, schedule=schedule)
+        for epoch in trial.epochs():
+            if epoch == 2:
+                schedule.base_lrs = [lr / 2]
+            optimizer.step()
+            schedule.step()
+            trial.report(loss=0, lr=optimizer.param_groups[0]["lr"])
+
+    given = assignment(tmp_path, params={"lr": 1.0})
+    heard = run(halved, given, 2)
+    cloned = run(halved, goes_on(given, heard, trial="t1", cloned=True, params={"lr": 8.0}))
+    assert [m["lr"] for m in cloned.metrics] == [8.0, 8.0]
 
 
 def test_a_plateau_keeps_the_donors_patience_spent(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from .study import Function, Heard, assignment, goes_on, run
 
 EPOCHS = 4
 DATA = TensorDataset(torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3)
+HALF = TensorDataset(*DATA[:12])
 ENDS: dict[str, Any] = {}
 """The weights at the end of the last training that got there."""
 
@@ -40,7 +41,7 @@ def loaders(trial: Trial, kind: str) -> Iterator[list[Any]]:
         "own": lambda: [DataLoader(DATA, shuffle=True, generator=seeded(trial), **common)],
         "global": lambda: [DataLoader(DATA, shuffle=True, **common)],
         "both": lambda: loaders_of("own") + loaders_of("global"),
-        "two alike": lambda: loaders_of("own") + loaders_of("own"),
+        "two alike": lambda: [DataLoader(HALF, shuffle=True, generator=seeded(trial), **common), *loaders_of("own")],
         "sampler": lambda: [DataLoader(DATA, sampler=RandomSampler(DATA, generator=seeded(trial)), **common)],
         "weighted": lambda: [
             DataLoader(DATA, sampler=WeightedRandomSampler([1, 2] * 12, 24, generator=seeded(trial)), **common)

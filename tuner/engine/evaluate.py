@@ -19,8 +19,11 @@ from tuner.trial.metrics import spell
 RESULT = Path("best") / "test.json"
 
 
-def evaluate(folder: Path, run: RunState, code: Code, test: Code | None) -> str | None:
-    """Measure the best and write `best/test.json`; returns what went wrong, if anything did."""
+def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None = None) -> str | None:
+    """Measure the best and write `best/test.json`; returns what went wrong, if anything did.
+
+    `zygote` is the address of a shared one that has imported `code`.
+    """
     best = run.best_saved
     if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
         return None
@@ -30,7 +33,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None) -> str 
         return str(error)
     if test is None and not manifest["has_test"]:
         return None
-    event = _run(test or code, _assignment(folder, run))
+    event = _run(test or code, _assignment(folder, run), None if test else zygote)
     if event["event"] != "tested":
         return str(event["reason"])
     metrics = spell(event["metrics"])
@@ -62,8 +65,8 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
     )
 
 
-def _run(code: Code, assignment: Assignment) -> Event:
-    slot = Slot(replace(code, plain_ray=False), assignment.cpus)
+def _run(code: Code, assignment: Assignment, zygote: str | None) -> Event:
+    slot = Slot(replace(code, plain_ray=False), assignment.cpus, zygote)
     try:
         slot.begin(assignment)
         while (event := slot.step())["event"] == "beat":

@@ -6,8 +6,9 @@ import os
 import platform
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -17,11 +18,13 @@ from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.engine import cluster as clusters
 from tuner.engine.ahead import ahead
+from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError, UserError
 from tuner.ledger import Ledger
 from tuner.slot.code import Code
+from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
 
 PACKAGES = ("ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy")
@@ -40,6 +43,7 @@ def create(folder: Path, spec: Experiment, home: Path) -> None:
 def drive(
     folder: Path,
     code: Code,
+    test: Code | None,
     observers: Sequence[Observer],
     *,
     address: str | None = None,
@@ -52,20 +56,46 @@ def drive(
     try:
         core = _rebuild(ledger, followers)
         if core.run.finished():
+            _evaluate(folder, core, code, test, None, say)
             return
-        with clusters.connect(address, dashboard, folder / "ray") as cluster:
+        with ExitStack() as stack:
+            zygote = _shared_zygote(stack, core.spec, code, address)
+            cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
+            if zygote is not None:
+                zygote.check()
             say(_where(cluster))
             live = _begin(core, ledger, folder, cluster, followers)
+            shared = zygote.address if zygote else None
             with _signals(live):
-                _tune(live, code, cluster)
-        if live.error is not None:
-            raise live.error
-        if live.interrupted:
-            raise Interrupted("interrupted")
-        _refuse_if_all_failed(core)
+                _tune(live, code, cluster, shared)
+            _raise_if_unfinished(live)
+            _evaluate(folder, core, code, test, shared, say)
     finally:
         followers.close()
         ledger.close()
+
+
+def _shared_zygote(stack: ExitStack, spec: Experiment, code: Code, address: str | None) -> SharedZygote | None:
+    """Begin to import the trainable while Ray starts, where all trials will run on this machine."""
+    if sys.platform != "linux" or clusters.existing(address):
+        return None
+    return stack.enter_context(SharedZygote(code, spec.resources.cpus))
+
+
+def _raise_if_unfinished(live: LiveRun) -> None:
+    if live.error is not None:
+        raise live.error
+    if live.interrupted:
+        raise Interrupted("interrupted")
+    _refuse_if_all_failed(live.core)
+
+
+def _evaluate(
+    folder: Path, core: Core, code: Code, test: Code | None, zygote: str | None, say: Callable[[str], None]
+) -> None:
+    problem = evaluate(folder, core.run, code, test, zygote)
+    if problem:
+        say(f"The best could not be measured on the test split: {problem}")
 
 
 def _refuse_if_all_failed(core: Core) -> None:
@@ -108,7 +138,7 @@ def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, 
     return live
 
 
-def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster) -> None:
+def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | None) -> None:
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.run.slots)
     from ray import tune
     from ray.exceptions import RayError
@@ -118,7 +148,7 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster) -> None:
     from tuner.engine.search import Search
     from tuner.engine.worker import Worker
 
-    search = Search(live, code, bundles(live.core.spec.resources))
+    search = Search(live, code, zygote, bundles(live.core.spec.resources))
     try:
         tune.run(
             Worker,

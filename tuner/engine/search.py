@@ -15,8 +15,9 @@ from tuner.slot.code import Code
 class Search(SearchAlgorithm):  # type: ignore[misc]
     """Hands out one Ray trial for each stint of one of ours: what pauses and goes on later is a new Ray trial."""
 
-    def __init__(self, live: LiveRun, code: Code, bundles: PlacementGroupFactory) -> None:
-        self.live, self.code, self.bundles = live, code, bundles
+    def __init__(self, live: LiveRun, code: Code, zygote: str | None, bundles: PlacementGroupFactory) -> None:
+        self.live, self.bundles = live, bundles
+        self.config = {"code": code, "zygote": zygote}
         self.stints: dict[str, tuple[str, int]] = {}
         """Ray's trial id → (our trial, its generation)."""
         self.experiment: Experiment
@@ -35,7 +36,7 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
         self.stints[name] = (assignment.trial, assignment.generation)
         return Trial(
             self.experiment.run_identifier,
-            config={"code": self.code, "assignment": assignment},
+            config={**self.config, "assignment": assignment},
             trial_id=name,
             storage=self.experiment.storage,
             placement_group_factory=self.bundles,

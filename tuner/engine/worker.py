@@ -24,7 +24,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         assignment: Assignment = config["assignment"]
         self.node = ray.util.get_node_ip_address()
         self.worker = ray.get_runtime_context().get_worker_id()[:8]
-        self.slot = Slot(code, assignment.cpus)
+        self.slot = Slot(code, assignment.cpus, config["zygote"])
         self.slot.begin(assignment)
 
     def step(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from tuner.slot.code import Code
 from tuner.trial import Assignment
 
 Event = dict[str, Any]
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
 
 
@@ -107,14 +107,17 @@ class Zygote:
     def __init__(self, code: Code, cpus: int, bare: Sequence[str] | None = None) -> None:
         self.code, self.cpus, self.bare = code, cpus, bare
         self.ready = self.failed = False
-        mode = ["import"] if bare is None else ["bare", *bare]
-        self._process, self._control = spawn(code, cpus, mode, start_new_session=True)  # away from Ctrl-C
+        self._process, self._control = self._open()
         self.wakes: Sequence[Connection] = [self._control]
+
+    def _open(self) -> tuple[subprocess.Popen[bytes] | None, Connection]:
+        mode = ["import"] if self.bare is None else ["bare", *self.bare]
+        return spawn(self.code, self.cpus, mode)
 
     @property
     def usable(self) -> bool:
         """Tell whether it lives and has imported all, as far as is known."""
-        return not self.failed and self._process.poll() is None
+        return not self.failed and (self._process is None or self._process.poll() is None)
 
     def news(self, seconds: float) -> Event | None:
         """Wait for the word that it is ready, or has failed."""
@@ -123,7 +126,7 @@ class Zygote:
         try:
             message: Event = self._control.recv()
         except (EOFError, OSError):
-            message = failure(f"{ending(self._process.wait())} while it imported the trainable")
+            message = failure(f"{self._end()} while it imported the trainable")
         self.failed, self.ready = message["event"] == "failed", message.get("forkable", False)
         return message
 
@@ -132,8 +135,8 @@ class Zygote:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
-                self._control.send((assignment, str(assignment.folder / "log.txt")))
-                reduction.send_handle(self._control, theirs.fileno(), self._process.pid)
+                self._control.send(order(assignment))
+                reduction.send_handle(self._control, theirs.fileno(), 0)
             except OSError:
                 raise self._lost() from None
             return Child(self._hear("forked", None)["pid"], Connection(ours.detach()))
@@ -158,8 +161,12 @@ class Zygote:
     def close(self) -> None:
         """Kill it, and with it by the kernel's hand what was forked from it."""
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _end(self) -> str:
+        return ending(self._process.wait()) if self._process is not None else "it answers no more"
 
     def _hear(self, event: str, pid: int | None) -> Event:
         while True:
@@ -172,7 +179,28 @@ class Zygote:
 
     def _lost(self) -> Lost:
         self.failed = True
-        return Lost(f"the process that it was forked from is gone: {ending(self._process.wait())}")
+        return Lost(f"the process that it was forked from is gone: {self._end()}")
+
+
+class Shared(Zygote):
+    """The same for all slots of a machine: a zygote that somebody else has started, see `tuner.slot.shared`."""
+
+    def __init__(self, code: Code, cpus: int, address: str) -> None:
+        self.address = address
+        super().__init__(code, cpus)
+
+    def _open(self) -> tuple[None, Connection]:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.address)
+        return None, Connection(connection.detach())
+
+
+def zygote(code: Code, cpus: int, address: str | None) -> Zygote:
+    """Use the shared zygote where there is one that answers, else start one."""
+    if address is not None:
+        with contextlib.suppress(OSError):
+            return Shared(code, cpus, address)
+    return Zygote(code, cpus)
 
 
 class Fresh:
@@ -194,7 +222,7 @@ class Fresh:
         """Start a trial."""
         self._process, connection = spawn(self.code, self.cpus, ["once"])
         with contextlib.suppress(OSError):  # it died at once: its status tells
-            connection.send((assignment, str(assignment.folder / "log.txt")))
+            connection.send(order(assignment))
         return Child(self._process.pid, connection)
 
     def status(self, child: Child, seconds: float) -> int | None:
@@ -214,19 +242,28 @@ class Fresh:
 
 
 def spawn(
-    code: Code, cpus: int, mode: Sequence[str], start_new_session: bool = False
+    code: Code, cpus: int, mode: Sequence[str], hand_down: Sequence[int] = ()
 ) -> tuple[subprocess.Popen[bytes], Connection]:
     """Start a Python process that begins in `zygote.start`; returns it and our end of a connection to it."""
     home = str(Path(tuner.__file__).parent.parent)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        arguments = [home, str(os.getpid()), str(theirs.fileno()), pickle.dumps(code).hex(), *mode]
         process = subprocess.Popen(
-            [sys.executable, "-c", BOOT, *arguments], env=_environment(cpus), pass_fds=[theirs.fileno()],
-            cwd=code.cwd if Path(code.cwd).exists() else None, stdin=subprocess.DEVNULL,
-            start_new_session=start_new_session,
+            [sys.executable, "-c", BOOT, home, str(os.getpid()), str(theirs.fileno()), *mode],
+            env=_environment(cpus), pass_fds=[theirs.fileno(), *hand_down], stdin=subprocess.DEVNULL,
+            cwd=code.cwd if Path(code.cwd).exists() else None,
+            start_new_session=mode[0] != "once",  # away from Ctrl-C; a trial makes a session of its own
         )  # fmt: skip
-        return process, Connection(ours.detach())
+        connection = Connection(ours.detach())
+    with contextlib.suppress(OSError):  # it died at once: its status tells
+        connection.send(code)
+    return process, connection
+
+
+def order(assignment: Assignment) -> tuple[Assignment, str, dict[str, str]]:
+    """Say what a process is to do: the assignment, its log file, and which devices it may see."""
+    environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
+    return assignment, str(assignment.folder / "log.txt"), environment
 
 
 def failure(reason: str) -> Event:

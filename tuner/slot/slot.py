@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 
 from tuner.slot import ray_session
 from tuner.slot.code import Code
-from tuner.slot.launcher import Child, Event, Fresh, Launcher, Lost, Zygote, ending, failure
+from tuner.slot.launcher import Child, Event, Fresh, Launcher, Lost, ending, failure, zygote
 from tuner.trial import Assignment
 
 __all__ = ["Event", "Slot"]
@@ -25,9 +25,11 @@ KILL_SECONDS = 5.0
 class Slot:
     """Runs assignments one after the other: `begin`, `step` until an end, `begin` again; at last `close`."""
 
-    def __init__(self, code: Code, cpus: int = 1, fork: bool = sys.platform == "linux") -> None:
+    def __init__(
+        self, code: Code, cpus: int = 1, shared: str | None = None, fork: bool = sys.platform == "linux"
+    ) -> None:
         self.code = code
-        self._launcher: Launcher = Zygote(code, cpus) if fork else Fresh(code, cpus)
+        self._launcher: Launcher = zygote(code, cpus, shared) if fork else Fresh(code, cpus)
         self._assignment: Assignment | None = None
         self._child: Child | None = None
         self._waits_for_go = False

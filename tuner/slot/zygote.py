@@ -11,8 +11,8 @@ import faulthandler
 import gc
 import importlib
 import os
-import pickle
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from multiprocessing import reduction
@@ -26,25 +26,28 @@ from tuner.trial import Assignment
 PR_SET_PDEATHSIG = 1
 
 
-def main(control_fd: int, code: Code, bare: Sequence[str] | None) -> None:
+def main(control_fd: int, code: Code, bare: Sequence[str] | None = None, listener: socket.socket | None = None) -> None:
     """Import, say so, and fork a child for each assignment until the slot is gone.
 
-    It imports the user's module, or the modules of `bare` instead; then each child imports the user's.
+    It imports the user's module, or the modules of `bare` instead; then each child imports the user's. With a listener
+    it serves all slots that connect.
     """
     control = Connection(control_fd)
     problem = child.import_problem(code) if bare is None else _import_all(bare)
     _warm_up()
     sys.stdout.flush()  # else each child would write it again
     sys.stderr.flush()
-    control.send(problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules})
+    greeting = problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules}
+    control.send(greeting)
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that children share
-    _serve(control, code)
+    Server(code, greeting, control, listener).serve()
 
 
 def once(connection_fd: int, code: Code) -> None:
     """Run one assignment in this very process: for platforms without a safe fork."""
     connection = Connection(connection_fd)
-    assignment, log = connection.recv()
+    assignment, log, environment = connection.recv()
+    os.environ.update(environment)
     _become_trial(assignment, log)
     child.leave(child.run(code, assignment, connection))
 
@@ -62,25 +65,6 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before
             os._exit(1)
-
-
-def _serve(control: Connection, code: Code) -> None:
-    alarm = _child_alarm()
-    while True:
-        ready = wait([control, alarm])
-        if alarm in ready:
-            os.read(alarm, 512)
-        if control in ready:
-            try:
-                assignment, log = control.recv()
-                connection_fd = reduction.recv_handle(control)
-            except EOFError:
-                return
-            pid = _fork(control, alarm, connection_fd, assignment, log, code)
-            os.close(connection_fd)
-            control.send({"event": "forked", "pid": pid})
-        for pid, status in _reap():
-            control.send({"event": "exited", "pid": pid, "status": status})
 
 
 def _import_all(names: Sequence[str]) -> dict[str, Any] | None:
@@ -119,24 +103,88 @@ def _reap() -> list[tuple[int, int]]:
         ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def _fork(control: Connection, alarm: int, connection_fd: int, assignment: Assignment, log: str, code: Code) -> int:
-    parent = os.getpid()
-    if (pid := os.fork()) != 0:
-        return pid
-    status = 1
-    try:
-        die_with_parent(parent)
+class Server:
+    """Forks what its slots ask for; what a slot asked for dies with that slot's connection."""
+
+    def __init__(
+        self, code: Code, greeting: dict[str, Any], control: Connection, listener: socket.socket | None
+    ) -> None:
+        self.code, self.greeting, self.control, self.listener = code, greeting, control, listener
+        self.slots = [control]
+        self.owners: dict[int, Connection] = {}
+        """pid of a child → the slot that asked for it."""
+        self.alarm = _child_alarm()
+
+    def serve(self) -> None:
+        """Go on until whoever started this process is gone."""
+        while self.control in self.slots:
+            ready = wait([*self.slots, self.alarm, *([self.listener] if self.listener else [])])
+            if self.alarm in ready:
+                os.read(self.alarm, 512)
+            if self.listener is not None and self.listener in ready:
+                self._welcome(self.listener)
+            for slot in [slot for slot in self.slots if slot in ready]:
+                self._answer(slot)
+            for pid, status in _reap():
+                if (owner := self.owners.pop(pid, None)) is not None:  # else the user's module started it
+                    self._tell(owner, {"event": "exited", "pid": pid, "status": status})
+
+    def _welcome(self, listener: socket.socket) -> None:
+        slot = Connection(listener.accept()[0].detach())
+        self.slots.append(slot)
+        self._tell(slot, self.greeting)
+
+    def _answer(self, slot: Connection) -> None:
+        try:
+            assignment, log, environment = slot.recv()
+            connection_fd = reduction.recv_handle(slot)
+        except (EOFError, OSError):
+            self._dismiss(slot)
+            return
+        pid = self._fork(connection_fd, assignment, log, environment)
+        os.close(connection_fd)
+        self.owners[pid] = slot
+        self._tell(slot, {"event": "forked", "pid": pid})
+
+    def _dismiss(self, slot: Connection) -> None:
+        self.slots.remove(slot)
+        slot.close()
+        for pid in [pid for pid, owner in self.owners.items() if owner is slot]:
+            for kill in (os.killpg, os.kill):  # right after the fork it may have no group yet
+                with contextlib.suppress(OSError):
+                    kill(pid, signal.SIGKILL)
+
+    def _tell(self, slot: Connection, message: dict[str, Any]) -> None:
+        if slot in self.slots:
+            with contextlib.suppress(OSError):  # a slot that is gone is dismissed when its end is read
+                slot.send(message)
+
+    def _fork(self, connection_fd: int, assignment: Assignment, log: str, environment: dict[str, str]) -> int:
+        parent = os.getpid()
+        if (pid := os.fork()) != 0:
+            return pid
+        status = 1
+        try:
+            die_with_parent(parent)
+            self._forget()
+            os.environ.update(environment)
+            _become_trial(assignment, log)
+            status = child.run(self.code, assignment, Connection(connection_fd))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            child.leave(status)
+        raise AssertionError("a child never returns")
+
+    def _forget(self) -> None:
+        """Close in the child what is the zygote's alone."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(signal.set_wakeup_fd(-1))
-        os.close(alarm)
-        control.close()
-        _become_trial(assignment, log)
-        status = child.run(code, assignment, Connection(connection_fd))
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        child.leave(status)
-    raise AssertionError("a child never returns")
+        os.close(self.alarm)
+        for slot in self.slots:
+            slot.close()
+        if self.listener is not None:
+            self.listener.close()
 
 
 def _become_trial(assignment: Assignment, log: str) -> None:
@@ -154,14 +202,23 @@ def _become_trial(assignment: Assignment, log: str) -> None:
 
 
 def start(arguments: Sequence[str]) -> None:
-    """Begin as what the slot asks for: `parent fd code mode [modules]`; see `launcher.spawn`."""
-    parent, fd, code, mode, *bare = arguments
+    """Begin as what is asked for: `parent fd mode [more]`; the code comes first through the fd, see `launcher.spawn`."""
+    parent, fd, mode, *more = arguments
     die_with_parent(int(parent))
-    what: Code = pickle.loads(bytes.fromhex(code))
+    code = _receive_code(int(fd))
     if mode == "once":
-        once(int(fd), what)
+        once(int(fd), code)
+    elif mode == "serve":
+        main(int(fd), code, listener=socket.socket(fileno=int(more[0])))
     else:
-        main(int(fd), what, bare if mode == "bare" else None)
+        main(int(fd), code, more if mode == "bare" else None)
+
+
+def _receive_code(fd: int) -> Code:
+    connection = Connection(os.dup(fd))
+    code: Code = connection.recv()
+    connection.close()
+    return code
 
 
 if __name__ == "__main__":
