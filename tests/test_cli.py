@@ -23,7 +23,8 @@ def test_the_flags_are_these_and_no_others() -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "", "x" * 101, "a b"])
 def test_a_name_is_a_plain_folder_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--space", "debug.yaml", "--name", name]) == 2
-    assert f"--name: must be letters, digits, dots, dashes and underscores, but got {name!r}." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"--name: must be letters, digits, dots, dashes and underscores, but got {name!r}." in said
 
 
 def test_a_name_that_exists_is_refused_and_resume_is_named(
@@ -35,7 +36,9 @@ def test_a_name_that_exists_is_refused_and_resume_is_named(
     assert "runs/taken exists. Choose another name, or go on with --resume runs/taken." in capsys.readouterr().err
 
 
-def test_a_run_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     for flags in (["--resume", "gone"], ["--report", "gone"]):
         assert main(flags) == 2

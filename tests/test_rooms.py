@@ -63,12 +63,7 @@ def imports(file: str, top_level_only: bool = False) -> set[str]:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
-    inside = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
-        for inner in ast.walk(node)
-    }
+    inside = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
     found = set()
     for node in ast.walk(tree):
         if id(node) in typing_only or (top_level_only and id(node) in inside):
@@ -106,7 +101,9 @@ def test_heavy_libraries_are_imported_when_they_are_needed(file: str) -> None:
 
 
 def test_only_these_files_of_the_slot_know_ray() -> None:
-    knowing = {file for file in files() if file.startswith("tuner/slot") and any(m.startswith("ray") for m in imports(file))}
+    knowing = {
+        file for file in files() if file.startswith("tuner/slot") and any(m.startswith("ray") for m in imports(file))
+    }
     assert knowing == SINGLE["ray"]
 
 

@@ -70,7 +70,7 @@ def mixed_run(folder: Path, mode: str = "max") -> RunState:
         reported("t0001", 2, score=0.25),
         reported("t0001", 3, end="finished", score=0.5),
         suggested("t0002", x=0.3),
-        failed("t0002", "ValueError: a, \"b\"\nc"),
+        failed("t0002", 'ValueError: a, "b"\nc'),
         suggested("t0003", x=0.4),
         reported("t0003", 1, end="stopped", score=0.75),
         suggested("t0004", x=0.5),
@@ -163,9 +163,7 @@ def highest(params: Mapping[str, Any], epoch: int) -> float:
 
 
 @pytest.mark.parametrize("kind", SPACES)
-def test_the_best_params_can_be_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_the_best_params_can_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The file loads from any folder, and its one trial has exactly the params of the best."""
     home = tmp_path / "home"
     trainable(home, SPACES[kind]["space"])

@@ -205,7 +205,7 @@ def test_promotion_pauses_and_goes_on(launch, write, tmp_path: Path) -> None:
         ]
 
 
-def test_a_plain_ray_function_runs_unchanged_and_resumes_from_its_own_checkpoints(launch, write, tmp_path: Path) -> None:
+def test_a_plain_ray_function_runs_unchanged_with_its_own_checkpoints(launch, write, tmp_path: Path) -> None:
     code = """
 import json, tempfile, time
 from pathlib import Path
@@ -220,7 +220,8 @@ def train(config):
     for epoch in range(start, 4):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "epoch.json").write_text(json.dumps(epoch + 1))
-            tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=tune.Checkpoint.from_directory(folder))
+            saved = tune.Checkpoint.from_directory(folder)
+            tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=saved)
 """
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
     launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", "--no-dashboard")

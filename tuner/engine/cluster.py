@@ -52,7 +52,7 @@ def prepare(dashboard: bool) -> None:
     """Set what Ray reads from the environment; before it is imported."""
     os.environ.update(QUIET)
     if not dashboard:
-        os.environ["RAY_enable_metrics_collection"] = "0"
+        os.environ.update({"RAY_enable_metrics_collection": "0"})
 
 
 def existing(address: str | None) -> str | None:

@@ -137,7 +137,9 @@ class LiveRun:
         unheard = not any(trial.reports for trial in self.core.run.trials.values())
         if event["event"] == "returned" and unheard:
             metric = self.core.spec.objective.metric
-            self.error = UserError(f"trial {name}: the function returned without trial.report({metric}=...). Report it.")
+            self.error = UserError(
+                f"trial {name}: the function returned without trial.report({metric}=...). Report it."
+            )
         elif event.get("misuse"):
             self.error = UserError(f"trial {name}: {event['reason']}\n{event['error']}".rstrip())
         return self.error is not None

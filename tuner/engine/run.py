@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from tuner.core.records import SCHEMA, Header, Record, Session
+from tuner.core.records import SCHEMA, Header, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.engine import cluster as clusters

@@ -65,9 +65,7 @@ def _framed(event: Any) -> bytes:
     """Frame an event as a TFRecord: length, its checksum, data, its checksum."""
     data = event.SerializeToString()
     length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data)))
-    )
+    return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
 
 
 def scalar(tag: str, value: float) -> Any:

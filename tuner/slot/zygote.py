@@ -202,7 +202,7 @@ def _become_trial(assignment: Assignment, log: str) -> None:
 
 
 def start(arguments: Sequence[str]) -> None:
-    """Begin as what is asked for: `parent fd mode [more]`; the code comes first through the fd, see `launcher.spawn`."""
+    """Begin as what `launcher.spawn` asks for: `parent fd mode [more]`; the code comes first through the fd."""
     parent, fd, mode, *more = arguments
     die_with_parent(int(parent))
     code = _receive_code(int(fd))

@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.core.records import Asked, Ended, Outcome, Record, Report, Suggested
@@ -45,7 +46,7 @@ class StudySearcher:
 
     def __init__(self, spec: Experiment, make_sampler: Callable[[Experiment, int], BaseSampler]) -> None:
         self.spec, self.make_sampler = spec, make_sampler
-        direction = "maximize" if spec.objective.mode == "max" else "minimize"
+        direction = StudyDirection.MAXIMIZE if spec.objective.mode == "max" else StudyDirection.MINIMIZE
         self.study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
         self.run = RunState()
         self.names = order(spec.space)
@@ -102,8 +103,9 @@ class StudySearcher:
     def _suggest(trial: Trial, name: str, dimension: Float | Int | Choice) -> Any:
         if isinstance(dimension, Choice):
             return trial.suggest_categorical(name, range(len(dimension.values)))
-        suggest = trial.suggest_int if isinstance(dimension, Int) else trial.suggest_float
-        return suggest(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        if isinstance(dimension, Int):
+            return trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
     def _add(self, record: Suggested) -> None:
         if record.number < len(self._trials()):
