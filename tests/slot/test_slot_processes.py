@@ -65,7 +65,8 @@ def test_an_interrupt_reaches_the_function(bench: Bench) -> None:
     assert event["reason"] == "KeyboardInterrupt"
 
 
-def test_output_goes_to_the_log_of_its_trial(bench: Bench) -> None:
+def test_output_goes_to_the_log_of_its_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     slot = bench.slot(
         """
         import os, subprocess, sys
@@ -248,10 +249,8 @@ def test_no_descriptor_process_or_folder_is_left_by_200_trials(bench: Bench) -> 
 
 
 def test_a_killed_zygote_takes_its_trial_along_and_gets_a_successor(bench: Bench) -> None:
-    slot = bench.slot(
-        "import time\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(trial.params.get('x', 0))"
-    )
-    slot.begin(bench.assignment())
+    slot = bench.slot("import time\ndef train(trial, pause=0):\n    trial.report(loss=1)\n    time.sleep(pause)")
+    slot.begin(bench.assignment(params={"pause": 1000}))
     hear(slot)
     child, before = slot._child, open_files()
     assert child is not None
@@ -282,31 +281,34 @@ def test_a_zygote_killed_while_it_imports_is_a_failure_and_the_next_trial_works(
     assert bench.run(slot, bench.assignment("t1"))[0]["event"] == "returned"
 
 
-def test_all_processes_die_with_the_one_that_holds_the_slot(bench: Bench) -> None:
-    bench.code("import time\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(1000)")
-    holder = textwrap.dedent(
-        f"""
-        import time
-        from pathlib import Path
-        from tests.slot.bench import Bench, hear, zygote_of
-        from tuner.slot.code import Code
-        bench = Bench(Path({str(bench.root)!r}))
-        code = Code(module="user_module", function="train", root=str(bench.root / "code"))
-        slot = bench.slot(code)
-        slot.begin(bench.assignment())
-        hear(slot)
-        print(zygote_of(slot), slot._child.pid, flush=True)
-        time.sleep(1000)
-        """
-    )
-    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
+HOLDER = """
+    import time
+    from pathlib import Path
+    from tests.slot.bench import Bench, zygote_of
+    from tuner.slot.code import Code
+    bench = Bench(Path({root!r}))
+    slot = bench.slot(Code(module="user_module", function="train", root={root!r} + "/code"))
+    slot.begin(bench.assignment())
+    while {training} and slot.step()["event"] == "beat":
+        pass
+    print(zygote_of(slot), flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_all_processes_die_with_the_one_that_holds_the_slot(bench: Bench, training: bool) -> None:
+    pause = "" if training else "time.sleep(1000)"
+    bench.code(f"import time\n{pause}\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(1000)")
+    source = textwrap.dedent(HOLDER.format(root=str(bench.root), training=training))
+    command = [sys.executable, "-c", source]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
-        zygote, child = map(int, process.stdout.readline().split())
-        assert alive(zygote)
-        assert alive(child)
-        assert children(zygote) == [child]
+        zygote = int(process.stdout.readline())
+        eventually(lambda: len(children(zygote)) == training)
+        family = [zygote, *children(zygote)]
         process.kill()
-    eventually(lambda: not alive(zygote) and not alive(child))
+    eventually(lambda: not any(alive(pid) for pid in family))
 
 
 def members(group: int) -> list[int]:

@@ -1,144 +1,130 @@
-"""One zygote for all slots of a machine."""
+"""One zygote for all slots of a machine: what it is asked for dies with whoever asked, and all with the driver."""
 
 from __future__ import annotations
 
 import os
 import signal
-import stat
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import tuner
 from tuner.errors import UserError
-from tuner.slot.launcher import Shared
+from tuner.slot.launcher import Shared, Zygote
 from tuner.slot.shared import SharedZygote
-from tuner.slot.slot import Slot
 
-from .bench import Bench, alive, children, eventually, hear, until_end, zygote_of
+from .bench import Bench, alive, eventually, hear, until_end
 
-LONG = """
-    import os, time
-    def train(trial, sleep=1000):
-        trial.report(loss=1, parent=os.getppid(), devices=int(os.environ.get("CUDA_VISIBLE_DEVICES", -1)))
+COUNTS_IMPORTS = """
+import os, time
+from pathlib import Path
+
+with open(Path(__file__).with_name("imports.txt"), "a") as file:
+    print(os.getpid(), file=file)
+
+def train(trial, sleep=0.0):
+    for epoch in trial.epochs():
+        trial.report(loss=epoch, pid=os.getpid(), parent=os.getppid(), cuda=len(os.environ.get("CUDA_VISIBLE_DEVICES", "none")))
         time.sleep(sleep)
 """
-Share = Callable[..., SharedZygote]
 
 
 @pytest.fixture
-def share(bench: Bench) -> Iterator[Share]:
-    shared: list[SharedZygote] = []
-
-    def start(source: str) -> SharedZygote:
-        shared.append(SharedZygote(bench.code(source), 1))
-        return shared[-1]
-
-    yield start
-    for one in shared:
-        one.close()
+def shared(bench: Bench) -> Iterator[SharedZygote]:
+    with SharedZygote(bench.code(COUNTS_IMPORTS), cpus=1) as zygote:
+        yield zygote
 
 
-def slots(bench: Bench, shared: SharedZygote, count: int = 2) -> list[Slot]:
-    return [bench.slot(bench.code(LONG), shared=shared.address) for _ in range(count)]
-
-
-def pid(slot: Slot) -> int:
-    assert slot._child is not None
-    return slot._child.pid
-
-
-def test_slots_side_by_side(bench: Bench, share: Share) -> None:
-    shared = share(LONG)
-    one, two = slots(bench, shared)
-    for number in range(3):
-        one.begin(bench.assignment(f"a{number}"))
-        two.begin(bench.assignment(f"b{number}"))
-        assert hear(one)["metrics"]["parent"] == hear(two)["metrics"]["parent"] == shared._process.pid
-    mine, other = pid(one), pid(two)
-    one.close()
-    eventually(lambda: not alive(mine))
-    assert alive(other)
-    two.begin(bench.assignment("b3", params={"sleep": 0}))
-    assert [event["event"] for event in until_end(two)] == ["report", "returned"]
-
-
-def test_a_slot_that_dies_takes_its_trial_along(bench: Bench, share: Share) -> None:
-    """As when an actor is killed: nobody says goodbye, the connection ends."""
-    shared = share(LONG)
-    one, two = slots(bench, shared)
-    for slot in (one, two):
-        slot.begin(bench.assignment())
-        hear(slot)
-    mine, other = pid(one), pid(two)
-    assert isinstance(one._launcher, Shared)
-    one._launcher._control.close()
-    eventually(lambda: not alive(mine))
-    assert alive(other)
-    bench.slots.remove(one)
-
-
-def test_what_a_slot_asked_for_a_moment_before_it_died_is_gone_too(bench: Bench, share: Share) -> None:
-    shared = share(LONG)
-    (watch,) = slots(bench, shared, 1)
-    watch.begin(bench.assignment())
-    hear(watch)
-    for number in range(20):
-        (slot,) = slots(bench, shared, 1)
+def test_slots_share_one_import_and_run_side_by_side(bench: Bench, shared: SharedZygote) -> None:
+    slots = [bench.slot(bench.code(COUNTS_IMPORTS), shared=shared.address) for _ in range(3)]
+    for number, slot in enumerate(slots):
         slot.begin(bench.assignment(f"t{number}"))
-        while slot._child is None:
-            slot.step()
-        assert isinstance(slot._launcher, Shared)
-        slot._launcher._control.close()
-        slot._child.connection.close()
-        bench.slots.remove(slot)
-    eventually(lambda: children(shared._process.pid) == [pid(watch)])
+    metrics = [hear(slot)["metrics"] for slot in slots]
+    assert len({reported["pid"] for reported in metrics}) == 3
+    assert {reported["parent"] for reported in metrics} == {shared._process.pid}
+    for slot in slots:
+        assert until_end(slot)[-1]["event"] == "returned"
+    assert len((bench.root / "code" / "imports.txt").read_text().split()) == 1
 
 
-def test_a_lost_zygote_is_replaced_by_one_of_the_slots_own(bench: Bench, share: Share) -> None:
-    shared = share(LONG)
-    one, two = slots(bench, shared)
-    one.begin(bench.assignment())
-    hear(one)
+def test_a_slot_that_is_gone_takes_its_trial_along_and_no_other(bench: Bench, shared: SharedZygote) -> None:
+    gone, other = (bench.slot(bench.code(COUNTS_IMPORTS), shared=shared.address) for _ in range(2))
+    gone.begin(bench.assignment("t0", params={"sleep": 60.0}))
+    other.begin(bench.assignment("t1"))
+    pid = int(hear(gone)["metrics"]["pid"])
+    hear(other)
+    assert isinstance(gone._launcher, Shared)
+    bench.slots.remove(gone)
+    gone._launcher._control.close()  # as the kernel does when the slot's process dies
+    eventually(lambda: not alive(pid))
+    assert until_end(other)[-1]["event"] == "returned"
+
+
+def test_without_the_shared_one_a_slot_starts_its_own(bench: Bench, shared: SharedZygote) -> None:
+    slot = bench.slot(bench.code(COUNTS_IMPORTS), shared=shared.address)
+    assert bench.run(slot)[-1]["event"] == "returned"
     os.kill(shared._process.pid, signal.SIGKILL)
-    event = hear(one)
-    assert event["reason"] == "the process that it was forked from is gone: it answers no more"
-    for slot in (one, two):
-        slot.begin(bench.assignment(params={"sleep": 0}))
-        assert hear(slot)["event"] == "report"
-        assert zygote_of(slot) != shared._process.pid
-
-
-def test_an_import_that_fails_is_told_to_all(bench: Bench, share: Share) -> None:
-    shared = share("raise ValueError('mine')")
-    for slot in slots(bench, shared):
-        (event,) = bench.run(slot)
-        assert event["misuse"] is True
-    with pytest.raises(UserError, match=r"(?s)cannot import user_module: ValueError: mine.*Traceback"):
-        shared.check()
-
-
-def test_what_the_module_starts_does_not_disturb(bench: Bench, share: Share) -> None:
-    shared = share("import subprocess\nsubprocess.Popen(['sleep', '0.2'])\n" + "def train(trial): trial.report(loss=1)")
-    (slot,) = slots(bench, shared, 1)
-    bench.run(slot)
-    eventually(lambda: children(shared._process.pid) == [])
+    shared._process.wait()
     assert bench.run(slot, bench.assignment("t1"))[-1]["event"] == "returned"
-    assert slot._launcher.usable
-    assert isinstance(slot._launcher, Shared)
+    assert type(slot._launcher) is Zygote
 
 
-def test_a_trial_sees_the_devices_of_its_slot(bench: Bench, share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = share(LONG)
-    for devices, slot in zip("10", slots(bench, shared), strict=True):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
-        slot.begin(bench.assignment())
-        assert hear(slot)["metrics"]["devices"] == int(devices)
+def test_an_address_where_nothing_answers(bench: Bench) -> None:
+    slot = bench.slot(bench.code(COUNTS_IMPORTS), shared=str(bench.root / "nothing"))
+    assert bench.run(slot)[-1]["event"] == "returned"
 
 
-def test_nobody_else_may_connect(share: Share) -> None:
-    shared = share(LONG)
-    folder = Path(shared.address).parent
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    shared.close()
-    assert not folder.exists()
+def test_devices_are_those_of_the_slot(bench: Bench, shared: SharedZygote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")
+    slot = bench.slot(bench.code(COUNTS_IMPORTS), shared=shared.address)
+    assert bench.run(slot)[0]["metrics"]["cuda"] == 3
+
+
+def test_an_import_that_fails_is_told_early(bench: Bench) -> None:
+    with SharedZygote(bench.code("import not_there"), cpus=1) as zygote:
+        zygote._control.poll(60)
+        with pytest.raises(
+            UserError, match="cannot import user_module: ModuleNotFoundError: No module named 'not_there'"
+        ):
+            zygote.check()
+
+
+def test_its_folder_goes_with_it(bench: Bench) -> None:
+    with SharedZygote(bench.code(COUNTS_IMPORTS), cpus=1) as zygote:
+        assert Path(zygote.address).exists()
+        assert Path(zygote.address).parent.stat().st_mode & 0o777 == 0o700  # whoever may connect may run code
+    assert not Path(zygote.address).parent.exists()
+
+
+def test_all_trials_die_with_the_driver(bench: Bench) -> None:
+    bench.code(COUNTS_IMPORTS)
+    script = f"""
+        import time
+        from tuner.slot.code import Code
+        from tuner.slot.shared import SharedZygote
+        from tuner.slot.slot import Slot
+        from tuner.trial import Assignment
+        code = Code(module="user_module", function="train", root={str(bench.root / "code")!r})
+        with SharedZygote(code, 1) as zygote:
+            slot = Slot(code, 1, zygote.address)
+            slot.begin(Assignment(run={str(bench.root / "run")!r}, trial="t0", params={{"sleep": 60.0}}, seed=1,
+                                  metric="loss", epochs=3))
+            while (event := slot.step())["event"] == "beat":
+                pass
+            print(int(event["metrics"]["pid"]), int(event["metrics"]["parent"]), flush=True)
+            time.sleep(60)
+    """
+    home = str(Path(tuner.__file__).parent.parent)
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": home},
+    ) as driver:  # fmt: skip
+        assert driver.stdout is not None
+        pids = [int(pid) for pid in driver.stdout.readline().split()]
+        assert all(alive(pid) for pid in pids)
+        driver.kill()
+    eventually(lambda: not any(alive(pid) for pid in pids))

@@ -20,14 +20,21 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def __init__(self, live: LiveRun, search: Search) -> None:
         super().__init__()
         self.live, self.search = live, search
-        self._cache_is_wide = False
+        self._is_set_up = False
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Have Ray keep every worker for the next trial: by itself it keeps one, and kills what is free beside it."""
-        if not self._cache_is_wide:
-            self._cache_is_wide = True
-            controller = tune_controller._tune_controller
+        """Have Ray keep every worker, and no ended trial."""
+        controller = tune_controller._tune_controller
+        if not self._is_set_up:
+            self._is_set_up = True
+            # By itself Ray keeps one free worker, and kills another that is free beside it.
             controller._actor_cache.increase_max(trial.placement_group_factory, self.live.core.run.slots)
+            # A snapshot of each trial, for a file that nobody reads.
+            controller._mark_trial_to_checkpoint = lambda trial: None
+        # It walks over all trials at each turn; those that ended are in the ledger.
+        controller._trials[:] = [known for known in controller._trials if not known.is_finished()]
+        controller._stopped_trials.clear()
+        controller._failed_trials.clear()
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Write the report down, then answer; the worker learns it from its next call."""
