@@ -28,7 +28,8 @@ with open(Path(__file__).with_name("imports.txt"), "a") as file:
 
 def train(trial, sleep=0.0):
     for epoch in trial.epochs():
-        trial.report(loss=epoch, pid=os.getpid(), parent=os.getppid(), cuda=len(os.environ.get("CUDA_VISIBLE_DEVICES", "none")))
+        device = len(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+        trial.report(loss=epoch, pid=os.getpid(), parent=os.getppid(), cuda=device)
         time.sleep(sleep)
 """
 
