@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tuner.core.state import RunState
+    from tuner.engine.follow import Observer
     from tuner.outputs.console import Terminal
     from tuner.outputs.live import Show
     from tuner.outputs.results import Result
@@ -195,20 +196,27 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
 
 
 def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show) -> None:
-    from tuner.engine.follow import Observer
-    from tuner.engine.keep import Keeper
     from tuner.engine.run import drive
+
+    drive(
+        folder,
+        to_code(loaded.trainable, loaded.function),
+        to_code(loaded.test) if loaded.test else None,
+        lambda: _observers(folder, options, terminal, show),
+        address=options.address,
+        dashboard=options.dashboard,
+        say=show.say,
+    )
+
+
+def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:
+    from tuner.engine.keep import Keeper
     from tuner.outputs.events import Events
     from tuner.outputs.study import Study
     from tuner.outputs.tensorboard import TensorBoard
 
-    observers: list[Observer] = [Keeper(folder), show, TensorBoard(folder), Study(folder)]
-    if options.json:
-        observers.append(Events(terminal.out))
-    drive(
-        folder, to_code(loaded.trainable, loaded.function), to_code(loaded.test) if loaded.test else None, observers,
-        address=options.address, dashboard=options.dashboard, say=show.say,
-    )  # fmt: skip
+    events = [Events(terminal.out)] if options.json else []
+    return [Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
 
 
 def _finish(folder: Path, state: str) -> RunState:

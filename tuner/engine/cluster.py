@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import shutil
@@ -49,10 +50,11 @@ class Cluster:
 
 
 def prepare(dashboard: bool) -> None:
-    """Set what Ray reads from the environment; before it is imported."""
+    """Set what Ray reads from the environment, then import it, before any other thread may."""
     os.environ.update(QUIET)
     if not dashboard:
         os.environ.update({"RAY_enable_metrics_collection": "0"})
+    importlib.import_module("ray")
 
 
 def existing(address: str | None) -> str | None:
@@ -68,11 +70,10 @@ def existing(address: str | None) -> str | None:
 
 @contextmanager
 def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[Cluster]:
-    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs."""
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before."""
     found = existing(address)
     if found and "://" in found and not found.startswith("ray://"):
         raise UserError(f"--address: submitting a run as a job is not yet possible, but got {found}. Give HOST:PORT.")
-    prepare(dashboard)
     import ray
 
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.

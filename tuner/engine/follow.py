@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from tuner.core.records import Record
@@ -27,14 +28,21 @@ class Observer(Protocol):
 
 
 class Followers:
-    """The thread, and the state that it keeps for its observers."""
+    """The thread, and the state that it keeps for its observers.
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self.observers = list(observers)
+    The thread makes the observers too, and does the imports that this takes, while the main thread starts Ray.
+    """
+
+    def __init__(self, make_observers: Callable[[], Sequence[Observer]]) -> None:
         self.run = RunState()
         self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._follow, name="followers", daemon=True)
+        self._made: Future[list[Observer]] = Future()
+        self._thread = threading.Thread(target=self._follow, args=(make_observers,), name="followers", daemon=True)
         self._thread.start()
+
+    def wait_until_made(self) -> None:
+        """Wait until the thread imports nothing any more; raises what went wrong."""
+        self._made.result()
 
     def put(self, record: Record) -> None:
         """Hand over a record and return at once."""
@@ -45,17 +53,23 @@ class Followers:
         self._queue.put(None)
         self._thread.join()
 
-    def _follow(self) -> None:
+    def _follow(self, make_observers: Callable[[], Sequence[Observer]]) -> None:
+        try:
+            observers = list(make_observers())
+        except BaseException as error:
+            self._made.set_exception(error)
+            return
+        self._made.set_result(observers)
         while (record := self._queue.get()) is not None:
             self.run.apply(record)
-            for observer in list(self.observers):
+            for observer in list(observers):
                 try:
                     observer.see(record, self.run)
                 except Exception:
                     # The run matters more than a picture of it, which can be made again from the ledger.
                     log.exception("%s fails and is left out from here on", type(observer).__name__)
-                    self.observers.remove(observer)
-        for observer in self.observers:
+                    observers.remove(observer)
+        for observer in observers:
             try:
                 observer.close(self.run)
             except Exception:

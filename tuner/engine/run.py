@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import signal
@@ -15,7 +16,7 @@ from types import FrameType
 
 from tuner.core.records import SCHEMA, Header, Session
 from tuner.core.run import Core
-from tuner.core.search.kinds import make_asker
+from tuner.core.state import RunState
 from tuner.engine import cluster as clusters
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
@@ -44,7 +45,7 @@ def drive(
     folder: Path,
     code: Code,
     test: Code | None,
-    observers: Sequence[Observer],
+    make_observers: Callable[[], Sequence[Observer]],
     *,
     address: str | None = None,
     dashboard: bool = True,
@@ -52,26 +53,31 @@ def drive(
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there."""
     ledger = Ledger(folder)
-    followers = Followers(observers)
+    followers = None
     try:
-        core = _rebuild(ledger, followers)
-        if core.run.finished():
-            _evaluate(folder, core, code, test, None, say)
-            return
+        state = _replay(ledger)
         with ExitStack() as stack:
-            zygote = _shared_zygote(stack, core.spec, code, address)
+            zygote = None if state.finished() else _shared_zygote(stack, state.spec, code, address)
+            clusters.prepare(dashboard)
+            followers = Followers(lambda: _import_and(make_observers))
+            if state.finished():
+                _pass_on(ledger, followers)
+                _evaluate(folder, state, code, test, None, say)
+                return
             cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
             if zygote is not None:
                 zygote.check()
             say(_where(cluster))
-            live = _begin(core, ledger, folder, cluster, followers)
+            followers.wait_until_made()
+            live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers)
             shared = zygote.address if zygote else None
             with _signals(live):
                 _tune(live, code, cluster, shared)
             _raise_if_unfinished(live)
-            _evaluate(folder, core, code, test, shared, say)
+            _evaluate(folder, live.core.run, code, test, shared, say)
     finally:
-        followers.close()
+        if followers is not None:
+            followers.close()
         ledger.close()
 
 
@@ -91,9 +97,9 @@ def _raise_if_unfinished(live: LiveRun) -> None:
 
 
 def _evaluate(
-    folder: Path, core: Core, code: Code, test: Code | None, zygote: str | None, say: Callable[[str], None]
+    folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None, say: Callable[[str], None]
 ) -> None:
-    problem = evaluate(folder, core.run, code, test, zygote)
+    problem = evaluate(folder, run, code, test, zygote)
     if problem:
         say(f"The best could not be measured on the test split: {problem}")
 
@@ -104,20 +110,41 @@ def _refuse_if_all_failed(core: Core) -> None:
         raise RunFailed(f"every trial failed; the last one so:\n{trials[-1].error or trials[-1].reason}")
 
 
-def _rebuild(ledger: Ledger, followers: Followers) -> Core:
-    """Apply what the ledger holds."""
+def _replay(ledger: Ledger) -> RunState:
+    """Apply what the ledger holds to a state of its own, before anything slow is imported."""
     header = ledger.records[0] if ledger.records else None
     if not isinstance(header, Header):
         raise UserError("the ledger must begin with a header, but is empty. Start the run anew.")
     if header.schema > SCHEMA:
         raise UserError(f"the run was made by a newer version (schema {header.schema}). Update tuner.")
-    spec = Experiment.model_validate(header.spec)
+    state = RunState()
+    for record in ledger.records:
+        state.apply(record)
+    return state
+
+
+def _import_and(make_observers: Callable[[], Sequence[Observer]]) -> Sequence[Observer]:
+    """Import Ray Tune, Optuna and their like in this thread, while the main one waits for Ray to start."""
+    for module in ("tuner.core.search.kinds", "tuner.engine.scheduler", "tuner.engine.worker"):
+        importlib.import_module(module)
+    return make_observers()
+
+
+def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
+    """Build the core, and its searcher, from what the ledger holds."""
+    from tuner.core.search.kinds import make_asker
+
     core = Core(spec, make_asker(spec))
     for record in ledger.records:
         core.apply(record)
-        followers.put(record)
+    _pass_on(ledger, followers)
     ledger.records.clear()
     return core
+
+
+def _pass_on(ledger: Ledger, followers: Followers) -> None:
+    for record in ledger.records:
+        followers.put(record)
 
 
 def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, followers: Followers) -> LiveRun:
