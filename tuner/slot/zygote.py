@@ -10,6 +10,7 @@ import ctypes
 import faulthandler
 import gc
 import importlib
+import io
 import os
 import signal
 import socket
@@ -74,12 +75,23 @@ def _import_all(names: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _warm_up() -> None:
-    """Have torch import what it puts off until the first optimizer is made: 800 modules, a second in each trial."""
-    if "torch" in sys.modules:
-        import torch
+    """Have torch do once what it puts off until the first step: it would cost each trial some seconds at worst.
 
-        with contextlib.suppress(Exception):
-            torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    The first optimizer imports 800 modules; the first convolution, backward pass and save set up what all later ones use.
+    """
+    if "torch" not in sys.modules:
+        return
+    import torch
+
+    with contextlib.suppress(Exception):
+        weight = torch.zeros(4, 1, 3, 3, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        if torch.backends.cuda.is_built():
+            return  # a backward pass would look for devices, which no fork outlives
+        torch.set_num_threads(1)  # others would stay, and no fork outlives them either
+        torch.nn.functional.conv2d(torch.zeros(2, 1, 8, 8), weight).sum().backward()
+        optimizer.step()
+        torch.save(optimizer.state_dict(), io.BytesIO())
 
 
 def _child_alarm() -> int:
@@ -180,6 +192,7 @@ class Server:
         """Close in the child what is the zygote's alone."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.close(signal.set_wakeup_fd(-1))
+        child.forget_exit_handlers()
         os.close(self.alarm)
         for slot in self.slots:
             slot.close()

@@ -33,6 +33,8 @@ class Assignment:
     save_every: int = 1
     save_at: frozenset[int] = field(default_factory=frozenset)
     """Epochs that are saved whatever `save_every` says."""
+    verify: bool = True
+    """Read the first checkpoint back at once; the first trials of a run do, for all that follow."""
     cpus: int = 1
     gpus: int = 0
     task: Literal["train", "test"] = "train"

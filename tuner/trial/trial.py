@@ -52,7 +52,7 @@ class Trial:
         self._epoch = self._reported = assignment.epoch
         self._looping = False
         self._carried: Path | None = None
-        self._saved_once = False
+        self._verify = assignment.verify
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
             checkpoint.read_manifest(self._source)
@@ -190,11 +190,11 @@ class Trial:
         states = {name: thing.state_dict() for name, thing in self._tracked.items()}
         kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
         checkpoint.save(
-            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried, check=not self._saved_once,
+            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried, check=self._verify,
             trial=self.id, generation=self._assignment.generation, epoch=epoch, metrics=spell(values), kinds=kinds,
             has_test=self._test is not None,
         )  # fmt: skip
-        self._saved_once = True
+        self._verify = False
         return path
 
     def _restore(self, name: str) -> None:
