@@ -12,10 +12,10 @@ from tuner.core.records import SCHEMA, Ended, Header, Record, Report, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.engine.live import STREAK, LiveRun
-from tuner.errors import RunFailed, UserError
+from tuner.errors import ClusterError, RunFailed, UserError
 from tuner.ledger import Ledger, read
 from tuner.spec.experiment import Experiment
-from tuner.trial import Assignment
+from tuner.trial import Assignment, checkpoint
 
 
 def experiment(**parts: Any) -> Experiment:
@@ -60,9 +60,12 @@ class Played:
         return assignment
 
     def report(self, work: Assignment, epoch: int, score: float) -> str:
+        saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
+        if saved:
+            checkpoint.save(self.folder / saved, {"count": epoch})
+        metrics = {"score": score}
         event = {
-            "event": "report", "epoch": epoch, "metrics": {"score": score}, "seconds": 0.1, "memory": 1,
-            "checkpoint": work.checkpoint_name(epoch) if work.saves(epoch) else None,
+            "event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": saved, "seconds": 0.1, "memory": 1,
         }  # fmt: skip
         return self.live.heard(work.trial, work.generation, event, "node", "worker")
 
@@ -295,7 +298,28 @@ def test_nothing_is_applied_or_published_before_it_is_written(tmp_path: Path, mo
 
     published = len(played.published)
     monkeypatch.setattr(played.ledger, "append", full)
-    with pytest.raises(OSError, match="No space"):
-        played.report(work, 1, 0.5)
+    assert played.report(work, 1, 0.5) == "stop"
+    assert isinstance(played.live.error, ClusterError)
+    assert "No space" in str(played.live.error)
     assert played.core.run.trials[work.trial].epoch == 0
     assert len(played.published) == published
+
+
+def test_a_report_notices_that_the_hours_are_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(tmp_path, budget={"trials": 8, "epochs": 4, "hours": 0.5})
+    work = played.work()
+    assert played.report(work, 1, 0.5) == "go"
+    began = played.live._began
+    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1800)
+    assert played.report(work, 2, 0.5) == "stop"  # epochs shorter than a heartbeat do not hold off the limit
+    assert played.core.run.closed == "hours"
+
+
+def test_a_checkpoint_that_is_torn_is_not_handed_out(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    work = played.work()
+    assert played.report(work, 1, 0.5) == "go"
+    (tmp_path / work.checkpoint_name(1) / checkpoint.MANIFEST).unlink()
+    played.live.lost(work.trial, "gone")
+    again = played.work()
+    assert (again.trial, again.checkpoint, again.epoch) == (work.trial, None, 0)

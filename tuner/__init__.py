@@ -6,15 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.api import load, run
+    from tuner.api import Options, load, resume, run
     from tuner.outputs.results import Result
     from tuner.trial import Trial
 
 __version__ = "0.1.0"
-__all__ = ["Result", "Trial", "load", "run"]
+__all__ = ["Options", "Result", "Trial", "load", "resume", "run"]
 
 
-HOMES = {"Trial": "tuner.trial", "Result": "tuner.outputs.results", "load": "tuner.api", "run": "tuner.api"}
+HOMES = {
+    "Options": "tuner.api",
+    "Result": "tuner.outputs.results",
+    "Trial": "tuner.trial",
+    "load": "tuner.api",
+    "resume": "tuner.api",
+    "run": "tuner.api",
+}
 
 
 def __getattr__(name: str) -> Any:

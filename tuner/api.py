@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.errors import ClusterError, Interrupted, Problem, UserError
+from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.spec.bind import Trainable
 from tuner.spec.load import Loaded, from_mapping
 from tuner.spec.load import load as load_file
@@ -46,7 +46,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     `overrides` are `KEY=VALUE` texts. Raises UserError that lists all that is wrong.
     """
     if isinstance(source, Mapping):
-        return from_mapping(dict(source), Path.cwd())
+        return from_mapping(dict(source), Path.cwd(), overrides)
     return load_file(source, overrides)
 
 
@@ -179,19 +179,19 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
-    state = "failed"
     with show:
         show.say(f"Run {folder}: {describe(loaded)}")
         show.say("starting Ray", lasting=False)
         try:
             _engine(folder, loaded, options, terminal, show)
-            state = "finished"
-        except (Interrupted, ClusterError) as error:
-            state = "stopped" if isinstance(error, Interrupted) else "failed"
-            show.say(f"Go on with: python launch.py --resume {folder}")
+        except Locked:
             raise
-        finally:
-            run = _finish(folder, state)
+        except TunerError as error:
+            if isinstance(error, Interrupted | ClusterError):
+                show.say(f"Go on with: python launch.py --resume {folder}")
+            _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
+            raise
+        run = _finish(folder, "finished")
     _farewell(folder, run, show.console)
 
 
@@ -221,9 +221,11 @@ def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -
 
 def _finish(folder: Path, state: str) -> RunState:
     """Write what a run found so far."""
-    from tuner.outputs import results
+    from tuner.outputs import experiment, results
 
     run = results.read_state(folder)
+    if not (folder / experiment.NAME).exists():
+        experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run
 

@@ -47,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run(flags: argparse.Namespace) -> int:
+    if flags.json and (flags.check or flags.local or flags.report):
+        raise UserError("--json: goes with --space and --resume alone, but got --check, --local or --report too.")
     if flags.report:
         return _report(flags.report)
     from tuner import api
@@ -79,9 +81,13 @@ def _check(loaded: Loaded) -> None:
     spec = loaded.experiment
     fitting = (os.cpu_count() or 1) // spec.resources.cpus
     slots = max(1, min(fitting, spec.resources.max_trials or fitting, spec.trials))
+    if fitting == 0:
+        print(
+            f"Not one trial fits on this machine: it has {os.cpu_count()} CPUs, a trial asks for {spec.resources.cpus}."
+        )
     planned = plan(spec, slots)
     print(f"{loaded.file}: {api.describe(loaded)}")
-    print(f"trials at once   {slots} on this machine")
+    print(f"trials at once   {slots} on this machine's CPUs (a GPU is looked for when the run starts)")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():

@@ -44,6 +44,10 @@ class UserError(TunerError):
         super().__init__("\n".join(str(problem) for problem in problems))
 
 
+class Locked(UserError):
+    """Another process is driving the run: nothing of it may be touched."""
+
+
 class ClusterError(TunerError):
     """The cluster cannot be reached, or cannot place a trial; the run can be resumed."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.core.records import Record, from_json, to_json
+from tuner.core.records import SCHEMA, Record, from_json, to_json
 from tuner.errors import UserError
 from tuner.storage import Log
 
@@ -42,6 +43,12 @@ class Ledger:
         """Give back the lock."""
         self._log.close()
 
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 def read(folder: Path) -> list[Record]:
     """Read the records of any run, also of one that is live; a torn tail is passed over."""
@@ -66,8 +73,16 @@ def _parse(data: bytes, path: Path) -> Iterator[Record]:
                 raise ValueError("the checksum does not fit")
             yield from_json(text.decode())
         except (ValueError, TypeError, KeyError) as error:
+            if (schema := _schema(data)) > SCHEMA:
+                raise UserError(f"{path}: was written by a newer version (schema {schema}). Update tuner.") from None
             raise UserError(
                 f"{path}: byte {at}: must be a whole record, but is damaged ({error}). "
                 "Restore the file from a copy, or cut it there to go on from an earlier moment."
             ) from None
         at += len(line)
+
+
+def _schema(data: bytes) -> int:
+    """Read the schema out of a header that may be of a later version."""
+    found = re.search(rb'"schema":(\d+)', data.partition(b"\n")[0])
+    return int(found[1]) if found else 0

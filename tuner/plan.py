@@ -11,8 +11,9 @@ from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Random
 
-MOST = 200
-"""More trials are scaled up from as many."""
+MOST_EPOCHS = 20_000
+MOST_TRIALS = 200
+"""More are scaled up from as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Plan:
 
 def plan(spec: Experiment, slots: int) -> Plan:
     """Play the run on curves that keep their order from the first epoch to the last."""
-    trials = min(spec.trials, MOST)
+    trials = min(spec.trials, MOST_TRIALS, max(10, MOST_EPOCHS // spec.budget.epochs))
     update = {
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
         "search": Random(kind="random"),

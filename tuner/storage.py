@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tuner.errors import UserError
+from tuner.errors import Locked
 
 
 class Log:
@@ -21,7 +21,7 @@ class Log:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._file)
-            raise UserError(
+            raise Locked(
                 f"{path}: another process is driving this run. Wait for it to end, or stop it first."
             ) from None
 

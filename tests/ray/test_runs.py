@@ -276,9 +276,33 @@ def test_a_second_driver_is_refused(launch, write, tmp_path: Path) -> None:
     from tuner.ledger import Ledger
 
     launch("--space", "debug.yaml", "--name", "held", "--no-dashboard", "--set", "budget.trials=1")
-    held = Ledger(tmp_path / "runs" / "held")
-    try:
+    folder = tmp_path / "runs" / "held"
+    before = {path: path.read_bytes() for path in folder.glob("*.*")}
+    with Ledger(folder):
         done = launch("--resume", "held", code=2)
-    finally:
-        held.close()
+    assert {path: path.read_bytes() for path in before if path.name != "driver.log"} == {
+        path: data for path, data in before.items() if path.name != "driver.log"
+    }
     assert "another process is driving this run" in done.stderr
+
+
+def test_pbt_is_refused_when_its_first_comparison_finds_nothing_saved(launch, write, tmp_path: Path) -> None:
+    code = """
+def loop(trial, lr):
+    for epoch in trial.epochs():
+        trial.report(loss=lr)
+
+def train(trial, *, lr):
+    loop(trial, lr)
+"""
+    path = write(code, scheduler={"kind": "pbt", "interval_epochs": 1}, budget={"trials": 4, "epochs": 3})
+    done = launch("--space", str(path), "--no-dashboard", code=2)
+    assert "pbt copies weights, so the function must call trial.track" in done.stderr
+
+
+def test_a_budget_of_hours_is_a_hard_cap(launch, write, tmp_path: Path) -> None:
+    path = write(COUNTING, budget={"trials": 500, "epochs": 9, "hours": 0.002}, fixed={"sleep": 0.1})
+    launch("--space", str(path), "--name", "hours", "--no-dashboard")
+    run = read_state(tmp_path / "runs" / "hours")
+    assert run.closed == "hours"
+    assert len(run.trials) < 500

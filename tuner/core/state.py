@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
+from tuner.errors import UserError
 from tuner.spec.experiment import Experiment
 
 Entry = tuple[float, int, str]
@@ -196,3 +197,13 @@ class RunState:
     @staticmethod
     def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "") -> None:
         trial.status, trial.outcome, trial.reason, trial.error = "ended", outcome, reason, error
+
+
+def replay(records: Sequence[Record]) -> RunState:
+    """Build the state that records add up to; raises UserError where they do not begin with a header."""
+    if not records or not isinstance(records[0], Header):
+        raise UserError("the ledger must begin with a header, but holds none: the run was never made. Start it anew.")
+    run = RunState()
+    for record in records:
+        run.apply(record)
+    return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -76,6 +77,10 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
         raise UserError(f"--address: submitting a run as a job is not yet possible, but got {found}. Give HOST:PORT.")
     import ray
 
+    if ray.is_initialized():
+        raise UserError(
+            "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
+        )
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
@@ -98,7 +103,7 @@ def _join(address: str) -> Any:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
-            f"--address: must be a Ray cluster that answers, but {address} does not ({str(error).splitlines()[0]}). "
+            f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
             "Check `ray status` there, or unset RAY_ADDRESS to use this machine alone."
         ) from None
 
@@ -123,17 +128,33 @@ def _start(dashboard: bool, scratch: Path) -> Any:
             _temp_dir=str(scratch),
         )
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
-        raise ClusterError(f"Ray does not start on this machine: {str(error).splitlines()[0]}") from None
+        raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
 
 
 def _sweep() -> None:
     """Delete what killed drivers of this user have left."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if folder.stat().st_uid == os.getuid() and pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+        if pid.isdecimal() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    """Tell whether a process is there; one of another user counts as such."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _keep(scratch: Path, folder: Path) -> None:
     for logs in scratch.glob("session_2*/logs"):
-        shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old", "worker-*"))
+        with contextlib.suppress(OSError, shutil.Error):  # logs are not worth an error of their own
+            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old"))

@@ -48,6 +48,12 @@ class Followers:
         """Hand over a record and return at once."""
         self._queue.put(record)
 
+    def __enter__(self) -> Followers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Wait until all is seen, then close the observers."""
         self._queue.put(None)

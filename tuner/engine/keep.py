@@ -39,16 +39,16 @@ class Keeper:
 
     def see(self, record: Record, run: RunState) -> None:
         """Look at the trials whose checkpoints the record may have set free."""
-        if isinstance(record, Report):
-            if record.checkpoint:
-                self._kept.setdefault(record.trial, set()).add(record.checkpoint)
+        if isinstance(record, Report) and record.checkpoint:
+            self._kept.setdefault(record.trial, set()).add(record.checkpoint)
+        if run.closed:
+            self._sweep(run, set(self._kept))
+        elif isinstance(record, Report):
             donors = {clone.donor} if (clone := run.trials[record.trial].clone) else set()
             self._sweep(run, {record.trial, self._best} | donors)
             self._best = run.best_saved.trial if run.best_saved else ""
         elif isinstance(record, Ended):
             self._sweep(run, {record.trial})
-        elif run.closed:
-            self._sweep(run, set(self._kept))
         if isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
             self._sweep_orphans(record.trial)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from tuner.core import chance
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
-from tuner.core.records import Record
+from tuner.core.records import Record, Report
 from tuner.core.run import Core
 from tuner.core.state import TrialState
-from tuner.errors import RunFailed, TunerError, UserError
+from tuner.errors import ClusterError, RunFailed, TunerError, UserError
 from tuner.ledger import Ledger
 from tuner.trial import Assignment
+from tuner.trial.checkpoint import is_whole
 
 Answer = Literal["go", "stop"]
 STREAK = 3
@@ -42,7 +44,14 @@ class LiveRun:
         record = self.core.decide(event)
         if record is None:
             return None
-        record = self.ledger.append(record)
+        try:
+            record = self.ledger.append(record)
+        except OSError as error:
+            # What is not on disk has not happened: nothing acts on it, and a resume decides it anew.
+            self.error = ClusterError(
+                f"the ledger of {self.folder} cannot be written: {error}. Make room, then resume."
+            )
+            return None
         self.core.apply(record)
         self.publish(record)
         return record
@@ -60,13 +69,13 @@ class LiveRun:
 
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
+        self.tick()
         kind = event["event"]
-        if kind == "beat":
-            self.tick()
-        elif kind == "report":
-            facts = {key: event[key] for key in ("epoch", "metrics", "checkpoint", "seconds", "memory")}
-            self.commit(Reported(trial=name, generation=generation, node=node, worker=worker, **facts))
-        elif not self._is_misuse(name, event):
+        if kind == "report":
+            self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
+        elif kind == "lost":
+            self.commit(Gone(trial=name, reason=event["reason"]))
+        elif kind != "beat" and not self._is_misuse(name, event):
             self._ended(name, event)
         trial = self.core.run.trials[name]
         goes_on = trial.status == "running" and trial.generation == generation and self.error is None
@@ -88,9 +97,20 @@ class LiveRun:
         """Take in that the user wants a trial, or the run, to stop."""
         self.commit(StopAsked(trial=name))
 
+    def _reported(self, name: str, event: Reported) -> None:
+        record = self.commit(event)
+        cloning = self.core.spec.scheduler.kind == "pbt"
+        if cloning and isinstance(record, Report) and record.decision.mark and not event.checkpoint:
+            self.error = UserError(
+                f"trial {name}: pbt copies weights, so the function must call trial.track(model=..., optimizer=...) "
+                "before its first epoch, but it tracks nothing."
+            )
+
     def _assignment(self, trial: TrialState) -> Assignment:
         spec, run = self.core.spec, self.core.run
         checkpoint, epoch = trial.checkpoint
+        if checkpoint is not None and not is_whole(Path(self.folder) / checkpoint):
+            checkpoint, epoch = None, 0  # torn by a loss of power: known epochs are trained again, and decided once
         return Assignment(
             run=self.folder,
             trial=trial.id,
@@ -134,9 +154,13 @@ class LiveRun:
         return count, last
 
     def _is_misuse(self, name: str, event: dict[str, Any]) -> bool:
-        """Tell whether it is the code that is wrong, not this trial: the trial stays open for a resume."""
-        unheard = not any(trial.reports for trial in self.core.run.trials.values())
-        if event["event"] == "returned" and unheard:
+        """Tell whether it is the code that is wrong, not this trial: the trial stays open for a resume.
+
+        Once any trial has reported, the code is right as such.
+        """
+        if any(trial.reports for trial in self.core.run.trials.values()):
+            return False
+        if event["event"] == "returned":
             metric = self.core.spec.objective.metric
             self.error = UserError(
                 f"trial {name}: the function returned without trial.report({metric}=...). Report it."
@@ -144,3 +168,7 @@ class LiveRun:
         elif event.get("misuse"):
             self.error = UserError(f"trial {name}: {event['reason']}\n{event['error']}".rstrip())
         return self.error is not None
+
+
+def _facts(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: event[key] for key in ("epoch", "metrics", "checkpoint", "seconds", "memory")}

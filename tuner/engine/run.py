@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import importlib
 import os
-import platform
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from importlib.metadata import version
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tuner.core.records import SCHEMA, Header, Session
 from tuner.core.run import Core
-from tuner.core.state import RunState
+from tuner.core.state import RunState, replay
 from tuner.engine import cluster as clusters
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
-from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, RunFailed
 from tuner.ledger import Ledger
 from tuner.slot.code import Code
 from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
-
-PACKAGES = ("ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy")
+from tuner.versions import versions
 
 
 def create(folder: Path, spec: Experiment, home: Path) -> None:
     """Make a new run's folder with the header of its ledger."""
     folder.mkdir(parents=True)
-    ledger = Ledger(folder)
-    ledger.append(
-        Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home)),
-    )
-    ledger.close()
+    with Ledger(folder) as ledger:
+        ledger.append(Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home)))
 
 
 def drive(
@@ -52,33 +48,29 @@ def drive(
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there."""
-    ledger = Ledger(folder)
-    followers = None
-    try:
-        state = _replay(ledger)
-        with ExitStack() as stack:
-            zygote = None if state.finished() else _shared_zygote(stack, state.spec, code, address)
-            clusters.prepare(dashboard)
-            followers = Followers(lambda: _import_and(make_observers))
-            if state.finished():
-                _pass_on(ledger, followers)
-                _evaluate(folder, state, code, test, None, say)
-                return
-            cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
-            if zygote is not None:
-                zygote.check()
-            say(_where(cluster))
-            followers.wait_until_made()
-            live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers)
-            shared = zygote.address if zygote else None
-            with _signals(live):
-                _tune(live, code, cluster, shared)
-            _raise_if_unfinished(live)
-            _evaluate(folder, live.core.run, code, test, shared, say)
-    finally:
-        if followers is not None:
-            followers.close()
-        ledger.close()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(folder))
+        state = replay(ledger.records)
+        if state.finished():
+            _write_again(ledger, make_observers)
+            _evaluate(folder, state, code, test, None, say)
+            _refuse_if_all_failed(state)
+            return
+        signals = stack.enter_context(Signals())
+        zygote = _shared_zygote(stack, state.spec, code, address)
+        clusters.prepare(dashboard)
+        followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
+        cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
+        signals.set()  # Ray has set its own
+        if zygote is not None:
+            zygote.check()
+        say(_where(cluster))
+        followers.wait_until_made()
+        live = signals.live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers)
+        shared = zygote.address if zygote else None
+        _tune(live, code, cluster, shared)
+        _raise_if_unfinished(live)
+        _evaluate(folder, live.core.run, code, test, shared, say)
 
 
 def _shared_zygote(stack: ExitStack, spec: Experiment, code: Code, address: str | None) -> SharedZygote | None:
@@ -93,7 +85,7 @@ def _raise_if_unfinished(live: LiveRun) -> None:
         raise live.error
     if live.interrupted:
         raise Interrupted("interrupted")
-    _refuse_if_all_failed(live.core)
+    _refuse_if_all_failed(live.core.run)
 
 
 def _evaluate(
@@ -104,23 +96,18 @@ def _evaluate(
         say(f"The best could not be measured on the test split: {problem}")
 
 
-def _refuse_if_all_failed(core: Core) -> None:
-    trials = list(core.run.trials.values())
+def _refuse_if_all_failed(run: RunState) -> None:
+    trials = list(run.trials.values())
     if trials and all(trial.outcome == "failed" for trial in trials):
         raise RunFailed(f"every trial failed; the last one so:\n{trials[-1].error or trials[-1].reason}")
 
 
-def _replay(ledger: Ledger) -> RunState:
-    """Apply what the ledger holds to a state of its own, before anything slow is imported."""
-    header = ledger.records[0] if ledger.records else None
-    if not isinstance(header, Header):
-        raise UserError("the ledger must begin with a header, but is empty. Start the run anew.")
-    if header.schema > SCHEMA:
-        raise UserError(f"the run was made by a newer version (schema {header.schema}). Update tuner.")
-    state = RunState()
-    for record in ledger.records:
-        state.apply(record)
-    return state
+def _write_again(ledger: Ledger, make_observers: Callable[[], Sequence[Observer]]) -> None:
+    """Let observers see a run that is over."""
+    with Followers(make_observers) as followers:
+        followers.wait_until_made()
+        for record in ledger.records:
+            followers.put(record)
 
 
 def _import_and(make_observers: Callable[[], Sequence[Observer]]) -> Sequence[Observer]:
@@ -137,14 +124,9 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
     core = Core(spec, make_asker(spec))
     for record in ledger.records:
         core.apply(record)
-    _pass_on(ledger, followers)
+        followers.put(record)
     ledger.records.clear()
     return core
-
-
-def _pass_on(ledger: Ledger, followers: Followers) -> None:
-    for record in ledger.records:
-        followers.put(record)
 
 
 def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, followers: Followers) -> LiveRun:
@@ -156,7 +138,7 @@ def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, 
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=placement.slots(core.spec, cluster.nodes),
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version)},
     )
     record = ledger.append(session)
     core.apply(record)
@@ -169,6 +151,7 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.run.slots)
     from ray import tune
     from ray.exceptions import RayError
+    from ray.tune import TuneError
 
     from tuner.engine.placement import bundles
     from tuner.engine.scheduler import Scheduler, StopAll
@@ -189,10 +172,10 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
             storage_path=str(cluster.scratch),
             verbose=0,
         )
-    except TunerError:
-        raise
-    except (RayError, OSError) as error:
-        raise ClusterError(f"Ray gave up: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    except (RayError, TuneError, OSError) as error:
+        if live.error is None:
+            reason = str(error).strip().splitlines() or [""]
+            raise ClusterError(f"Ray gave up: {type(error).__name__}: {reason[-1]}") from error
 
 
 def _where(cluster: clusters.Cluster) -> str:
@@ -202,18 +185,31 @@ def _where(cluster: clusters.Cluster) -> str:
     return f"Ray runs on {machines}: {cpus} CPUs, {gpus} GPUs{board}"
 
 
-@contextmanager
-def _signals(live: LiveRun) -> Iterator[None]:
-    """Let a first SIGINT or SIGTERM end the run cleanly, and a second one at once."""
+class Signals:
+    """A first SIGINT or SIGTERM ends the run cleanly, a second one at once; before trials run, the first one does."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if live.interrupted:
-            os._exit(130)
-        live.interrupted = True
+    def __init__(self) -> None:
+        self.live: LiveRun | None = None
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def set(self) -> None:
+        """Take over the signals from whoever has them; outside the main thread there are none to take."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._stop)
+                self._before.setdefault(number, before)
+
+    def __enter__(self) -> Signals:
+        self.set()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if kind is KeyboardInterrupt:
+            raise Interrupted("interrupted")
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.live is None or self.live.over:
+            raise KeyboardInterrupt
+        self.live.interrupted = True

@@ -76,6 +76,7 @@ class StopAll(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Asked at each turn of Ray's loop."""
         live = self.live
+        live.tick()
         return live.error is not None or live.interrupted or bool(live.core.run.closed)
 
     def __reduce__(self) -> tuple[type, tuple[()]]:

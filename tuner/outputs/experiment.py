@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.model import Model
 from tuner.spec.modules import BindError
 from tuner.storage import write_whole
+from tuner.versions import versions
 
 NAME = "experiment.yaml"
-PACKAGES = ("tuner", "ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy")
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(:[A-Za-z_][A-Za-z0-9_]*)?")
 HOME = Path(__file__).resolve().parents[2]
 """Whoever can import tuner can import what lies beside it."""
@@ -100,17 +98,6 @@ def _find(ref: str, home: Path) -> bind.Trainable | None:
 def _is_anywhere(root: Path, home: Path) -> bool:
     """Tell whether a module's folder is known apart from where the YAML lies and where the command is typed."""
     return root.resolve() == HOME or root.resolve() not in (home.resolve(), Path.cwd().resolve())
-
-
-def versions() -> dict[str, str]:
-    """Give the versions of Python and of the packages that a result depends on, without importing them."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.records import OUTCOMES, Report
-from tuner.core.state import Best, RunState, TrialState
+from tuner.core.state import Best, RunState, TrialState, replay
 from tuner.ledger import read
 from tuner.outputs import experiment
 from tuner.storage import write_whole
@@ -45,10 +45,7 @@ class Row:
 
 def read_state(folder: Path) -> RunState:
     """Build the state of any run from its ledger, also of one that is live."""
-    run = RunState()
-    for record in read(folder):
-        run.apply(record)
-    return run
+    return replay(read(folder))
 
 
 def leaderboard(run: RunState) -> list[Row]:

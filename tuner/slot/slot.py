@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 import time
@@ -11,10 +12,11 @@ from multiprocessing.connection import wait
 from tuner.slot import ray_session
 from tuner.slot.code import Code
 from tuner.slot.launcher import Child, Event, Fresh, Launcher, Lost, ending, failure, zygote
+from tuner.storage import write_whole
 from tuner.trial import Assignment
 
 __all__ = ["Event", "Slot"]
-# An event is beat, report, returned, tested or failed (`event`); the rest of it depends on that.
+# An event is beat, report, returned, tested, failed or lost (`event`); the rest of it depends on that.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
@@ -40,7 +42,7 @@ class Slot:
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
         self._finish_child()
-        assignment.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(assignment.folder / "params.json", json.dumps(assignment.params, indent=2) + "\n", sync=False)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
         self._tries = 0
         if not self._launcher.usable:
@@ -84,13 +86,13 @@ class Slot:
             self._child = self._launcher.launch(self._assignment)
         except Lost as lost:  # perhaps long ago: try once more
             self._launcher = self._launcher.anew()
-            self._ended = failure(str(lost)) if self._tries > 1 else None
+            self._ended = {"event": "lost", "reason": str(lost)} if self._tries > 1 else None
 
     def _await_event(self, child: Child, seconds: float) -> Event:
         try:
             heard = self._hear(child, seconds)
         except Lost as lost:
-            self._ended = failure(str(lost))
+            self._ended = {"event": "lost", "reason": str(lost)}
             return self._ended
         if heard is None:
             return {"event": "beat"}

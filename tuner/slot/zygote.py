@@ -77,7 +77,7 @@ def _import_all(names: Sequence[str]) -> dict[str, Any] | None:
 def _warm_up() -> None:
     """Have torch do once what it puts off until the first step: it would cost each trial some seconds at worst.
 
-    The first optimizer imports 800 modules; the first convolution, backward pass and save set up what all later ones use.
+    The first optimizer imports 800 modules; the first convolution, backward pass and save set up what all others use.
     """
     if "torch" not in sys.modules:
         return
@@ -86,10 +86,10 @@ def _warm_up() -> None:
     with contextlib.suppress(Exception):
         weight = torch.zeros(4, 1, 3, 3, requires_grad=True)
         optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
-        if torch.backends.cuda.is_built():
+        if torch.version.cuda is not None:
             return  # a backward pass would look for devices, which no fork outlives
         torch.set_num_threads(1)  # others would stay, and no fork outlives them either
-        torch.nn.functional.conv2d(torch.zeros(2, 1, 8, 8), weight).sum().backward()
+        torch.nn.functional.conv2d(torch.zeros(2, 1, 8, 8), weight).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         torch.save(optimizer.state_dict(), io.BytesIO())
 

@@ -10,8 +10,10 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
+from tuner.errors import UserError
 from tuner.spec import signature as signatures
 from tuner.spec.annotations import Allowed, allowed, kind_of
 from tuner.spec.model import Broken, Place
@@ -68,6 +70,10 @@ def find(ref: str, folder: Path) -> Bound:
 
 def given(function: Callable[..., Any]) -> Bound:
     """Bind a function that was given as an object: by its name where it can be imported, else by its source."""
+    if not isinstance(function, FunctionType):
+        raise UserError(
+            f"trainable: must be a function, or the name of one, but got {shown(str(function))}. Write a def."
+        )
     module, name = function.__module__, function.__qualname__
     if module != MAIN and getattr(sys.modules.get(module), name, None) is function:
         return find(f"{module}:{name}", Path.cwd())

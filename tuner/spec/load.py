@@ -47,7 +47,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     return _finish(draft, file)
 
 
-def from_mapping(mapping: dict[str, Any], folder: Path) -> Loaded:
+def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str] = ()) -> Loaded:
     """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError.
 
     `trainable` may be a function itself.
@@ -58,6 +58,8 @@ def from_mapping(mapping: dict[str, Any], folder: Path) -> Loaded:
     if bound is not None:
         mapping = {**mapping, "trainable": bound.trainable.ref}
     draft.value = _plain(mapping, (), draft)
+    for override in overrides:
+        _override(draft, override)
     loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound)
     return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
 

@@ -65,6 +65,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_whole(folder: Path) -> bool:
+    """Tell whether a folder holds a whole checkpoint."""
+    try:
+        read_manifest(folder)
+    except Invalid:
+        return False
+    return True
+
+
 def load(folder: Path, name: str, *, mmap: bool = False) -> Any:
     """Read one state; None where the checkpoint has none of this name. With `mmap` tensors stay on disk."""
     if (path := folder / f"{name}.json").exists():
