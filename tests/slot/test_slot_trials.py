@@ -10,7 +10,7 @@ import pytest
 
 from tuner.slot.code import Code
 
-from .bench import Bench, hear, until_end
+from .bench import Bench, eventually, hear, until_end
 
 ROOT = str(Path(__file__).parents[2])
 TINY: dict[str, Any] = {"lr": 0.05, "width": 4, "stages": 1, "train_size": 96, "batch_size": 32, "mixup": 0.2}
@@ -77,3 +77,26 @@ def test_a_torn_checkpoint_is_a_failure_that_names_the_file(bench: Bench) -> Non
     assert event["reason"].startswith("Invalid: ")
     assert "progress.json: size or checksum does not fit" in event["reason"]
     assert event["misuse"] is False
+
+
+def test_a_trial_runs_on_where_its_report_is_not_judged(bench: Bench) -> None:
+    """Five epochs, judged at the second and, passed over by the fourth report, at the third; at last it waits again."""
+    slot = bench.slot(
+        """
+        from pathlib import Path
+        def train(trial):
+            for epoch in (1, 2, 4, 5, 6):
+                trial.report(loss=epoch, epoch=epoch)
+                (trial.folder / f"after{epoch}").touch()
+        """
+    )
+    assignment = bench.assignment(epochs=9, judged_at=frozenset({2, 3}))
+    passed = lambda: {path.name for path in assignment.folder.glob("after*")}  # noqa: E731
+    slot.begin(assignment)
+    assert hear(slot)["epoch"] == 1
+    eventually(lambda: passed() == {"after1"})
+    assert hear(slot)["epoch"] == 2
+    assert passed() == {"after1"}
+    assert hear(slot)["epoch"] == 4
+    assert passed() == {"after1", "after2"}
+    assert [event.get("epoch") for event in until_end(slot)] == [5, 6, None]

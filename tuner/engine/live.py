@@ -125,6 +125,7 @@ class LiveRun:
             cloned=trial.clone is not None and checkpoint == trial.clone.checkpoint,
             save_every=spec.checkpoint.every,
             save_at=self.core.rule.saved_epochs(),
+            judged_at=self.core.rule.judged_epochs(),
             verify=run.best_saved is None,
             cpus=spec.resources.cpus,
             gpus=spec.resources.gpus,

@@ -29,13 +29,14 @@ LONGEST = 20_000
 class Pipe:
     """Sends reports to the slot, and waits for the word to go on."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, assignment: Assignment) -> None:
+        self.connection, self.assignment = connection, assignment
+        self.last = assignment.epoch
 
     def report(
         self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
     ) -> None:
-        """Send one report; a process that may not go on is killed while it waits here."""
+        """Send one report, and wait where it is judged; a process that may not go on is killed, here or later."""
         _flush()
         self.connection.send(
             {
@@ -47,12 +48,14 @@ class Pipe:
                 "memory": memory,
             }
         )
-        self.connection.recv()
+        waits, self.last = self.assignment.waits(self.last, epoch), epoch
+        if waits:
+            self.connection.recv()
 
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    message = import_problem(code) or _outcome(code, assignment, Pipe(connection))
+    message = import_problem(code) or _outcome(code, assignment, Pipe(connection, assignment))
     failed = message["event"] == "failed"
     if failed:
         with contextlib.suppress(Exception):  # the user may have closed or replaced it

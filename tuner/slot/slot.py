@@ -35,6 +35,7 @@ class Slot:
         self._assignment: Assignment | None = None
         self._child: Child | None = None
         self._waits_for_go = False
+        self._last = 0
         self._ended: Event | None = None
         self._may_leave = False
         self._tries = 0
@@ -44,7 +45,7 @@ class Slot:
         self._finish_child()
         write_whole(assignment.folder / "params.json", json.dumps(assignment.params, indent=2) + "\n", sync=False)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
-        self._tries = 0
+        self._tries, self._last = 0, assignment.epoch
         if not self._launcher.usable:
             self._launcher = self._launcher.anew()
         if self._launcher.ready:
@@ -124,7 +125,8 @@ class Slot:
             self._may_leave = True
             self._say_go(child)
         else:
-            self._waits_for_go = True
+            self._waits_for_go = self._assignment.waits(self._last, message["epoch"])
+        self._last = message.get("epoch", self._last)
         return message
 
     def _say_go(self, child: Child) -> None:

@@ -33,6 +33,8 @@ class Assignment:
     save_every: int = 1
     save_at: frozenset[int] = field(default_factory=frozenset)
     """Epochs that are saved whatever `save_every` says."""
+    judged_at: frozenset[int] | None = None
+    """The epochs at which a trial waits for the decision on its report; it runs on at all others. None: always wait."""
     verify: bool = True
     """Read the first checkpoint back at once; the first trials of a run do, for all that follow."""
     cpus: int = 1
@@ -48,6 +50,12 @@ class Assignment:
     def checkpoint_name(self, epoch: int) -> str:
         """Name a checkpoint by trial, generation, epoch and attempt; relative to the run's folder."""
         return f"trials/{self.trial}/checkpoints/g{self.generation}_e{epoch:04d}_a{self.attempt}"
+
+    def waits(self, last: int, epoch: int) -> bool:
+        """Tell whether a trial whose last report was of epoch `last` waits after that of `epoch`."""
+        return (
+            self.judged_at is None or any(last < judged <= epoch for judged in self.judged_at) or epoch >= self.epochs
+        )
 
     def saves(self, epoch: int) -> bool:
         """Tell whether this epoch is saved."""

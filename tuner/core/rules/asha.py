@@ -47,6 +47,10 @@ class Asha:
         """Name the best paused trial of the highest rung that deserves to go on."""
         return self.ladder.next(run)
 
+    def judged_epochs(self) -> frozenset[int]:
+        """The rungs."""
+        return self.ladder.saved_epochs()
+
     def saved_epochs(self) -> frozenset[int]:
         """The rungs."""
         return self.ladder.saved_epochs()

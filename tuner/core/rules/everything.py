@@ -20,6 +20,10 @@ class Everything:
         """Nothing is ever paused."""
         return None
 
+    def judged_epochs(self) -> frozenset[int]:
+        """None."""
+        return frozenset()
+
     def saved_epochs(self) -> frozenset[int]:
         """None beside those of the spec."""
         return frozenset()

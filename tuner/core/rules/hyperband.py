@@ -45,6 +45,10 @@ class Hyperband:
         """Name a paused trial that deserves to go on, of the highest rung first."""
         return self.ladder.next(run)
 
+    def judged_epochs(self) -> frozenset[int]:
+        """The rungs of all brackets."""
+        return self.ladder.saved_epochs()
+
     def saved_epochs(self) -> frozenset[int]:
         """The rungs of all brackets."""
         return self.ladder.saved_epochs()

@@ -49,6 +49,9 @@ class Median:
         """Nothing is ever paused."""
         return None
 
+    def judged_epochs(self) -> None:
+        """Any: there is no set of them."""
+
     def saved_epochs(self) -> frozenset[int]:
         """None beside those of the spec."""
         return frozenset()

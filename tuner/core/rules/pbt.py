@@ -50,6 +50,10 @@ class Pbt:
         paused = sorted(run.having("paused"), key=lambda trial: (trial.epoch, trial.number))
         return paused[0].id if paused else None
 
+    def judged_epochs(self) -> frozenset[int]:
+        """Every interval."""
+        return self.saved_epochs()
+
     def saved_epochs(self) -> frozenset[int]:
         """Every interval."""
         interval = self.scheduler.interval_epochs

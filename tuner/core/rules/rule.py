@@ -24,6 +24,10 @@ class Rule(Protocol):
         """Name a paused trial that goes on before any new trial is started."""
         ...
 
+    def judged_epochs(self) -> frozenset[int] | None:
+        """The epochs at which, or when they are passed, the answer may be other than go; None for any epoch."""
+        ...
+
     def saved_epochs(self) -> frozenset[int]:
         """The epochs that are saved whatever `checkpoint.every` says."""
         ...
