@@ -22,7 +22,7 @@ def test_a_killed_zygote_takes_its_trial_along_and_gets_a_successor(bench: Bench
     assert child is not None
     os.kill(zygote_of(slot), signal.SIGKILL)
     event = hear(slot)
-    assert event["event"] == "failed"
+    assert event["event"] == "lost"
     assert event["reason"].startswith("the process that it was forked from is gone: its process was killed by SIGKILL")
     eventually(lambda: not alive(child.pid))
     assert [event["event"] for event in bench.run(slot, bench.assignment("t1"))] == ["report", "returned"]

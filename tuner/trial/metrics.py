@@ -27,7 +27,7 @@ def as_number(value: Any) -> float | None:
     if isinstance(value, str | bytes | bytearray):
         return None
     try:
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
