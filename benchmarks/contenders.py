@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import figures
+from benchmarks.peers import ledger
 from benchmarks.peers.job import OUT
 from benchmarks.processes import Sampler, Tree
 
@@ -130,8 +131,17 @@ def measure(turn: Turn) -> dict[str, Any]:
         "load_after": os.getloadavg()[0],
     }
     if turn.out.exists():
-        result |= figures([json.loads(line) for line in turn.out.read_text().splitlines()], started, ended)
+        result |= figures(lines(turn), started, ended)
     return result
+
+
+def lines(turn: Turn) -> list[dict[str, Any]]:
+    """Read a contender's lines; a process of (e) serves one trial, so its worker is taken from the ledger."""
+    events = [json.loads(line) for line in turn.out.read_text().splitlines()]
+    if turn.contender == "tuner":
+        workers = {one["trial"]: one["pid"] for one in ledger.events(ROOT / "runs" / turn.run)}
+        events = [{**one, "pid": workers[one["trial"]]} for one in events]
+    return events
 
 
 def _watch(process: subprocess.Popen[bytes], tree: Tree) -> tuple[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Loaders:
     def __init__(self, saved: Sequence[State] | None) -> None:
         """Take the states of the checkpoint from which the trial goes on; None where it begins."""
         self._resumed, self._saved = saved is not None, list(saved or ())
-        self._seen: list[tuple[weakref.ref[torch.Generator], torch.Tensor]] = []
+        self._seen: list[tuple[Callable[[], torch.Generator | None], torch.Tensor]] = []
         self._training = False
 
     def begin(self) -> None:
@@ -33,7 +33,7 @@ class Loaders:
         """Take in a loader that is about to be iterated."""
         known = {id(generator) for generator, _ in self._alive()}
         new = [generator for generator in generators(loader) if id(generator) not in known]
-        self._seen += [(weakref.ref(generator), generator.get_state()) for generator in new]
+        self._seen += [(_reference(generator), generator.get_state()) for generator in new]
         if self._training and self._resumed:
             _start_workers(loader)
             for generator, initial in self._alive():
@@ -69,6 +69,14 @@ def generators(loader: Any) -> list[torch.Generator]:
     holders = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
     found = (getattr(holder, "generator", None) for holder in holders)
     return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())
+
+
+def _reference(generator: torch.Generator) -> Callable[[], torch.Generator | None]:
+    """Refer to a generator without keeping it; older versions of torch (2.9) can only keep it."""
+    try:
+        return weakref.ref(generator)
+    except TypeError:
+        return lambda: generator
 
 
 def _start_workers(loader: Any) -> None:
