@@ -67,6 +67,8 @@ RATES: tuple[tuple[str, str, str, float], ...] = (
     ("one-report trials a second, 2,000, TPE", "tpe_2000", ">=", 15),
 )
 METHOD = """
+Where the time goes, and what did not help: [LOG.md](LOG.md).
+
 ## How to read it
 - An epoch's seconds run from the start of its work to its report, by one clock for all contenders
   (`peers/shim.py`, `peers/timed.py`); checkpoints, reports, set-up of model and data lie outside. They are wall-clock

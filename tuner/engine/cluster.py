@@ -65,8 +65,14 @@ def existing(address: str | None) -> str | None:
     """
     if address or os.environ.get("RAY_ADDRESS"):
         return address or os.environ["RAY_ADDRESS"]
-    trace = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    trace = _trace()
     return trace.read_text().strip() or None if trace.exists() else None
+
+
+def _trace() -> Path:
+    """Name the file in which `ray start` leaves the address of its cluster, as Ray finds it itself."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    return Path(folder) / "ray" / "ray_current_cluster"
 
 
 @contextmanager
@@ -104,7 +110,8 @@ def _join(address: str) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
-            "Check `ray status` there, or unset RAY_ADDRESS to use this machine alone."
+            "Check `ray status` there; to use this machine alone leave out --address, unset RAY_ADDRESS, and delete "
+            f"{_trace()} where a dead cluster has left it."
         ) from None
 
 
