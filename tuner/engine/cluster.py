@@ -110,7 +110,7 @@ def _join(address: str) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
-            "Check `ray status` there; if it asks for a token, set RAY_AUTH_MODE=token here. To use this machine alone, "
+            "Check `ray status` there; where it asks for a token, set RAY_AUTH_MODE=token. To use this machine alone, "
             f"leave out --address, unset RAY_ADDRESS, and delete {_trace()} where a dead cluster has left it."
         ) from None
 
