@@ -176,7 +176,7 @@ def train(trial, *, lr):
     done = launch("--space", str(write(code, scheduler={"kind": "none"})), "--name", "mixed", "--no-dashboard")
     run = read_state(tmp_path / "runs" / "mixed")
     assert Counter(trial.outcome for trial in run.trials.values()) == {"finished": 3, "failed": 2, "diverged": 1}
-    assert "t0001 failed: ValueError: now and then" in done.stdout
+    assert "t0001 failed before its first report: ValueError: now and then" in done.stdout
     assert "SIGABRT" in run.trials["t0002"].reason
 
 

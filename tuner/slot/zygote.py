@@ -201,8 +201,9 @@ class Server:
 
 
 def _become_trial(assignment: Assignment, log: str) -> None:
-    """Take a process group, a log file and the threads of this trial."""
+    """Take a process group, a log file and the threads of this trial, and signals as a script has them."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that down
     log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
