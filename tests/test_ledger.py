@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.core.records import Asked, Lost, Record, Suggested, Tick
+from tuner.core.records import Asked, Decision, Lost, Mark, Record, Report, Suggested, Tick
 from tuner.errors import UserError
 from tuner.ledger import NAME, Ledger, read
 from tuner.storage import write_whole
@@ -210,3 +210,28 @@ def test_a_whole_file_replaces_the_old_one_or_leaves_it(tmp_path: Path, monkeypa
         write_whole(file, "third")
     assert file.read_text() == "second"
     assert [path.name for path in file.parent.iterdir()] == ["summary.json"], "no half-written file is left"
+
+
+def test_what_something_acts_on_is_synced_and_what_nothing_acts_on_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("tuner.storage.os.fdatasync", synced.append)
+
+    def syncs(record: Record) -> bool:
+        synced.clear()
+        ledger.append(record)
+        return bool(synced)
+
+    def report(decision: Decision) -> Report:
+        return Report(
+            trial="t0000", generation=0, epoch=1, metrics={"a": 1.0}, checkpoint=None, decision=decision, seconds=1.0
+        )
+
+    mark = Mark(bracket=0, epoch=1, value=1.0, cutoff=None, rank=1, of=1)
+    with Ledger(tmp_path) as ledger:
+        assert all(syncs(record) for record in RECORDS)
+        assert syncs(report(Decision(action="end", outcome="finished")))
+        assert syncs(report(Decision(action="go", mark=mark)))
+        assert not syncs(report(Decision(action="go")))
+        assert len(read(tmp_path)) == len(RECORDS) + 3, "written at once all the same"

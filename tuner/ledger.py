@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.core.records import SCHEMA, Record, from_json, to_json
+from tuner.core.records import SCHEMA, Decision, Record, Report, from_json, to_json
 from tuner.errors import UserError
 from tuner.storage import Log
 
 NAME = "ledger"
+GOES_ON = Decision(action="go")
 
 
 class Ledger:
@@ -36,7 +37,7 @@ class Ledger:
     def append(self, record: Record) -> Record:
         """Write and sync a record; return it as a later reader will see it."""
         line = to_json(replace(record, time=time.time()))
-        self._log.append(_frame(line))
+        self._log.append(_frame(line), sync=not _changes_nothing(record))
         return from_json(line)
 
     def close(self) -> None:
@@ -57,6 +58,11 @@ def read(folder: Path) -> list[Record]:
     except FileNotFoundError:
         raise UserError(f"{folder}: must be the folder of a run, but holds no file named {NAME}.") from None
     return list(_parse(data[: data.rfind(b"\n") + 1], folder / NAME))
+
+
+def _changes_nothing(record: Record) -> bool:
+    """Tell whether nothing acts on a record, so that its sync can wait for the next one that something acts on."""
+    return isinstance(record, Report) and record.decision == GOES_ON
 
 
 def _frame(line: str) -> bytes:

@@ -25,14 +25,18 @@ class Log:
                 f"{path}: another process is driving this run. Wait for it to end, or stop it first."
             ) from None
 
-    def append(self, data: bytes) -> None:
-        """Write all of it and sync, or raise OSError with the file as it was before."""
+    def append(self, data: bytes, sync: bool = True) -> None:
+        """Write all of it and sync, or raise OSError with the file as it was before.
+
+        Without `sync` a loss of power may take it, and a crash of this process may not.
+        """
         size = os.fstat(self._file).st_size
         try:
             written = os.write(self._file, data)
             if written != len(data):
                 raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written; is the disk full?")
-            os.fdatasync(self._file)
+            if sync:
+                os.fdatasync(self._file)
         except OSError:
             os.ftruncate(self._file, size)
             raise
