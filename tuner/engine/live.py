@@ -42,8 +42,10 @@ class LiveRun:
     def commit(self, event: Event) -> Record | None:
         """Decide, write down, apply: in this order."""
         record = self.core.decide(event)
-        if record is None:
-            return None
+        return None if record is None else self.write(record)
+
+    def write(self, record: Record) -> Record | None:
+        """Write a record down, then apply it; None where it cannot be written, and then nothing acts on it."""
         try:
             record = self.ledger.append(record)
         except OSError as error:

@@ -140,9 +140,7 @@ def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, 
         slots=placement.slots(core.spec, cluster.nodes),
         versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version)},
     )
-    record = ledger.append(session)
-    core.apply(record)
-    followers.put(record)
+    live.write(session)
     core.asker = ahead(core.asker, len(core.run.trials), core.spec.trials - 1)
     return live
 
