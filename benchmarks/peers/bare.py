@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import ledger
-from benchmarks.peers.job import Job, arguments, job_of, write_line
+from benchmarks.peers.job import Job, arguments, job_of, run_together, write_line
 from benchmarks.peers.shim import PeerTrial
 
 
@@ -54,11 +54,7 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     taken = context.Value("i", 0)
     pair = [context.Process(target=loop, args=(job, items, taken, flags.out, flags.work)) for _ in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join()
-    raise SystemExit(max(abs(process.exitcode or 0) for process in pair))
+    run_together(pair)
 
 
 if __name__ == "__main__":

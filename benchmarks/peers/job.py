@@ -7,10 +7,11 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -97,3 +98,12 @@ def write_line(out: Path, trial: str, epoch: int, seconds: float, pid: int = 0) 
         os.write(descriptor, (json.dumps(line) + "\n").encode())
     finally:
         os.close(descriptor)
+
+
+def run_together(processes: Sequence[BaseProcess]) -> NoReturn:
+    """Start all, wait for all, and exit with the worst of their codes."""
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    raise SystemExit(max(abs(process.exitcode or 0) for process in processes))

@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
-from benchmarks.peers.job import Job, arguments, job_of, write_line
+from benchmarks.peers.job import Job, arguments, job_of, run_together, write_line
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
@@ -69,11 +69,7 @@ def main() -> None:
     optuna.create_study(study_name="job", storage=storage(flags.work), direction=f"{job.mode}imize")
     context = multiprocessing.get_context("spawn")
     pair = [context.Process(target=loop, args=(job, flags.out, flags.work, place)) for place in range(2)]
-    for process in pair:
-        process.start()
-    for process in pair:
-        process.join()
-    raise SystemExit(max(abs(process.exitcode or 0) for process in pair))
+    run_together(pair)
 
 
 if __name__ == "__main__":
