@@ -73,6 +73,32 @@ def train(
         trial.report({"train_loss": train_loss, **evaluate(model, data, data.val, trial.device, name="val")})
 
 
+def warm_up(
+    *,
+    width: int = 16,
+    depth: int = 1,
+    stages: int = 2,
+    stem_stride: int = 2,
+    dataset: str = "digits",
+    image_size: int = 32,
+    train_size: int | None = None,
+    batch_size: int = 64,
+) -> None:
+    """Do once, in the process that all trials are forked from, what else each trial's first epoch would do.
+
+    That is: decode the data, and make the CPU's kernels for the shapes of this model and these batches.
+    """
+    data = load(dataset, size=image_size, train_size=train_size)
+    if torch.version.cuda is not None:
+        return  # a backward pass would start CUDA, which no fork outlives
+    model = ResNet(data.shape[0], len(data.classes), width=width, depth=depth, stages=stages, stem_stride=stem_stride)
+    steps = make_optimizer(model, "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
+    images, labels = next(iter(loader(data.train, batch_size, shuffle=True)))
+    loss_of(model, data.normalize(images), labels, mixup=0.0, label_smoothing=0.0).backward()
+    steps.step()
+    evaluate(model, data, Split(data.val.images[:512], data.val.labels[:512]), torch.device("cpu"), name="val")
+
+
 class Block(nn.Module):
     """Two convolutions and a way around them (He et al. 2016, figure 2)."""
 

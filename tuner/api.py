@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
 
     drive(
         folder,
-        to_code(loaded.trainable, loaded.function),
+        replace(to_code(loaded.trainable, loaded.function), fixed=loaded.experiment.fixed),
         to_code(loaded.test) if loaded.test else None,
         lambda: _observers(folder, options, terminal, show),
         address=options.address,

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers.job import OUT, write_line
 from trainables.resnet import train as inner
+from trainables.resnet import warm_up
 
 if TYPE_CHECKING:
     from tuner import Trial
+
+__all__ = ["train", "warm_up"]
 
 
 class Timed:

@@ -37,11 +37,11 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         controller._failed_trials.clear()
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        """Write the report down, then answer; the worker learns it from its next call."""
-        event, node, worker = result[HEARD]
+        """Write the reports down, then answer; the worker learns it from its next call."""
+        events, node, worker = result[HEARD]
         name, generation = self.search.stints[trial.trial_id]
-        answer = self.live.heard(name, generation, event, node, worker)
-        return str(TrialScheduler.CONTINUE if answer == "go" else TrialScheduler.STOP)
+        goes_on = all(self.live.heard(name, generation, event, node, worker) == "go" for event in events)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""

@@ -12,7 +12,7 @@ from tuner.slot.slot import Slot
 from tuner.trial import Assignment
 
 HEARD = "heard"
-"""Key of the result that holds (what the slot said, the node, the worker). A tuple, since Ray flattens dicts."""
+"""Key of the result that holds (what the slot said, the node, the worker)."""
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -28,8 +28,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.slot.begin(assignment)
 
     def step(self) -> dict[str, Any]:
-        """Let the trial go on until it says something; a second at most."""
-        return {HEARD: (self.slot.step(), self.node, self.worker)}
+        """Let the trial go on until it waits for a decision; a second at most."""
+        return {HEARD: (self.slot.stretch(), self.node, self.worker)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on the next assignment; a trial that still runs is killed."""

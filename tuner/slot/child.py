@@ -48,7 +48,7 @@ class Pipe:
                 "memory": memory,
             }
         )
-        waits, self.last = self.assignment.waits(self.last, epoch), epoch
+        waits, self.last = self.assignment.waits(self.last, epoch, metrics), epoch
         if waits:
             self.connection.recv()
 
@@ -71,6 +71,15 @@ def import_problem(code: Code) -> Message | None:
         code.load()
     except BaseException as error:
         return _failure(f"cannot import {code.file or code.module}: {_first_line(error)}", misuse=True)
+    return None
+
+
+def warm_up_problem(code: Code) -> Message | None:
+    """Call the module's `warm_up`; tell what went wrong, if anything did."""
+    try:
+        code.warm_up()
+    except BaseException as error:
+        return _failure(f"{code.file or code.module}: warm_up failed: {_first_line(error)}", misuse=True)
     return None
 
 

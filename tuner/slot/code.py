@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import os
 import pickle
 import sys
@@ -27,6 +28,8 @@ class Code:
     """A function for Ray Tune: `def train(config)`."""
     pickled: bytes = b""
     """The function itself, by cloudpickle, where it cannot be imported."""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    """The params that all trials share."""
     cwd: str = field(default_factory=os.getcwd)
 
     def load(self) -> Callable[..., Any]:
@@ -36,9 +39,18 @@ class Code:
             sys.path[:0] = front
         if self.pickled:
             return self._unpickled()
-        module = self._from_file(self.file) if self.file else importlib.import_module(self.module)
-        function: Callable[..., Any] = getattr(module, self.function)
+        function: Callable[..., Any] = getattr(self._module(), self.function)
         return function
+
+    def warm_up(self) -> None:
+        """Call the module's own `warm_up`, if it has one, with those of the fixed params that it names."""
+        function = None if self.pickled else getattr(self._module(), "warm_up", None)
+        if function is not None:
+            names = inspect.signature(function).parameters
+            function(**{name: value for name, value in self.fixed.items() if name in names})
+
+    def _module(self) -> Any:
+        return self._from_file(self.file) if self.file else importlib.import_module(self.module)
 
     def _unpickled(self) -> Callable[..., Any]:
         function: Callable[..., Any] = pickle.loads(self.pickled)

@@ -51,9 +51,17 @@ class Slot:
         if self._launcher.ready:
             self._launch()
 
-    def step(self) -> Event:
-        """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
+    def stretch(self) -> list[Event]:
+        """Let the trial go on until something has to be answered, a second at most; gather what it says."""
         deadline = time.monotonic() + BEAT_SECONDS
+        events = [self.step(deadline)]
+        while not self._must_be_answered() and events[-1]["event"] != "beat":
+            events.append(self.step(deadline))
+        return events
+
+    def step(self, deadline: float | None = None) -> Event:
+        """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
+        deadline = deadline or time.monotonic() + BEAT_SECONDS
         if self._ended is None and self._child is None:
             self._await_launcher()
         if self._ended is not None or self._child is None:
@@ -125,9 +133,12 @@ class Slot:
             self._may_leave = True
             self._say_go(child)
         else:
-            self._waits_for_go = self._assignment.waits(self._last, message["epoch"])
+            self._waits_for_go = self._assignment.waits(self._last, message["epoch"], message["metrics"])
         self._last = message.get("epoch", self._last)
         return message
+
+    def _must_be_answered(self) -> bool:
+        return self._waits_for_go or self._may_leave or self._ended is not None
 
     def _say_go(self, child: Child) -> None:
         with contextlib.suppress(OSError):

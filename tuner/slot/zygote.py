@@ -36,6 +36,8 @@ def main(control_fd: int, code: Code, bare: Sequence[str] | None = None, listene
     control = Connection(control_fd)
     problem = child.import_problem(code) if bare is None else _import_all(bare)
     _warm_up()
+    if bare is None and problem is None:
+        problem = child.warm_up_problem(code)
     sys.stdout.flush()  # else each child would write it again
     sys.stderr.flush()
     greeting = problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules}

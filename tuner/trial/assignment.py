@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -51,11 +53,11 @@ class Assignment:
         """Name a checkpoint by trial, generation, epoch and attempt; relative to the run's folder."""
         return f"trials/{self.trial}/checkpoints/g{self.generation}_e{epoch:04d}_a{self.attempt}"
 
-    def waits(self, last: int, epoch: int) -> bool:
-        """Tell whether a trial whose last report was of epoch `last` waits after that of `epoch`."""
-        return (
-            self.judged_at is None or any(last < judged <= epoch for judged in self.judged_at) or epoch >= self.epochs
-        )
+    def waits(self, last: int, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Tell whether a trial whose last report was of epoch `last` waits for the decision on that of `epoch`."""
+        if self.judged_at is None or epoch >= self.epochs or not math.isfinite(metrics[self.metric]):
+            return True
+        return any(last < judged <= epoch for judged in self.judged_at)
 
     def saves(self, epoch: int) -> bool:
         """Tell whether this epoch is saved."""
