@@ -22,7 +22,7 @@ from typing import Any
 
 from tuner.slot import child
 from tuner.slot.code import Code
-from tuner.trial import Assignment
+from tuner.trial import Assignment, randomness
 
 PR_SET_PDEATHSIG = 1
 
@@ -81,6 +81,7 @@ def _warm_up() -> None:
 
     The first optimizer imports 800 modules; the first convolution, backward pass and save set up what all others use.
     """
+    randomness.seed_all(0)  # numpy imports its generators at the first use
     if "torch" not in sys.modules:
         return
     import torch
