@@ -11,7 +11,7 @@ from tuner.cli import main, parser
 
 FLAGS = {
     "--help", "--space", "--resume", "--report", "--name", "--set", "--check", "--local", "--address", "--json",
-    "--no-dashboard",
+    "--no-dashboard", "--why", "--stop",
 }  # fmt: skip
 
 
@@ -85,5 +85,5 @@ def test_local_runs_in_this_very_process(
 
 
 def test_no_flags_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--resume", "x", "--set", "budget.trials=3"]) == 2
+    assert main(["--resume", "x", "--name", "y"]) == 2
     assert "--resume: goes with" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuner.core.events import StopAsked
 from tuner.core.records import SCHEMA, Ended, Header, Record, Report, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
@@ -262,10 +263,10 @@ def test_a_heartbeat_carries_a_stop_to_the_trial(tmp_path: Path) -> None:
     played = Played(tmp_path)
     a, b = played.work(), played.work()
     assert played.say(a, "beat") == "go"
-    played.live.stop(a.trial)
+    played.live.commit(StopAsked(trial=a.trial))
     assert played.say(a, "beat") == "stop"
     assert played.say(b, "beat") == "go"
-    played.live.stop()
+    played.live.commit(StopAsked())
     assert played.say(b, "beat") == "stop"
     assert [trial.outcome for trial in played.core.run.trials.values()] == ["killed", "killed"]
     assert played.live.over
@@ -276,7 +277,7 @@ def test_a_heartbeat_notices_that_the_hours_are_over(tmp_path: Path, monkeypatch
     work = played.work()
     assert played.say(work, "beat") == "go"
     began = played.live._began
-    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1800)
+    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1801)
     assert played.say(work, "beat") == "stop"
     assert played.core.run.closed == "hours"
 
@@ -310,7 +311,7 @@ def test_a_report_notices_that_the_hours_are_over(tmp_path: Path, monkeypatch: p
     work = played.work()
     assert played.report(work, 1, 0.5) == "go"
     began = played.live._began
-    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1800)
+    monkeypatch.setattr("tuner.engine.live.time.monotonic", lambda: began + 1801)
     assert played.report(work, 2, 0.5) == "stop"  # epochs shorter than a heartbeat do not hold off the limit
     assert played.core.run.closed == "hours"
 

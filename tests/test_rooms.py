@@ -23,6 +23,8 @@ ROOMS = {
     "tuner/storage.py": {"tuner.errors"},
     "tuner/ledger.py": {"tuner.core", "tuner.storage", "tuner.errors"},
     "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},
+    "tuner/runs.py": {"tuner.core", "tuner.errors", "tuner.ledger"},
+    "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
     "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
@@ -30,9 +32,9 @@ ROOMS = {
                      "tuner.errors", "tuner.versions", "ray"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
-    "tuner/api.py": {"tuner.core", "tuner.engine", "tuner.outputs", "tuner.slot", "tuner.spec", "tuner.trial",
-                     "tuner.errors", "rich", "cloudpickle"},
-    "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.spec", "rich"},
+    "tuner/api.py": {"tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs", "tuner.runs",
+                     "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors", "tuner.versions", "rich", "cloudpickle"},
+    "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.runs", "tuner.spec", "rich"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
 }  # fmt: skip
 

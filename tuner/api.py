@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
+from tuner.runs import RUNS, check_name, default_name, find_run, find_trial
 from tuner.spec.bind import Trainable
+from tuner.spec.extension import larger_budget, told
 from tuner.spec.load import Loaded, from_mapping
 from tuner.spec.load import load as load_file
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tuner.audit import Audit
     from tuner.core.state import RunState
     from tuner.engine.follow import Observer
     from tuner.outputs.console import Terminal
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from tuner.outputs.results import Result
     from tuner.slot.code import Code
     from tuner.trial import Assignment
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def run(
     Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
     """
     loaded = experiment if isinstance(experiment, Loaded) else load(experiment)
-    folder = Path(loaded.experiment.storage or RUNS) / check_name(name or _default_name(loaded))
+    folder = Path(loaded.experiment.storage or RUNS) / check_name(name or default_name(loaded.file))
     if folder.exists():
         fix = f"Choose another name, or go on with --resume {folder}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
@@ -71,13 +70,20 @@ def run(
     return _drive(folder, loaded, options or Options())
 
 
-def resume(run: str | Path, options: Options | None = None) -> Result:
-    """Go on with a run from where its ledger stands; one that is finished gets its missing files anew."""
+def resume(run: str | Path, options: Options | None = None, overrides: Sequence[str] = ()) -> Result:
+    """Go on with a run from where its ledger stands; one that is finished gets its missing files anew.
+
+    `overrides` are `budget.KEY=VALUE` texts: more trials, epochs or hours than before, or a harder target.
+    """
     folder = find_run(run)
-    return _drive(folder, reload(folder), options or Options())
+    loaded = reload(folder)
+    if not overrides:
+        return _drive(folder, loaded, options or Options())
+    grown = reload(folder, overrides)
+    return _drive(folder, grown, options or Options(), larger_budget(loaded.experiment, grown.experiment))
 
 
-def reload(folder: Path) -> Loaded:
+def reload(folder: Path, overrides: Sequence[str] = ()) -> Loaded:
     """Read the experiment of a run out of its ledger, and find its functions again."""
     from tuner.outputs.results import read_state
 
@@ -86,25 +92,23 @@ def reload(folder: Path) -> Loaded:
         fix = "Put it into a module, and start anew; what the run found so far stays as it is."
         raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
                                 "that was given from a notebook or a script", fix))  # fmt: skip
-    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder))
+    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder), overrides)
 
 
-def find_run(run: str | Path) -> Path:
-    """Find a run's folder: a path, or a name under `runs/`."""
-    for folder in (Path(run), RUNS / run):
-        if (folder / "ledger").exists():
-            return folder
-    known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
-    fix = f"There is {', '.join(known[-5:])}." if known else "There is none yet."
-    raise UserError(Problem(str(run), "", "must be a run's folder, or its name under runs/, but is not", fix))
+def stop(run: str) -> str:
+    """Stop a run, or one trial of it (`RUN/TRIAL`), from outside; says what came of it."""
+    from tuner.engine.ask import stop as ask
+
+    return ask(*find_trial(run))
 
 
-def check_name(name: str) -> str:
-    """Refuse a name that is no plain folder name."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        what = f"must be letters, digits, dots, dashes and underscores, but got {name!r}"
-        raise UserError(Problem("--name", "", what, "The folder is made under runs/, or under `storage` of the YAML."))
-    return name
+def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) -> Audit:
+    """Decide everything in a run's ledger anew, and compare."""
+    from tuner.audit import audit as decide_anew
+    from tuner.ledger import read
+    from tuner.versions import versions
+
+    return decide_anew(read(find_run(run)), versions(), progress=progress)
 
 
 def local_trial(loaded: Loaded, show: Any = print) -> None:
@@ -146,11 +150,6 @@ def _pickled(function: Callable[..., Any]) -> bytes:
     return bytes(cloudpickle.dumps(function))
 
 
-def _default_name(loaded: Loaded) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]", "-", loaded.file.stem).lstrip(".-_") or "run"
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
 def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
     from tuner.core import chance
     from tuner.core.records import trial_id
@@ -165,25 +164,27 @@ def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
     )  # fmt: skip
 
 
-def _drive(folder: Path, loaded: Loaded, options: Options) -> Result:
+def _drive(folder: Path, loaded: Loaded, options: Options, budget: Mapping[str, Any] | None = None) -> Result:
     from tuner.outputs.console import aside
     from tuner.outputs.results import Result
 
     with aside(folder / "driver.log") as terminal:
-        _drive_aside(folder, loaded, options, terminal)
+        _drive_aside(folder, loaded, options, terminal, budget or {})
     return Result(folder)
 
 
-def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal) -> None:
+def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, budget: Mapping[str, Any]) -> None:
     from tuner.outputs.console import console
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
     with show:
         show.say(f"Run {folder}: {describe(loaded)}")
+        for line in _growth(folder, budget):
+            show.say(line)
         show.say("starting Ray", lasting=False)
         try:
-            _engine(folder, loaded, options, terminal, show)
+            _engine(folder, loaded, options, terminal, show, budget)
         except Locked:
             raise
         except TunerError as error:
@@ -195,7 +196,18 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
     _farewell(folder, run, show.console)
 
 
-def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show) -> None:
+def _growth(folder: Path, budget: Mapping[str, Any]) -> Sequence[str]:
+    from tuner.outputs.results import read_state
+
+    if not budget:
+        return []
+    run = read_state(folder)
+    return told(run.spec, budget, run.horizon)
+
+
+def _engine(
+    folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, budget: Mapping[str, Any]
+) -> None:
     from tuner.engine.run import drive
 
     drive(
@@ -205,6 +217,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         lambda: _observers(folder, options, terminal, show),
         address=options.address,
         dashboard=options.dashboard,
+        budget=budget,
         say=show.say,
     )
 
@@ -224,7 +237,7 @@ def _finish(folder: Path, state: str) -> RunState:
     from tuner.outputs import experiment, results
 
     run = results.read_state(folder)
-    if not (folder / experiment.NAME).exists():
+    if not (folder / experiment.NAME).exists() or run.grown:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run

@@ -36,9 +36,21 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--space", metavar="FILE", help="run an experiment: a YAML file, or a name under search_spaces/")
     what.add_argument("--resume", metavar="RUN", help="go on with a run: its folder, or its name under runs/")
     what.add_argument("--report", metavar="RUN", nargs="+", help="print the leaderboard and the curves of a run")
+    what.add_argument("--why", metavar="RUN/TRIAL", help="tell the story of a trial: each decision, and what led to it")
+    what.add_argument("--stop", metavar="RUN[/TRIAL]", help="stop a run, or one trial of it, from another terminal")
     made.add_argument("--name", help="the run's name; the YAML's name and the time by default")
-    made.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override a key of the YAML")
-    made.add_argument("--check", action="store_true", help="check everything, print the plan, and run nothing")
+    made.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a key of the YAML; with --resume a larger budget",
+    )
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="check everything, print the plan, and run nothing; with --resume decide everything anew and compare",
+    )
     made.add_argument("--local", action="store_true", help="run one trial in this process, for a debugger")
     made.add_argument("--address", metavar="ADDR", help="an existing Ray cluster; one is started by default")
     made.add_argument("--json", action="store_true", help="print one event a line on stdout, all else on stderr")
@@ -53,11 +65,19 @@ def _run(flags: argparse.Namespace) -> int:
         return _report(flags.report)
     from tuner import api
 
+    if flags.why:
+        return _why(flags.why)
+    if flags.stop:
+        print(api.stop(flags.stop))
+        return 0
+
     options = api.Options(flags.address, not flags.no_dashboard, flags.json)
     if flags.resume:
-        if flags.set or flags.check or flags.local or flags.name:
-            raise UserError("--resume: goes with --address, --json and --no-dashboard alone as yet.")
-        api.resume(flags.resume, options)
+        if flags.local or flags.name:
+            raise UserError("--resume: goes with --set budget…, --check, --address, --json and --no-dashboard alone.")
+        if flags.check:
+            return _audit(flags.resume)
+        api.resume(flags.resume, options, flags.set)
         return 0
     if flags.name is not None:
         api.check_name(flags.name)
@@ -95,11 +115,39 @@ def _check(loaded: Loaded) -> None:
 
 
 def _report(runs: Sequence[str]) -> int:
-    from tuner import api
     from tuner.outputs.console import console
     from tuner.outputs.report import report
     from tuner.outputs.results import read_state
+    from tuner.runs import find_run
 
     for run in runs:
-        report(read_state(api.find_run(run)), console(sys.stdout))
+        report(read_state(find_run(run)), console(sys.stdout))
     return 0
+
+
+def _why(trial: str) -> int:
+    from tuner.outputs.console import console
+    from tuner.outputs.results import read_records, read_state
+    from tuner.outputs.why import why
+    from tuner.runs import find_trial
+
+    folder, name = find_trial(trial)
+    run = read_state(folder)
+    if name is None:
+        best = run.best.trial if run.best else "t0000"
+        raise UserError(f"--why: must name a trial of the run, but got {trial}. Write --why {trial}/{best}, say.")
+    why(read_records(folder), run, name, console(sys.stdout))
+    return 0
+
+
+def _audit(run: str) -> int:
+    from tuner import api
+    from tuner.outputs.console import console
+
+    with console(sys.stderr).status("deciding anew …") as status:
+        found = api.audit(run, lambda done: status.update(f"deciding anew: record {done}"))
+    for what in found.skipped:
+        print(f"not compared: {what}")
+    print(f"{found.records} records of {found.sessions} sessions; {found.decided} decisions made anew: ", end="")
+    print(found.difference or "all as they stand in the ledger")
+    return 1 if found.difference else 0

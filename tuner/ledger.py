@@ -22,6 +22,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         """Take the run's lock and read what is there; raises UserError where another driver holds it."""
+        self._clock = time.time() - time.monotonic()
         self._log = Log(folder / NAME)
         try:
             data = self._log.read()
@@ -35,8 +36,11 @@ class Ledger:
             raise
 
     def append(self, record: Record) -> Record:
-        """Write and sync a record; return it as a later reader will see it."""
-        line = to_json(replace(record, time=time.time()))
+        """Write and sync a record; return it as a later reader will see it.
+
+        Its time goes on steadily from the beginning of the session, whatever is done to the machine's clock.
+        """
+        line = to_json(replace(record, time=self._clock + time.monotonic()))
         self._log.append(_frame(line), sync=not _changes_nothing(record))
         return from_json(line)
 

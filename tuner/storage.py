@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -32,9 +33,7 @@ class Log:
         """
         size = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, data)
-            if written != len(data):
-                raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written; is the disk full?")
+            _write_all(self._file, data)
             if sync:
                 os.fdatasync(self._file)
         except OSError:
@@ -53,6 +52,31 @@ class Log:
     def close(self) -> None:
         """Give back the lock."""
         os.close(self._file)
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether an error means that there is no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def append_whole(path: Path, data: bytes) -> None:
+    """Append all of it, or raise OSError with the file as it was before."""
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            _write_all(file.fileno(), data)
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _write_all(file: int, data: bytes) -> None:
+    """Write all of it; raises OSError, ENOSPC where a part of it is written and no more fits."""
+    left = memoryview(data)
+    while left:
+        if (written := os.write(file, left)) == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left = left[written:]
 
 
 def write_whole(path: Path, data: bytes | str, sync: bool = True) -> None:

@@ -17,8 +17,10 @@ from tuner.core.records import (
     KINDS,
     OUTCOMES,
     Asked,
+    Cause,
     Clone,
     Decision,
+    Disk,
     Ended,
     Header,
     Lost,
@@ -75,10 +77,11 @@ BUILDERS: dict[type[Record], st.SearchStrategy[Record]] = {
         seconds=floats, memory=counts, node=names, worker=names,
     ),
     Promoted: st.builds(Promoted, time=floats, trial=names, reason=names),
-    Lost: st.builds(Lost, time=floats, trial=names, reason=names),
+    Lost: st.builds(Lost, time=floats, trial=names, reason=names, cause=st.sampled_from(get_args(Cause))),
     Ended: st.builds(Ended, time=floats, trial=names, outcome=outcomes, reason=names, error=names),
-    Asked: st.builds(Asked, time=floats, trial=st.none() | names),
+    Asked: st.builds(Asked, time=floats, trial=st.none() | names, budget=mappings),
     Tick: st.builds(Tick, time=floats, elapsed=floats),
+    Disk: st.builds(Disk, time=floats, full=st.booleans(), free=counts),
 }  # fmt: skip
 
 

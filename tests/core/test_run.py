@@ -151,16 +151,16 @@ def test_a_lost_trial_goes_on_from_its_newest_checkpoint() -> None:
 def test_a_trial_that_is_lost_too_often_without_a_new_report_is_given_up() -> None:
     run = hand()
     (a,) = run.start(1)
-    for _ in range(MAX_LOSSES):
+    for _ in range(MAX_LOSSES["worker"]):
         assert isinstance(run.do(Gone(trial=a, reason="node")), Lost)
     run.report(a, 1, 0.5)
-    for _ in range(MAX_LOSSES):
+    for _ in range(MAX_LOSSES["worker"]):
         assert isinstance(run.do(Gone(trial=a, reason="node")), Lost), "it got on in between"
     assert run.do(run.reported(a, 1, 0.5)) is None, "a known epoch is no progress"
     ended = run.do(Gone(trial=a, reason="node"))
     assert isinstance(ended, Ended)
     assert (ended.outcome, ended.reason) == ("lost", "lost its worker 6 times without a new report: node")
-    assert run.trial(a).losses == 2 * MAX_LOSSES, "every attempt had a name of its own"
+    assert run.trial(a).losses == 2 * MAX_LOSSES["worker"], "every attempt had a name of its own"
 
 
 def test_a_function_that_returns_has_finished_if_it_reported() -> None:

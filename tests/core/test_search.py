@@ -194,7 +194,7 @@ def every_outcome(case: str, mode: str = "max") -> Hand:
     hand.do(Failed(trial=names[4], outcome="failed", reason="ValueError"))
     hand.do(Failed(trial=names[5], outcome="infeasible", reason="out of memory"))
     hand.do(Failed(trial=names[6], outcome="stalled", reason="hung"))
-    for _ in range(MAX_LOSSES + 1):
+    for _ in range(MAX_LOSSES["worker"] + 1):
         hand.do(Gone(trial=names[7], reason="node"))  # t7: lost
     hand.report(names[8], 1, sign * 0.97)
     hand.do(StopAsked(trial=names[8]))  # t8: killed by the user

@@ -111,8 +111,8 @@ def test_a_stop_without_a_fork(bench: Bench) -> None:
 def test_all_ways_give_the_same_numbers(bench: Bench) -> None:
     plain, thread = bench.code(PLAIN, "plain"), bench.code(threaded(), "thread")
     slots = [bench.slot(plain), bench.slot(thread), bench.slot(plain, fork=False)]
-    for slot in slots:
-        slot.begin(bench.assignment())
+    for number, slot in enumerate(slots):
+        slot.begin(bench.assignment(f"t{number}"))
     losses = [[event["metrics"]["loss"] for event in until_end(slot)[:-1]] for slot in slots]
     assert losses[0] == losses[1] == losses[2]
     assert len(set(losses[0])) == 3

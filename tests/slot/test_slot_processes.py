@@ -51,7 +51,7 @@ def test_the_function_runs_in_a_main_thread_with_nothing_else(bench: Bench) -> N
         assert multiprocessing.get_start_method() == "fork"
         assert sys.stdin.read() == ""
         assert sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:4] == [0, 1, 2, 3]
-        assert len(os.listdir("/proc/self/fd")) == 5  # the pipe to the slot, and the listing itself
+        assert len(os.listdir("/proc/self/fd")) == 6  # the pipe to the slot, the lock, and the listing itself
         """
     )
     assert event["event"] == "returned", event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,10 @@ def test_the_test_of_the_best(bench: Bench, body: str, event: str, what: Any) ->
 
 def test_a_torn_checkpoint_is_a_failure_that_names_the_file(bench: Bench) -> None:
     slot = bench.slot(TOY)
-    first, *_ = bench.run(slot, bench.assignment(params={"x": 0.3}))
+    first, *later = bench.run(slot, bench.assignment(params={"x": 0.3}))
     (bench.root / "run" / first["checkpoint"] / "progress.json").write_text("{")
+    for event in later[:-1]:
+        shutil.rmtree(bench.root / "run" / event["checkpoint"])
     given = bench.assignment(params={"x": 0.3}, checkpoint=first["checkpoint"], epoch=1, attempt="1.1")
     (event,) = bench.run(slot, given)
     assert event["reason"].startswith("Invalid: ")

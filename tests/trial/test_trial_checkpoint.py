@@ -145,7 +145,8 @@ def test_the_manifest_spells_what_is_not_finite(tmp_path: Path) -> None:
     heard = run(train, assignment(tmp_path))
     text = (tmp_path / str(heard.checkpoints[0]) / "manifest.json").read_text()
     manifest = json.loads(text, parse_constant=pytest.fail)
-    assert manifest["metrics"] == {"loss": 1.0, "a": "inf", "b": "-inf", "c": "nan", "d": 1e308}
+    (report,) = manifest["reports"]
+    assert report["metrics"] == {"loss": 1.0, "a": "inf", "b": "-inf", "c": "nan", "d": 1e308}
     assert (manifest["trial"], manifest["generation"], manifest["epoch"]) == ("t0", 0, 1)
     assert manifest["kinds"] == {"net": "module"}
     assert manifest["has_test"] is False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from tuner.core.records import Outcome
+from tuner.core.records import Cause, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Gone:
 
     trial: str
     reason: str
+    cause: Cause = "worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +62,17 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extended:
+    """The user gives the run more: the parts of the budget that are new."""
+
+    budget: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Elapsed:
     """Time has gone by: seconds over all sessions."""
 
     seconds: float
 
 
-Event = Free | Reported | Returned | Failed | Gone | StopAsked | Elapsed
+Event = Free | Reported | Returned | Failed | Gone | StopAsked | Extended | Elapsed

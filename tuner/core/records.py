@@ -17,6 +17,8 @@ Outcome = Literal["finished", "stopped", "diverged", "failed", "infeasible", "lo
 OUTCOMES: tuple[Outcome, ...] = (
     "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
 )  # fmt: skip
+Cause = Literal["worker", "machine", "stalled", "disk"]
+"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room for what it writes."""
 SPELLED = ("nan", "inf", "-inf")
 """What JSON has no number for."""
 
@@ -156,6 +158,7 @@ class Lost(Record):
     kind: ClassVar[str] = "lost"
     trial: str
     reason: str
+    cause: Cause = "worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +175,12 @@ class Ended(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Record):
-    """The user asked for a stop: of one trial, or of the run."""
+    """The user asked for a stop of one trial or of the run, or for a larger budget."""
 
     kind: ClassVar[str] = "asked"
-    trial: str | None
+    trial: str | None = None
+    budget: dict[str, Any] = field(default_factory=dict)
+    """The parts of the budget that are new; empty for a stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +192,18 @@ class Tick(Record):
     """Seconds over all sessions."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk(Record):
+    """The run's folder is full, and the run waits; or there is room again."""
+
+    kind: ClassVar[str] = "disk"
+    full: bool
+    free: int
+    """Bytes."""
+
+
 KINDS: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (Header, Session, Suggested, Report, Promoted, Lost, Ended, Asked, Tick)
+    cls.kind: cls for cls in (Header, Session, Suggested, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
 }
 
 

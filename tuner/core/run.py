@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
-from tuner.core.records import Asked, Decision, Ended, Lost, Promoted, Record, Report, Suggested, Tick, trial_id
+from tuner.core.events import Elapsed, Event, Extended, Failed, Free, Gone, Reported, Returned, StopAsked
+from tuner.core.records import Asked, Cause, Decision, Ended, Lost, Promoted, Record, Report, Suggested, Tick, trial_id
 from tuner.core.rules import make_rule
 from tuner.core.search.asker import Asker
 from tuner.core.state import RunState, TrialState
 from tuner.spec.experiment import Experiment
 
-MAX_LOSSES = 5
-"""A trial that loses its worker this often without one new report in between is given up."""
+MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2}
+"""A trial that is lost more often than this for one cause, without a new report in between, is given up.
+
+A machine that is gone, or a disk that is full, is no fault of the trial's.
+"""
 
 
 class Core:
@@ -26,6 +29,8 @@ class Core:
     def apply(self, record: Record) -> None:
         """Take in one record."""
         self.run.apply(record)
+        if isinstance(record, Asked) and record.budget:
+            self.spec, self.rule = self.run.spec, make_rule(self.run.spec, self.run.tops)
         self.asker.observe(record)
 
     def decide(self, event: Event) -> Record | None:
@@ -36,6 +41,8 @@ class Core:
             return self._elapsed(event)
         if isinstance(event, StopAsked):
             return self._stop(event)
+        if isinstance(event, Extended):
+            return Asked(budget=event.budget)
         trial = self.run.trials[event.trial]
         if trial.status == "ended":
             return None
@@ -57,9 +64,15 @@ class Core:
             return self._suggest(len(run.trials))
         if not any(run.having("running")):
             for trial in run.having("paused"):
-                reason = f"was never among the best at epoch {trial.epoch}"
-                return Ended(trial=trial.id, outcome="stopped", reason=reason)
+                return self._left_behind(trial)
         return None
+
+    def _left_behind(self, trial: TrialState) -> Ended:
+        if any(trial.id in names and trial.epoch <= top for top, names in self.run.tops.items()):
+            reason = f"epoch {trial.epoch} was the last; not among the best when the budget grew"
+            return Ended(trial=trial.id, outcome="finished", reason=reason)
+        reason = f"was never among the best at epoch {trial.epoch}"
+        return Ended(trial=trial.id, outcome="stopped", reason=reason)
 
     def _suggest(self, number: int) -> Suggested:
         found = self.asker.ask(number)
@@ -106,10 +119,12 @@ class Core:
         return Ended(trial=trial.id, outcome="finished", reason=f"the function returned after epoch {trial.epoch}")
 
     def _gone(self, trial: TrialState, event: Gone) -> Record:
-        if trial.losses_in_a_row >= MAX_LOSSES:
-            reason = f"lost its worker {MAX_LOSSES + 1} times without a new report: {event.reason}"
-            return Ended(trial=trial.id, outcome="lost", reason=reason)
-        return Lost(trial=trial.id, reason=event.reason)
+        times = trial.in_a_row[event.cause] + 1
+        if times > MAX_LOSSES.get(event.cause, math.inf):
+            stalled = event.cause == "stalled"
+            reason = f"{'hung' if stalled else 'lost its worker'} {times} times without a new report: {event.reason}"
+            return Ended(trial=trial.id, outcome="stalled" if stalled else "lost", reason=reason)
+        return Lost(trial=trial.id, reason=event.reason, cause=event.cause)
 
     def _stop(self, event: StopAsked) -> Record | None:
         if event.trial is not None and self.run.trials[event.trial].status == "ended":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tuner.core.records import (
     Asked,
+    Cause,
     Clone,
+    Disk,
     Ended,
     Header,
     Lost,
@@ -49,22 +52,34 @@ class TrialState:
     outcome: Outcome | None = None
     reason: str = ""
     error: str = ""
+    before: Literal["", "running", "paused"] = ""
+    """What it was when the run closed: a larger budget lets it go on."""
     losses: int = 0
     """All of them, so that every attempt has a name of its own."""
-    losses_in_a_row: int = 0
-    """Those since the last new report."""
+    in_a_row: Counter[Cause] = field(default_factory=Counter)
+    """Losses since the last new report, by their cause."""
 
     def params_of(self, generation: int) -> dict[str, Any]:
         """Find the params of a generation: a clone changes them."""
         return [*self.earlier, self.params][generation]
 
     @property
+    def may_go_on(self) -> bool:
+        """Tell whether a larger budget would let this ended trial go on."""
+        return bool(self.before) or self.outcome == "finished"
+
+    @property
     def checkpoint(self) -> tuple[str | None, int]:
-        """The newest checkpoint of this generation and its epoch; (None, 0) where it starts from nothing."""
+        """The newest checkpoint and its epoch; (None, 0) where it starts from nothing."""
+        return next(self.checkpoints(), (None, 0))
+
+    def checkpoints(self) -> Iterator[tuple[str, int]]:
+        """Walk over the checkpoints that it may go on from, with their epochs, the newest first."""
         for report in reversed(self.reports):
             if report.generation == self.generation and report.checkpoint:
-                return report.checkpoint, report.epoch
-        return (self.clone.checkpoint, self.clone.epoch) if self.clone else (None, 0)
+                yield report.checkpoint, report.epoch
+        if self.clone is not None:
+            yield self.clone.checkpoint, self.clone.epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,14 @@ class RunState:
         self.best_saved: Best | None = None
         """The best report that has a checkpoint."""
         self.closed: Literal["", "target", "hours", "asked"] = ""
+        self.tops: dict[int, list[str]] = {}
+        """Last epochs of smaller budgets, and the trials that were finished there when the budget grew."""
+        self.slowest = 0.0
+        """The most seconds that any epoch took."""
+        self.grown = False
+        """The user has given it a larger budget."""
+        self.full = False
+        """The run waits for room on the disk."""
         self.elapsed = 0.0
         self._session_began = 0.0
         self._elapsed_before = 0.0
@@ -114,13 +137,15 @@ class RunState:
             self.trials[record.trial].status = "running"
         elif isinstance(record, Lost):
             self.trials[record.trial].losses += 1
-            self.trials[record.trial].losses_in_a_row += 1
+            self.trials[record.trial].in_a_row[record.cause] += 1
         elif isinstance(record, Ended):
             self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
         elif isinstance(record, Asked):
             self._asked(record)
         elif isinstance(record, Tick):
             self._close("hours", "stopped", "budget.hours is reached")
+        elif isinstance(record, Disk):
+            self.full = record.full
         self.records += 1
         if self.attempt:
             self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
@@ -132,6 +157,11 @@ class RunState:
     def having(self, status: Literal["running", "paused", "ended"]) -> Iterator[TrialState]:
         """Walk over the trials of one status, in the order in which they were suggested."""
         return (trial for trial in self.trials.values() if trial.status == status)
+
+    @property
+    def horizon(self) -> int:
+        """The last epoch of the first budget: schedules end there, also when the budget grows."""
+        return min(self.tops, default=self.spec.budget.epochs)
 
     def finished(self) -> bool:
         """Tell whether nothing is left to do."""
@@ -151,7 +181,8 @@ class RunState:
         trial = self.trials[record.trial]
         trial.reports.append(record)
         trial.epoch = record.epoch
-        trial.losses_in_a_row = 0
+        trial.in_a_row.clear()
+        self.slowest = max(self.slowest, record.seconds)
         self._rank(record)
         decision = record.decision
         if decision.mark is not None:
@@ -170,6 +201,7 @@ class RunState:
             self._end(trial, decision.outcome, decision.reason)
         if decision.target:
             self._close("target", "stopped", "budget.target is reached")
+            trial.before = "running"
 
     def _rank(self, record: Report) -> None:
         value = self.objective(record)
@@ -183,16 +215,39 @@ class RunState:
             self.best_saved = here
 
     def _asked(self, record: Asked) -> None:
-        if record.trial is None:
+        if record.budget:
+            self._extend(record.budget)
+        elif record.trial is None:
             self._close("asked", "killed", "the user stopped the run")
         elif self.trials[record.trial].status != "ended":
             self._end(self.trials[record.trial], "killed", "the user stopped the trial")
+
+    def _extend(self, budget: dict[str, Any]) -> None:
+        """Take on a larger budget: what the old one ended waits to go on."""
+        last, self.grown = self.spec.budget.epochs, True
+        self.spec = self.spec.with_budget(budget)
+        if self.spec.budget.epochs > last:
+            tops = [t.id for t in self.trials.values() if t.outcome == "finished" and t.epoch >= last]
+            self.tops[last] = tops
+            for name in tops:
+                self._open(self.trials[name], "paused")
+        if self.closed:
+            self.closed = ""
+            for trial in self.trials.values():
+                if trial.before:
+                    self._open(trial, trial.before)
 
     def _close(self, why: Literal["target", "hours", "asked"], outcome: Outcome, reason: str) -> None:
         self.closed = why
         for trial in self.trials.values():
             if trial.status != "ended":
+                before = trial.status
                 self._end(trial, outcome, reason)
+                trial.before = before
+
+    @staticmethod
+    def _open(trial: TrialState, status: Literal["running", "paused"]) -> None:
+        trial.status, trial.outcome, trial.reason, trial.before = status, None, "", ""
 
     @staticmethod
     def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "") -> None:

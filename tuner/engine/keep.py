@@ -12,11 +12,11 @@ from tuner.storage import delete_folder
 def needed(run: RunState, trial: TrialState) -> set[str]:
     """Find the checkpoints of a trial that may still be read.
 
-    The last `keep` of a live trial, the last of a finished one (a larger budget lets it go on), the best of the run,
-    and what a clone has still to start from.
+    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, and
+    what a clone has still to start from.
     """
     saved = [report.checkpoint for report in trial.reports if report.checkpoint]
-    count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.outcome == "finished")
+    count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.may_go_on)
     names = set(saved[len(saved) - count :]) if count else set()
     if run.best_saved is not None and run.best_saved.checkpoint:
         names.add(run.best_saved.checkpoint)

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.core import chance
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
-from tuner.core.records import Record, Report
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned
+from tuner.core.records import Disk, Record, Report
 from tuner.core.run import Core
 from tuner.core.state import TrialState
+from tuner.engine.assign import assign
+from tuner.engine.room import Room
+from tuner.engine.stops import Stops
 from tuner.errors import ClusterError, RunFailed, TunerError, UserError
 from tuner.ledger import Ledger
+from tuner.storage import is_full
 from tuner.trial import Assignment
-from tuner.trial.checkpoint import is_whole
 
 Answer = Literal["go", "stop"]
 STREAK = 3
@@ -25,19 +27,46 @@ STREAK = 3
 class LiveRun:
     """Hands out work, takes in what workers say, and answers whether a trial goes on."""
 
-    def __init__(self, core: Core, ledger: Ledger, folder: str, publish: Callable[[Record], None]) -> None:
-        self.core, self.ledger, self.folder, self.publish = core, ledger, folder, publish
+    def __init__(
+        self,
+        core: Core,
+        ledger: Ledger,
+        folder: str,
+        publish: Callable[[Record], None],
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.core, self.ledger, self.folder, self.publish, self.say = core, ledger, folder, publish, say
         self.working: set[str] = set()
         """Trials that have a worker."""
         self.error: TunerError | None = None
         """Why the run cannot go on."""
         self.interrupted = False
+        self.stops = Stops(Path(folder), say)
+        self.room = Room(Path(folder))
+        self.room.keep_reserve()
         self._began = time.monotonic() - core.run.elapsed
 
     @property
     def over(self) -> bool:
         """Tell whether no more work will be handed out."""
-        return self.error is not None or self.interrupted or bool(self.core.run.closed) or self.core.run.finished()
+        return self.error is not None or self.interrupted or self.stops.all or self._closed
+
+    @property
+    def at_end(self) -> bool:
+        """Tell whether what still runs may be killed; while it is being stopped, it is first let come to a report."""
+        if self.error is not None or self.core.run.closed:
+            return True
+        if self.interrupted:
+            self.stops.stop_all()
+        if not self.stops.all or (self.working and not self.stops.due()):
+            return False
+        if not self.interrupted:
+            self.commit(self.stops.event())
+        return True
+
+    @property
+    def _closed(self) -> bool:
+        return bool(self.core.run.closed) or self.core.run.finished()
 
     def commit(self, event: Event) -> Record | None:
         """Decide, write down, apply: in this order."""
@@ -46,28 +75,32 @@ class LiveRun:
 
     def write(self, record: Record) -> Record | None:
         """Write a record down, then apply it; None where it cannot be written, and then nothing acts on it."""
-        try:
-            record = self.ledger.append(record)
-        except OSError as error:
-            # What is not on disk has not happened: nothing acts on it, and a resume decides it anew.
-            self.error = ClusterError(
-                f"the ledger of {self.folder} cannot be written: {error}. Make room, then resume."
-            )
-            return None
-        self.core.apply(record)
-        self.publish(record)
-        return record
+        while True:
+            try:
+                written = self.ledger.append(record)
+                break
+            except OSError as error:
+                # What is not on disk has not happened: nothing acts on it, and a resume decides it anew.
+                if is_full(error) and self._wait_for_room():
+                    continue
+                if not self.interrupted:
+                    problem = f"the ledger of {self.folder} cannot be written: {error}. Mend that, then resume."
+                    self.error = ClusterError(problem)
+                return None
+        self.core.apply(written)
+        self.publish(written)
+        return written
 
     def hand_out(self) -> Assignment | None:
         """Give the next free worker something to do: unfinished trials first, then what the core wants."""
         run = self.core.run
-        if self.over or len(self.working) >= run.slots:
+        if self.over or run.full or len(self.working) >= run.slots:
             return None
         while not (waiting := [t for t in run.having("running") if t.id not in self.working]):
             if self.commit(Free()) is None:
                 return None
         self.working.add(waiting[0].id)
-        return self._assignment(waiting[0])
+        return assign(self.core, waiting[0], self.folder)
 
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
@@ -75,29 +108,68 @@ class LiveRun:
         kind = event["event"]
         if kind == "report":
             self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
+            if (stop := self.stops.after_report(name)) is not None:
+                self.commit(stop)
+        elif kind == "full":
+            self._is_full()
         elif kind == "lost":
-            self.commit(Gone(trial=name, reason=event["reason"]))
+            self._lost(name, event)
         elif kind != "beat" and not self._is_misuse(name, event):
             self._ended(name, event)
         trial = self.core.run.trials[name]
         goes_on = trial.status == "running" and trial.generation == generation and self.error is None
-        if goes_on and kind in ("beat", "report"):
+        if goes_on and (kind in ("beat", "full") or (kind == "report" and not self.stops.all)):
             return "go"
         self.working.discard(name)
         return "stop"
 
-    def lost(self, name: str, reason: str) -> None:
+    def lost(self, name: str, reason: str, is_machine: bool = False) -> None:
         """Take in that a trial's worker is gone."""
         self.working.discard(name)
-        self.commit(Gone(trial=name, reason=reason))
+        self.commit(Gone(trial=name, reason=reason, cause="machine" if is_machine else "worker"))
 
     def tick(self) -> None:
-        """Take in that time has gone by."""
+        """Take in that time has gone by, what the user asks for, and that there is room again."""
         self.commit(Elapsed(seconds=time.monotonic() - self._began))
+        if not self.stops.look():
+            return
+        for stop in self.stops.ready(self.core.run, self.working):
+            self.commit(stop)
+        if self.core.run.full and self.room.is_there():
+            self.room.keep_reserve()
+            self.write(Disk(full=False, free=self.room.free()))
 
-    def stop(self, name: str | None = None) -> None:
-        """Take in that the user wants a trial, or the run, to stop."""
-        self.commit(StopAsked(trial=name))
+    def close(self) -> None:
+        """Leave nothing behind that speaks of a live run."""
+        self.stops.close()
+
+    def _lost(self, name: str, event: dict[str, Any]) -> None:
+        cause = event.get("cause", "worker")
+        if cause == "disk":
+            self._is_full()
+        self.commit(Gone(trial=name, reason=event["reason"], cause=cause))
+
+    def _is_full(self) -> None:
+        """Take in that a trial finds no room: no other is begun until there is some."""
+        if not self.core.run.full:
+            free = self.room.free()
+            self.room.use_reserve()
+            self.write(Disk(full=True, free=free))
+
+    def _wait_for_room(self) -> bool:
+        """Wait until the ledger can be written again; False where the user does not want to."""
+        free = self.room.free()
+        self.room.use_reserve()
+        if not self.core.run.full:
+            try:
+                record = self.ledger.append(Disk(full=True, free=free))
+                self.core.apply(record)
+                self.publish(record)
+            except OSError:
+                self.say(f"the disk of {self.folder} is full; the run waits for room")
+        while not self.interrupted and not self.room.is_there():
+            time.sleep(1)
+        return not self.interrupted
 
     def _reported(self, name: str, event: Reported) -> None:
         record = self.commit(event)
@@ -108,36 +180,12 @@ class LiveRun:
                 "before its first epoch, but it tracks nothing."
             )
 
-    def _assignment(self, trial: TrialState) -> Assignment:
-        spec, run = self.core.spec, self.core.run
-        checkpoint, epoch = trial.checkpoint
-        if checkpoint is not None and not is_whole(Path(self.folder) / checkpoint):
-            checkpoint, epoch = None, 0  # torn by a loss of power: known epochs are trained again, and decided once
-        return Assignment(
-            run=self.folder,
-            trial=trial.id,
-            params={**spec.fixed, **trial.params},
-            seed=chance.integer(spec.seed, "trial", trial.number),
-            metric=spec.objective.metric,
-            epochs=spec.budget.epochs,
-            generation=trial.generation,
-            attempt=f"{run.attempt}.{trial.losses}",
-            checkpoint=checkpoint,
-            epoch=epoch,
-            cloned=trial.clone is not None and checkpoint == trial.clone.checkpoint,
-            save_every=spec.checkpoint.every,
-            save_at=self.core.rule.saved_epochs(),
-            judged_at=self.core.rule.judged_epochs(),
-            verify=run.best_saved is None,
-            cpus=spec.resources.cpus,
-            gpus=spec.resources.gpus,
-        )
-
     def _ended(self, name: str, event: dict[str, Any]) -> None:
         if event["event"] == "returned":
             self.commit(Returned(trial=name))
             return
-        self.commit(Failed(trial=name, outcome="failed", reason=event["reason"], error=event["error"]))
+        outcome = event.get("outcome", "failed")
+        self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"]))
         same, last = self._streak()
         if same >= STREAK and last is not None:
             self.error = RunFailed(

@@ -8,13 +8,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tuner.core.records import SCHEMA, Header, Session
+from tuner.core.records import SCHEMA, Asked, Header, Session
 from tuner.core.run import Core
 from tuner.core.state import RunState, replay
 from tuner.engine import cluster as clusters
@@ -45,11 +45,17 @@ def drive(
     *,
     address: str | None = None,
     dashboard: bool = True,
+    budget: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there."""
+    """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
+
+    `budget` holds the parts of the budget that are larger from now on.
+    """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
+        if budget:
+            ledger.records.append(ledger.append(Asked(budget=dict(budget))))
         state = replay(ledger.records)
         if state.finished():
             _write_again(ledger, make_observers)
@@ -66,7 +72,9 @@ def drive(
             zygote.check()
         say(_where(cluster))
         followers.wait_until_made()
-        live = signals.live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers)
+        live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers, say)
+        stack.callback(live.close)
+        signals.live = live
         shared = zygote.address if zygote else None
         _tune(live, code, cluster, shared)
         _raise_if_unfinished(live)
@@ -129,10 +137,17 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
     return core
 
 
-def _begin(core: Core, ledger: Ledger, folder: Path, cluster: clusters.Cluster, followers: Followers) -> LiveRun:
+def _begin(
+    core: Core,
+    ledger: Ledger,
+    folder: Path,
+    cluster: clusters.Cluster,
+    followers: Followers,
+    say: Callable[[str], None],
+) -> LiveRun:
     from tuner.engine import placement
 
-    live = LiveRun(core, ledger, str(folder.resolve()), followers.put)
+    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, say)
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),

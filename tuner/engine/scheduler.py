@@ -46,7 +46,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""
         name, _ = self.search.stints[trial.trial_id]
-        self.live.lost(name, _reason(trial))
+        reason = _reason(trial)
+        self.live.lost(name, reason, is_machine="node" in reason)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         """Nothing to do: the decision was ours."""
@@ -75,9 +76,8 @@ class StopAll(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Asked at each turn of Ray's loop."""
-        live = self.live
-        live.tick()
-        return live.error is not None or live.interrupted or bool(live.core.run.closed)
+        self.live.tick()
+        return self.live.at_end
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Ray writes its stoppers into a snapshot that nobody reads; this one holds open files."""
@@ -86,4 +86,6 @@ class StopAll(Stopper):  # type: ignore[misc]
 
 def _reason(trial: Trial) -> str:
     error = trial.get_error()
-    return type(error).__name__ if error else "the worker is gone"
+    if error is None:
+        return "the worker is gone"
+    return f"{type(error).__name__}: its node is gone" if "node has died" in str(error) else type(error).__name__

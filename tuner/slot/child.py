@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable
@@ -17,11 +18,15 @@ from typing import Any
 
 from tuner.errors import UserError
 from tuner.slot.code import Code
+from tuner.slot.fence import Hold
+from tuner.slot.memory import is_out_of_memory
+from tuner.storage import is_full
 from tuner.trial import Assignment, Trial, randomness
 from tuner.trial.trial import Tested
 
 Message = dict[str, Any]
 """What a child sends: `event` is report, returned, tested or failed; the rest depends on it."""
+FULL_SECONDS = 1.0
 LONGEST = 20_000
 """So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
 
@@ -29,8 +34,8 @@ LONGEST = 20_000
 class Pipe:
     """Sends reports to the slot, and waits for the word to go on."""
 
-    def __init__(self, connection: Connection, assignment: Assignment) -> None:
-        self.connection, self.assignment = connection, assignment
+    def __init__(self, connection: Connection, assignment: Assignment, hold: Hold | None) -> None:
+        self.connection, self.assignment, self.hold = connection, assignment, hold
         self.last = assignment.epoch
 
     def report(
@@ -50,12 +55,29 @@ class Pipe:
         )
         waits, self.last = self.assignment.waits(self.last, epoch, metrics), epoch
         if waits:
-            self.connection.recv()
+            self._wait()
+
+    def full(self, reason: str) -> None:
+        """Tell the slot that the disk is full, and wait a moment."""
+        self.connection.send({"event": "full", "reason": reason})
+        time.sleep(FULL_SECONDS)
+
+    def _wait(self) -> None:
+        """Wait for the decision; meanwhile another process may take the trial over, and then this one is at its end."""
+        if self.hold is not None:
+            self.hold.give_back()
+        self.connection.recv()
+        if self.hold is not None and not self.hold.take():
+            os._exit(1)
 
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    message = import_problem(code) or _outcome(code, assignment, Pipe(connection, assignment))
+    hold = Hold(assignment.folder) if assignment.task == "train" else None
+    if hold is not None and not hold.take():
+        connection.send({"event": "lost", "reason": "another process trains this trial"})
+        return 1
+    message = import_problem(code) or _outcome(code, assignment, Pipe(connection, assignment, hold))
     failed = message["event"] == "failed"
     if failed:
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
@@ -117,6 +139,10 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             return {"event": "returned"}
         return _failure(f"sys.exit({stop.code!r})")
     except BaseException as error:
+        if isinstance(error, OSError) and is_full(error):
+            return {"event": "lost", "reason": _clean(_first_line(error)), "cause": "disk"}
+        if is_out_of_memory(error):
+            return {**_failure(f"out of memory: {_first_line(error)}"), "outcome": "infeasible"}
         return _failure(_first_line(error), misuse=isinstance(error, UserError))
 
 

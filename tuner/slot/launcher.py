@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import tuner
 from tuner.slot.code import Code
+from tuner.slot.process import Child, Event, ending, failure
 from tuner.trial import Assignment
 
-Event = dict[str, Any]
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
 
 
 class Lost(Exception):
     """The process that trials are forked from is gone, and they with it."""
-
-
-@dataclass(slots=True)
-class Child:
-    """The process of one trial, seen from the slot."""
-
-    pid: int
-    connection: Connection
-    status: int | None = None
-    """How it ended: its exit code, or minus the number of the signal."""
-    silent: bool = False
-    """It has closed its end of the connection."""
-
-    def read(self) -> Event | None:
-        """Take what it has said, if anything."""
-        try:
-            return dict(self.connection.recv()) if self.connection.poll() else None
-        except (EOFError, OSError):
-            self.silent = True
-            return None
-
-    def kill(self) -> None:
-        """Kill it with its whole group; right after the fork it may not have one yet."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.kill(self.pid, signal.SIGKILL)
-
-    def bury(self) -> None:
-        """Kill what it has left behind in its group."""
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.connection.close()
 
 
 class Launcher(Protocol):
@@ -264,20 +228,6 @@ def order(assignment: Assignment) -> tuple[Assignment, str, dict[str, str]]:
     """Say what a process is to do: the assignment, its log file, and which devices it may see."""
     environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
     return assignment, str(assignment.folder / "log.txt"), environment
-
-
-def failure(reason: str) -> Event:
-    """Make the event of a trial whose process is gone."""
-    return {"event": "failed", "reason": reason, "error": "", "misuse": False}
-
-
-def ending(status: int) -> str:
-    """Say in words how a process ended."""
-    if status >= 0:
-        return f"its process ended with exit code {status}"
-    name = signal.Signals(-status).name
-    why = " (perhaps by the kernel, for lack of memory)" if name == "SIGKILL" else ""
-    return f"its process was killed by {name}{why}"
 
 
 def _environment(cpus: int) -> dict[str, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tuner.errors import UserError
 from tuner.slot.code import Code
-from tuner.slot.launcher import Event, spawn
+from tuner.slot.launcher import spawn
+from tuner.slot.process import Event
 from tuner.storage import delete_folder
 
 

@@ -7,19 +7,27 @@ import json
 import shutil
 import sys
 import time
+from collections import deque
 from multiprocessing.connection import wait
 
 from tuner.slot import ray_session
+from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
-from tuner.slot.launcher import Child, Event, Fresh, Launcher, Lost, ending, failure, zygote
+from tuner.slot.fence import keep_off
+from tuner.slot.launcher import Fresh, Launcher, Lost, zygote
+from tuner.slot.process import Child, Event, died
 from tuner.storage import write_whole
 from tuner.trial import Assignment
 
 __all__ = ["Event", "Slot"]
-# An event is beat, report, returned, tested, failed or lost (`event`); the rest of it depends on that.
+# An event is beat, report, full, returned, tested, failed or lost (`event`); the rest of it depends on that.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
+FENCE_SECONDS = 60.0
+"""How long a predecessor on another machine, which holds the trial still, is waited for."""
+STACKS_SECONDS = 0.5
+"""How long a process that hangs may take to write down what it is doing."""
 KILL_SECONDS = 5.0
 """How long a killed process is waited for; one that hangs in the kernel is left behind."""
 
@@ -39,35 +47,44 @@ class Slot:
         self._ended: Event | None = None
         self._may_leave = False
         self._tries = 0
+        self._inherited: deque[Event] | None = None
+        """Epochs that a dead predecessor saved and nobody heard of; None until it is known to be gone."""
+        self._began = self._heard = 0.0
+        """When the assignment began, and when its process last said something or was told to go on."""
+        self._slowest = 0.0
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
         self._finish_child()
         write_whole(assignment.folder / "params.json", json.dumps(assignment.params, indent=2) + "\n", sync=False)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
-        self._tries, self._last = 0, assignment.epoch
+        self._tries, self._slowest, self._inherited, self._began = 0, assignment.slowest, None, time.monotonic()
         if not self._launcher.usable:
             self._launcher = self._launcher.anew()
-        if self._launcher.ready:
+        if self._inherits(0.0) and not self._inherited and self._launcher.ready:
             self._launch()
 
     def stretch(self) -> list[Event]:
         """Let the trial go on until something has to be answered, a second at most; gather what it says."""
         deadline = time.monotonic() + BEAT_SECONDS
         events = [self.step(deadline)]
-        while not self._must_be_answered() and events[-1]["event"] != "beat":
+        while not self._must_be_answered() and events[-1]["event"] == "report":
             events.append(self.step(deadline))
         return events
 
     def step(self, deadline: float | None = None) -> Event:
         """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
         deadline = deadline or time.monotonic() + BEAT_SECONDS
+        goes_on, self._waits_for_go = self._waits_for_go, False
         if self._ended is None and self._child is None:
+            if not self._inherits(deadline - time.monotonic()):
+                return self._held_still()
+            if self._inherited:
+                return self._received(self._inherited.popleft())
             self._await_launcher()
         if self._ended is not None or self._child is None:
             return self._ended or {"event": "beat"}
-        if self._waits_for_go:
-            self._waits_for_go = False
+        if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline - time.monotonic())
 
@@ -77,7 +94,28 @@ class Slot:
         self._finish_child()
         self._launcher.close()
 
+    def _inherits(self, seconds: float) -> bool:
+        """Keep a predecessor off, then take over what it left; False while it is there still."""
+        assert self._assignment is not None
+        if self._inherited is None and self._assignment.task == "test":
+            self._inherited = deque()
+        if self._inherited is None and keep_off(self._assignment.folder, seconds):
+            self._last = self._assignment.epoch
+            events, self._assignment = adopt(self._assignment)
+            self._inherited = deque(events)
+        return self._inherited is not None
+
+    def _held_still(self) -> Event:
+        if time.monotonic() - self._began < FENCE_SECONDS:
+            return {"event": "beat"}
+        reason = "a process on another machine trains this trial still"
+        self._ended = {"event": "lost", "reason": reason, "cause": "machine"}
+        return self._ended
+
     def _await_launcher(self) -> None:
+        if self._launcher.ready:
+            self._launch()
+            return
         message = self._launcher.news(BEAT_SECONDS)
         if message is None:
             return
@@ -91,6 +129,7 @@ class Slot:
     def _launch(self) -> None:
         assert self._assignment is not None
         self._tries += 1
+        self._heard = time.monotonic()
         try:
             self._child = self._launcher.launch(self._assignment)
         except Lost as lost:  # perhaps long ago: try once more
@@ -104,11 +143,26 @@ class Slot:
             self._ended = {"event": "lost", "reason": str(lost)}
             return self._ended
         if heard is None:
-            return {"event": "beat"}
+            return self._silent(child)
         if isinstance(heard, int):
-            self._ended = failure(f"{ending(heard)} in the middle of the trial")
+            self._ended = died(child, heard)
             return self._ended
-        return self._received(child, heard)
+        return self._received(heard)
+
+    def _silent(self, child: Child) -> Event:
+        """Wait on; or, where a trial is silent for far longer than its epochs take, find out why, and kill it."""
+        assert self._assignment is not None
+        silent = time.monotonic() - self._heard
+        if not self._assignment.hangs(silent, self._slowest):
+            return {"event": "beat"}
+        child.dump_stacks()
+        time.sleep(STACKS_SECONDS)
+        child.kill()
+        reason = (
+            f"silent for {silent:.3g} s, where no epoch took more than {self._slowest:.3g} s; log.txt has the stacks"
+        )
+        self._ended = {"event": "lost", "reason": reason, "cause": "stalled"}
+        return self._ended
 
     def _hear(self, child: Child, seconds: float) -> Event | int | None:
         """Wait for a message, else for the end of the process, else for time to go by; raises Lost."""
@@ -124,23 +178,26 @@ class Slot:
             if child.status is not None or left == 0:
                 return child.status
 
-    def _received(self, child: Child, message: Event) -> Event:
+    def _received(self, message: Event) -> Event:
         assert self._assignment is not None
-        if message["event"] != "report":
-            self._ended, self._may_leave = message, True
-        elif message["epoch"] >= self._assignment.epochs:
-            # The last one: nothing can be decided about this trial any more, so the function may return.
-            self._may_leave = True
-            self._say_go(child)
-        else:
+        self._heard = time.monotonic()
+        if message["event"] == "report":
+            self._slowest = max(self._slowest, message["seconds"])
             self._waits_for_go = self._assignment.waits(self._last, message["epoch"], message["metrics"])
-        self._last = message.get("epoch", self._last)
+            self._last = message["epoch"]
+            if self._last >= self._assignment.epochs and self._child is not None:
+                # The last one: nothing can be decided about this trial any more, so the function may return.
+                self._waits_for_go, self._may_leave = False, True
+                self._say_go(self._child)
+        elif message["event"] != "full":
+            self._ended, self._may_leave = message, True
         return message
 
     def _must_be_answered(self) -> bool:
         return self._waits_for_go or self._may_leave or self._ended is not None
 
     def _say_go(self, child: Child) -> None:
+        self._heard = time.monotonic()
         with contextlib.suppress(OSError):
             child.connection.send("go")
 

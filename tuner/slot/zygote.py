@@ -22,6 +22,7 @@ from typing import Any
 
 from tuner.slot import child
 from tuner.slot.code import Code
+from tuner.slot.process import STACKS
 from tuner.trial import Assignment, randomness
 
 PR_SET_PDEATHSIG = 1
@@ -212,6 +213,7 @@ def _become_trial(assignment: Assignment, log: str) -> None:
     os.dup2(log_fd, 2)
     os.close(log_fd)
     faulthandler.enable(2)  # a segfault leaves its traceback in the log
+    faulthandler.register(STACKS, 2)  # and the slot asks a silent trial what it is doing
     if "torch" in sys.modules:
         import torch
 

@@ -86,6 +86,15 @@ class Checkpoint(Model):
     """Checkpoints kept of each live trial, beside those that are needed."""
 
 
+class Watchdog(Model):
+    """When a silent trial is taken for hung, killed and begun again from its last checkpoint."""
+
+    seconds: Finite = Field(default=300.0, gt=0)
+    """The least silence (seconds); a trial hangs when both bounds are passed."""
+    factor: Finite = Field(default=10.0, ge=1)
+    """The least silence, in slowest epochs: the trial's own, before its first report any trial's."""
+
+
 class Experiment(Model):
     """One experiment, as its YAML describes it."""
 
@@ -109,6 +118,8 @@ class Experiment(Model):
     """What one trial gets."""
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     """When a trial is saved, and what is kept."""
+    watchdog: Watchdog = Field(default_factory=Watchdog)
+    """When a silent trial is taken for hung."""
     seed: int = Field(default=0, ge=0)
     """Fixes params, initial weights and the order of the data."""
     storage: str | None = Field(default=None, min_length=1)
@@ -139,6 +150,10 @@ class Experiment(Model):
             return min(self.budget.trials, spaces.grid_size(self.space))
         return self.budget.trials
 
+    def with_budget(self, budget: dict[str, Any]) -> Self:
+        """Give the same experiment with other parts of the budget."""
+        return self.model_copy(update={"budget": Budget.model_validate({**self.budget.model_dump(), **budget})})
+
     @property
     def search_seed(self) -> int:
         """The seed of the search."""
@@ -154,5 +169,5 @@ def _with_kind(key: str, part: Any) -> Any:
 __all__ = [
     "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Experiment",
     "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params", "Pbt", "Qmc", "Random",
-    "Resources", "Search", "SpecProblems", "Start", "Tpe",
+    "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
 ]  # fmt: skip

@@ -105,11 +105,16 @@ class _Summed:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.size, self.crc = file, 0, 0
+        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.crc = zlib.crc32(data, self.crc)
         self.size += len(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -127,6 +132,10 @@ def _write_torch(state: Any, file: _Summed, name: str) -> None:
 
     try:
         torch.save(state, file)  # type: ignore[arg-type]
+    except RuntimeError:
+        if file.error is not None:  # torch's own says nothing of it
+            raise file.error from None
+        raise
     except (pickle.PicklingError, TypeError, AttributeError) as error:  # what pickle raises hangs on the object
         raise UserError(
             f"the state_dict of {name!r} must hold tensors, numbers, strings and containers of these, but got {error}. "

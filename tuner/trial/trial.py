@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tuner.errors import UserError
+from tuner.storage import delete_folder, is_full
 from tuner.trial import checkpoint, media, randomness, tracked
 from tuner.trial.assignment import Assignment
 from tuner.trial.loaders import Loaders
 from tuner.trial.metrics import as_epoch, as_numbers, spell
+from tuner.trial.stopping import is_stopping
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,10 @@ class Channel(Protocol):
         self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
     ) -> None:
         """Hand over a report; returns when the trial may go on."""
+        ...
+
+    def full(self, reason: str) -> None:
+        """Tell that a checkpoint finds no room; returns when it may be tried again."""
         ...
 
 
@@ -52,6 +58,8 @@ class Trial:
         self._epoch = self._reported = assignment.epoch
         self._looping = False
         self._carried: Path | None = None
+        self._unsaved: list[dict[str, Any]] = []
+        """What was reported since the last checkpoint."""
         self._verify = assignment.verify
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
@@ -84,8 +92,8 @@ class Trial:
 
     @property
     def total_epochs(self) -> int:
-        """The budget's epochs: the horizon of a schedule."""
-        return self._assignment.epochs
+        """The budget's epochs: the horizon of a schedule. It stays when a resume gives the run a larger budget."""
+        return self._assignment.horizon or self._assignment.epochs
 
     @property
     def device(self) -> torch.device:
@@ -147,12 +155,15 @@ class Trial:
                 f"trial.report: must hold the objective {metric!r}, but got {got}. "
                 f"Report {metric!r}, or name one of these as objective.metric."
             )
-        # A trial whose objective is not finite ends as diverged: nobody goes on from there.
-        saves = self._assignment.saves(epoch) and math.isfinite(values[metric])
-        path = self._save(epoch, values) if saves else None
-        self._reported, self._carried = epoch, None
         seconds, memory = time.monotonic() - self._began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._channel.report(epoch, values, path, seconds, memory)
+        self._unsaved.append({"epoch": epoch, "metrics": spell(values), "seconds": seconds, "memory": memory})
+        # A trial whose objective is not finite ends as diverged: nobody goes on from there.
+        saves = math.isfinite(values[metric]) and (
+            self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
+        )
+        path = self._save(epoch) if saves else None
+        self._reported, self._carried = epoch, None
+        self._channel.report(epoch, values, path, time.monotonic() - self._began, memory)
         self._began = time.monotonic()
 
     def tested(self, returned: Any) -> dict[str, float]:
@@ -178,7 +189,7 @@ class Trial:
         self._epoch = epoch
         return epoch
 
-    def _save(self, epoch: int, values: dict[str, float]) -> str | None:
+    def _save(self, epoch: int) -> str | None:
         if not self._tracked and self._carried is None:
             return None
         path = self._assignment.checkpoint_name(epoch)
@@ -189,13 +200,24 @@ class Trial:
         }
         states = {name: thing.state_dict() for name, thing in self._tracked.items()}
         kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
-        checkpoint.save(
-            Path(self._assignment.run) / path, {**states, OWN: own}, self._carried, check=self._verify,
-            trial=self.id, generation=self._assignment.generation, epoch=epoch, metrics=spell(values), kinds=kinds,
-            has_test=self._test is not None,
-        )  # fmt: skip
-        self._verify = False
+        facts = {
+            "trial": self.id, "generation": self._assignment.generation, "epoch": epoch, "kinds": kinds,
+            "reports": self._unsaved, "has_test": self._test is not None,
+        }  # fmt: skip
+        self._write(Path(self._assignment.run) / path, {**states, OWN: own}, facts)
+        self._verify, self._unsaved = False, []
         return path
+
+    def _write(self, folder: Path, states: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Write a checkpoint, and where there is no room for it, wait for some."""
+        while True:
+            try:
+                return checkpoint.save(folder, states, self._carried, check=self._verify, **facts)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                delete_folder(folder)
+                self._channel.full(f"{folder}: {error}")
 
     def _restore(self, name: str) -> None:
         if self._source is None:
@@ -249,3 +271,6 @@ class _Printer:
     ) -> None:
         text = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
         self.show(f"epoch {epoch}  {text}  ({seconds:.2f} s)")
+
+    def full(self, reason: str) -> None:
+        raise OSError(reason)

@@ -7,20 +7,20 @@ from tuner.core.rules.everything import Everything
 from tuner.core.rules.hyperband import Hyperband
 from tuner.core.rules.median import Median
 from tuner.core.rules.pbt import Pbt
-from tuner.core.rules.rule import Rule
+from tuner.core.rules.rule import NONE, Rule, Tops
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
 
 __all__ = ["Rule", "make_rule"]
 
 
-def make_rule(experiment: Experiment) -> Rule:
-    """Build the rule that the spec names."""
+def make_rule(experiment: Experiment, tops: Tops = NONE) -> Rule:
+    """Build the rule that the spec names; `tops` are those of the run, where its budget has grown."""
     scheduler = experiment.scheduler
     if isinstance(scheduler, kinds.Asha):
-        return Asha(experiment, scheduler)
+        return Asha(experiment, scheduler, tops)
     if isinstance(scheduler, kinds.Hyperband):
-        return Hyperband(experiment, scheduler)
+        return Hyperband(experiment, scheduler, tops)
     if isinstance(scheduler, kinds.Median):
         return Median(experiment, scheduler)
     if isinstance(scheduler, kinds.Pbt):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tuner.core.records import Decision, Mark
-from tuner.core.rules.rule import GO
+from tuner.core.rules.rule import GO, NONE, Tops
 from tuner.core.state import Entry, RunState, TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
@@ -36,8 +36,9 @@ class Asha:
 
     version = 1
 
-    def __init__(self, experiment: Experiment, scheduler: kinds.Asha) -> None:
-        self.ladder = Ladder(experiment, scheduler.reduction_factor, scheduler.promote, [scheduler.grace_epochs])
+    def __init__(self, experiment: Experiment, scheduler: kinds.Asha, tops: Tops = NONE) -> None:
+        factor, graces = scheduler.reduction_factor, [scheduler.grace_epochs]
+        self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops)
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
         """Hold the value against the rung that the epoch crossed."""
@@ -57,20 +58,32 @@ class Asha:
 
 
 class Ladder:
-    """The rungs of one or several brackets, each with a grace of its own (epochs)."""
+    """The rungs of one or several brackets, each with a grace of its own (epochs).
 
-    def __init__(self, experiment: Experiment, factor: float, promote: bool, graces: list[int]) -> None:
+    Where the budget has grown, the last epoch of the smaller one is a rung too: the best 1/factor of those that were
+    finished there go on.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        factor: float,
+        promote: bool,
+        graces: list[int],
+        tops: Tops = NONE,
+        bracket_of: Callable[[int], int] = lambda number: 0,
+    ) -> None:
         self.objective = experiment.objective
-        self.factor, self.promote = factor, promote
-        self.brackets = [rung_epochs(grace, factor, experiment.budget.epochs) for grace in graces]
+        self.factor, self.promote, self.tops, self.bracket_of = factor, promote, tops, bracket_of
+        last = experiment.budget.epochs
+        self.brackets = [sorted({*rung_epochs(grace, factor, last), *tops}) for grace in graces]
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float, bracket: int) -> Decision:
         """Decide at the highest rung crossed; a rung skipped on the way counts for nothing."""
-        reached = trial.mark.epoch if trial.mark else 0
-        crossed = [rung for rung in self.brackets[bracket] if reached < rung <= epoch]
+        crossed = [rung for rung in self.brackets[bracket] if self._reached(trial) < rung <= epoch]
         if not crossed:
             return GO
-        rung = run.rungs.get((bracket, crossed[-1]), [])
+        rung = self._rung(run, bracket, crossed[-1])
         score = self.objective.score(value)
         others = cutoff(rung, self.factor)
         mark = Mark(
@@ -90,16 +103,33 @@ class Ladder:
 
     def next(self, run: RunState) -> str | None:
         """Name the best paused trial of the highest rung that is among the best 1/factor of it."""
-        if not self.promote:
-            return None
         rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
         for epoch, bracket in sorted(rungs, reverse=True):
-            rung = run.rungs.get((bracket, epoch), [])
-            for _, _, name in rung[: int(len(rung) // self.factor)]:
-                trial = run.trials[name]
-                if trial.status == "paused" and trial.mark is not None and trial.mark.epoch == epoch:
+            if not self.promote and epoch not in self.tops:
+                continue
+            rung = self._rung(run, bracket, epoch)
+            count = max(int(len(rung) // self.factor), int(epoch in self.tops))
+            for _, _, name in rung[:count]:
+                if run.trials[name].status == "paused" and self._reached(run.trials[name]) == epoch:
                     return name
         return None
+
+    def _rung(self, run: RunState, bracket: int, epoch: int) -> list[Entry]:
+        """List who came to a rung, the best first."""
+        came = run.rungs.get((bracket, epoch), [])
+        if epoch not in self.tops:
+            return came
+        finished = [run.trials[name] for name in self.tops[epoch]]
+        return sorted([*came, *(self._entry(run, t, epoch) for t in finished if self.bracket_of(t.number) == bracket)])
+
+    def _entry(self, run: RunState, trial: TrialState, epoch: int) -> Entry:
+        report = next(report for report in trial.reports if report.epoch >= epoch)
+        return -self.objective.score(run.objective(report)), trial.number, trial.id
+
+    def _reached(self, trial: TrialState) -> int:
+        """Tell which rung a trial came to last; a paused one waits there."""
+        finished_at = max((epoch for epoch, names in self.tops.items() if trial.id in names), default=0)
+        return max(finished_at, trial.mark.epoch if trial.mark else 0)
 
     def saved_epochs(self) -> frozenset[int]:
         """All rungs of all brackets."""

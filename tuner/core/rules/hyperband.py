@@ -7,6 +7,7 @@ import math
 from tuner.core import chance
 from tuner.core.records import Decision
 from tuner.core.rules.asha import Ladder
+from tuner.core.rules.rule import NONE, Tops
 from tuner.core.state import RunState, TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
@@ -17,12 +18,13 @@ class Hyperband:
 
     version = 1
 
-    def __init__(self, experiment: Experiment, scheduler: kinds.Hyperband) -> None:
+    def __init__(self, experiment: Experiment, scheduler: kinds.Hyperband, tops: Tops = NONE) -> None:
         factor = scheduler.reduction_factor
-        fitting = int(math.log(experiment.budget.epochs / scheduler.grace_epochs, factor) + 1e-9) + 1
+        last = min(tops, default=experiment.budget.epochs)  # a larger budget moves no trial to another bracket
+        fitting = int(math.log(last / scheduler.grace_epochs, factor) + 1e-9) + 1
         count = min(scheduler.brackets or fitting, fitting)
         graces = [round(scheduler.grace_epochs * factor**s) for s in range(count)]
-        self.ladder = Ladder(experiment, factor, scheduler.promote, graces)
+        self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops, self.bracket)
         self.seed = experiment.seed
         # Hyperband gives each bracket about the same budget: a bracket with fewer rungs takes fewer trials.
         weights = [factor ** (count - 1 - s) / (count - s) for s in range(count)]

@@ -46,8 +46,8 @@ class Median:
         return Decision(action="end", outcome="stopped", mark=mark, reason=reason)
 
     def next(self, run: RunState) -> str | None:
-        """Nothing is ever paused."""
-        return None
+        """Name what was finished when the budget grew; nothing else is ever paused."""
+        return next((trial.id for trial in run.having("paused")), None)
 
     def judged_epochs(self) -> None:
         """Any: there is no set of them."""

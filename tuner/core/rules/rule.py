@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from tuner.core.records import Decision
 from tuner.core.state import RunState, TrialState
 
 GO = Decision(action="go")
+Tops = Mapping[int, Collection[str]]
+"""The last epochs of smaller budgets, each with the trials that were finished there when the budget grew."""
+NONE: Tops = MappingProxyType({})
 
 
 class Rule(Protocol):

@@ -1,0 +1,52 @@
+"""What the next process of a trial is told: its params, from which checkpoint, how far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.core import chance
+from tuner.core.run import Core
+from tuner.core.state import RunState, TrialState
+from tuner.trial import Assignment
+from tuner.trial.checkpoint import is_whole
+
+
+def assign(core: Core, trial: TrialState, folder: str) -> Assignment:
+    """Make the assignment of a trial that goes on, or begins."""
+    spec, run = core.spec, core.run
+    checkpoint, epoch = _newest_whole(trial, Path(folder))
+    return Assignment(
+        run=folder,
+        trial=trial.id,
+        params={**spec.fixed, **trial.params},
+        seed=chance.integer(spec.seed, "trial", trial.number),
+        metric=spec.objective.metric,
+        epochs=spec.budget.epochs,
+        generation=trial.generation,
+        attempt=f"{run.attempt}.{trial.losses}",
+        checkpoint=checkpoint,
+        epoch=epoch,
+        cloned=trial.clone is not None and checkpoint == trial.clone.checkpoint,
+        save_every=spec.checkpoint.every,
+        save_at=core.rule.saved_epochs(),
+        judged_at=core.rule.judged_epochs(),
+        verify=run.best_saved is None,
+        horizon=run.horizon,
+        slowest=_slowest(run, trial),
+        patience=(spec.watchdog.seconds, spec.watchdog.factor),
+        cpus=spec.resources.cpus,
+        gpus=spec.resources.gpus,
+    )
+
+
+def _newest_whole(trial: TrialState, folder: Path) -> tuple[str | None, int]:
+    """Pass over what a loss of power has torn: known epochs are trained again, and decided once."""
+    for checkpoint, epoch in trial.checkpoints():
+        if is_whole(folder / checkpoint):
+            return checkpoint, epoch
+    return None, 0
+
+
+def _slowest(run: RunState, trial: TrialState) -> float:
+    """Tell how long an epoch of this trial may take: its own, else any trial's."""
+    return max((report.seconds for report in trial.reports), default=run.slowest)

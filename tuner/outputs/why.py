@@ -1,0 +1,131 @@
+"""The story of a trial, read out of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from tuner.core.records import Asked, Ended, Lost, Mark, Promoted, Record, Report, Session, Suggested, Tick
+from tuner.core.state import RunState, TrialState
+from tuner.outputs.grid import clean, duration, number, params_text
+
+BECOMES = {"go": "goes on", "pause": "is paused", "clone": "is replaced"}
+Line = tuple[str, str]
+"""When or where, and what happened."""
+
+
+def why(records: Sequence[Record], run: RunState, trial: str, console: Console) -> None:
+    """Print what happened to a trial, and why."""
+    state = run.trials[trial]
+    console.print(Text(clean(f"{trial} of {run.name}: {_end(state)}"), style="bold"))
+    for where, what in story(records, run, trial):
+        console.print(Text(clean(f"  {where:<12}{what}")), soft_wrap=True)
+    if state.error:
+        console.print(Text(state.error.rstrip(), style="red"), soft_wrap=True)
+
+
+def story(records: Sequence[Record], run: RunState, trial: str) -> Iterator[Line]:
+    """Yield what the records say of a trial, epochs at which nothing was decided drawn together."""
+    quiet: list[Report] = []
+    for record in records:
+        if isinstance(record, Report) and record.trial == trial and _is_quiet(record):
+            quiet.append(record)
+            continue
+        lines = list(_lines(record, records, run, trial))
+        if lines and quiet:
+            yield _quiet(quiet, run)
+            quiet = []
+        yield from lines
+    if quiet:
+        yield _quiet(quiet, run)
+    state = run.trials[trial]
+    if state.before or (state.outcome and not _has_last_word(records, trial)):
+        yield "ended", f"{state.outcome}: {state.reason}"
+
+
+def _lines(record: Record, records: Sequence[Record], run: RunState, trial: str) -> Iterator[Line]:
+    if isinstance(record, Session) and record.attempt > 1 and _begun(record, records, trial):
+        yield "", f"session {record.attempt} began on {record.host}: what was running is queued again"
+    elif isinstance(record, Tick):
+        if run.trials[trial].before:
+            yield "", f"budget.hours is reached after {duration(record.elapsed)}"
+    elif isinstance(record, Asked) and record.trial in (None, trial) and not record.budget:
+        yield "asked", "the user stopped the " + ("run" if record.trial is None else "trial")
+    elif isinstance(record, Asked) and record.budget and _begun(record, records, trial):
+        yield "asked", "the budget grew: " + ", ".join(f"{key} {value}" for key, value in record.budget.items())
+    elif getattr(record, "trial", None) == trial:
+        yield from _own(record, records, run)
+
+
+def _own(record: Record, records: Sequence[Record], run: RunState) -> Iterator[Line]:
+    if isinstance(record, Suggested):
+        yield "suggested", f"{params_text(record.params)}; {_source(record, records, run)}"
+    elif isinstance(record, Report):
+        yield f"epoch {record.epoch}", _reported(record, run)
+        if (clone := record.decision.clone) is not None:
+            yield "cloned", f"goes on from {clone.donor} at epoch {clone.epoch}, with {params_text(clone.params)}"
+    elif isinstance(record, Promoted):
+        yield "promoted", record.reason
+    elif isinstance(record, Lost):
+        yield "lost", f"{record.reason} ({record.cause}); queued again from its last checkpoint"
+    elif isinstance(record, Ended):
+        yield "ended", f"{record.outcome}: {record.reason}"
+
+
+def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
+    """Say what a suggestion was made from."""
+    spec = run.spec
+    if record.number < len(spec.start.points):
+        return f"point {record.number + 1} of start.points; what that leaves open is drawn by {spec.search.kind}"
+    seen = records[: record.seen]
+    trials = {one.trial for one in seen if isinstance(one, Report)}
+    reports = sum(isinstance(one, Report) for one in seen)
+    startup = getattr(spec.search, "startup", 0) or 0
+    at_random = ", still at random" if record.number < startup else ""
+    return f"by {spec.search.kind} from {reports} reports of {len(trials)} trials{at_random}"
+
+
+def _reported(report: Report, run: RunState) -> str:
+    value = f"{run.spec.objective.metric} {number(run.objective(report))}"
+    decision = report.decision
+    parts = [value, *([_rank(decision.mark)] if decision.mark else [])]
+    reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
+    return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
+
+
+def _rank(mark: Mark) -> str:
+    bracket = f" of bracket {mark.bracket}" if mark.bracket else ""
+    cutoff = "nothing to hold it against" if mark.cutoff is None else f"cutoff {number(mark.cutoff)}"
+    return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {cutoff}"
+
+
+def _is_quiet(report: Report) -> bool:
+    return report.decision.action == "go" and report.decision.mark is None
+
+
+def _quiet(reports: Sequence[Report], run: RunState) -> Line:
+    first, last = reports[0], reports[-1]
+    values = [number(run.objective(report)) for report in (first, last)]
+    if first is last:
+        return f"epoch {first.epoch}", f"{run.spec.objective.metric} {values[0]}"
+    return f"epochs {first.epoch}-{last.epoch}", f"{run.spec.objective.metric} {values[0]} to {values[1]}"
+
+
+def _begun(record: Record, records: Sequence[Record], trial: str) -> bool:
+    """Tell whether a trial was there when something happened."""
+    before = records[: next(i for i, one in enumerate(records) if one is record)]
+    return any(isinstance(one, Suggested) and one.trial == trial for one in before)
+
+
+def _has_last_word(records: Sequence[Record], trial: str) -> bool:
+    own = [record for record in records if getattr(record, "trial", None) == trial]
+    last = own[-1] if own else None
+    return isinstance(last, Ended | Asked) or (isinstance(last, Report) and last.decision.action == "end")
+
+
+def _end(trial: TrialState) -> str:
+    if trial.outcome is None:
+        return f"{trial.status} at epoch {trial.epoch}"
+    return f"{trial.outcome} at epoch {trial.epoch}" + (f", {trial.reason}" if trial.reason else "")

@@ -1,0 +1,87 @@
+"""Only one process trains a trial: it holds a lock that the kernel gives back when it is gone.
+
+A POSIX lock, since that is the process's own: loader workers and grandchildren do not inherit it. The file says who
+holds it, so that a predecessor on this machine, which its driver has given up, can be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+NAME = "lock"
+
+
+class Hold:
+    """The right to train a trial; taken while it trains, given back while it waits for a decision."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def take(self) -> bool:
+        """Take it; False where another process has it."""
+        if not _lock(self._file):
+            return False
+        os.pwrite(self._file, f"{_boot()} {os.getpid()} {_started(os.getpid())}\n".ljust(100).encode(), 0)
+        return True
+
+    def give_back(self) -> None:
+        """Let another process have it."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def holder(self) -> int | None:
+        """Name the process of this machine that has it; None where it is another machine's."""
+        boot, pid, started = [*os.pread(self._file, 100, 0).decode(errors="replace").split(), "", "", ""][:3]
+        mine = boot == _boot() and pid.isdecimal() and _started(int(pid)) == started
+        return int(pid) if mine else None
+
+    def close(self) -> None:
+        """Give it back for good."""
+        os.close(self._file)
+
+
+def keep_off(folder: Path, seconds: float) -> bool:
+    """See to it that nobody trains this trial: kill who does on this machine, wait for who does on another."""
+    hold = Hold(folder)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _lock(hold._file):
+            if (pid := hold.holder()) is not None:
+                with contextlib.suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+    finally:
+        hold.close()
+
+
+def _lock(file: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True  # a file system without locks: nobody can be kept off
+    return True
+
+
+def _boot() -> str:
+    """Name this machine, and this run of it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"host-{os.uname().nodename}"
+
+
+def _started(pid: int) -> str:
+    """Tell when a process began: its number may be another's by now."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return "unknown" if not Path("/proc").is_dir() else ""
