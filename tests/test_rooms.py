@@ -33,7 +33,8 @@ ROOMS = {
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
     "tuner/api.py": {"tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs", "tuner.runs",
-                     "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors", "tuner.versions", "rich", "cloudpickle"},
+                     "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors", "tuner.versions", "rich",
+                     "cloudpickle"},
     "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.runs", "tuner.spec", "rich"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
 }  # fmt: skip

@@ -182,7 +182,6 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
         show.say(f"Run {folder}: {describe(loaded)}")
         for line in _growth(folder, budget):
             show.say(line)
-        show.say("starting Ray", lasting=False)
         try:
             _engine(folder, loaded, options, terminal, show, budget)
         except Locked:
@@ -224,12 +223,13 @@ def _engine(
 
 def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:
     from tuner.engine.keep import Keeper
+    from tuner.outputs.disk import Disk
     from tuner.outputs.events import Events
     from tuner.outputs.study import Study
     from tuner.outputs.tensorboard import TensorBoard
 
     events = [Events(terminal.out)] if options.json else []
-    return [Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
+    return [Disk(folder, show.say), Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
 
 
 def _finish(folder: Path, state: str) -> RunState:
@@ -244,7 +244,7 @@ def _finish(folder: Path, state: str) -> RunState:
 
 
 def _farewell(folder: Path, run: RunState, console: Console) -> None:
-    from tuner.outputs import report, results
+    from tuner.outputs import disk, grid, report, results
 
     report.leaders(run, console)
     console.print(report.best_line(run))
@@ -256,6 +256,7 @@ def _farewell(folder: Path, run: RunState, console: Console) -> None:
     if run.best is not None:
         console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
+    console.print(f"Disk used:    {grid.size(disk.used(folder))}")
 
 
 def describe(loaded: Loaded) -> str:

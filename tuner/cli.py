@@ -80,7 +80,9 @@ def _run(flags: argparse.Namespace) -> int:
         api.resume(flags.resume, options, flags.set)
         return 0
     if flags.name is not None:
-        api.check_name(flags.name)
+        from tuner.runs import check_name
+
+        check_name(flags.name)
     loaded = api.load(flags.space, flags.set)
     if flags.check:
         _check(loaded)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.core.records import SCHEMA, Decision, Record, Report, from_json, to_json
-from tuner.errors import UserError
+from tuner.core.records import SCHEMA, Decision, Record, Report, Session, from_json, to_json
+from tuner.errors import Locked, UserError
 from tuner.storage import Log
 
 NAME = "ledger"
@@ -23,7 +23,12 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         """Take the run's lock and read what is there; raises UserError where another driver holds it."""
         self._clock = time.time() - time.monotonic()
-        self._log = Log(folder / NAME)
+        try:
+            self._log = Log(folder / NAME)
+        except Locked:
+            raise Locked(
+                f"{folder}: {_driver(folder)} is driving this run. Wait for it to end, or --stop it."
+            ) from None
         try:
             data = self._log.read()
             whole = data.rfind(b"\n") + 1
@@ -53,6 +58,12 @@ class Ledger:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _driver(folder: Path) -> str:
+    """Name who holds the lock, as far as the ledger tells."""
+    sessions = [record for record in read(folder) if isinstance(record, Session)]
+    return f"process {sessions[-1].pid} on {sessions[-1].host}" if sessions else "another process"
 
 
 def read(folder: Path) -> list[Record]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from tuner.core.records import SCHEMA, Asked, Header, Session
 from tuner.core.run import Core
@@ -28,6 +28,18 @@ from tuner.slot.code import Code
 from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
 from tuner.versions import versions
+
+
+class Say(Protocol):
+    """Tells the user something: a line that stays, or what is being done from here on."""
+
+    def __call__(self, text: str, lasting: bool = True) -> None:
+        """Tell it."""
+        ...
+
+
+def _silent(text: str, lasting: bool = True) -> None:
+    """Tell nothing."""
 
 
 def create(folder: Path, spec: Experiment, home: Path) -> None:
@@ -46,7 +58,7 @@ def drive(
     address: str | None = None,
     dashboard: bool = True,
     budget: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = _silent,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
@@ -62,6 +74,7 @@ def drive(
             _evaluate(folder, state, code, test, None, say)
             _refuse_if_all_failed(state)
             return
+        say("starting Ray", lasting=False)
         signals = stack.enter_context(Signals())
         zygote = _shared_zygote(stack, state.spec, code, address)
         clusters.prepare(dashboard)
@@ -96,9 +109,7 @@ def _raise_if_unfinished(live: LiveRun) -> None:
     _refuse_if_all_failed(live.core.run)
 
 
-def _evaluate(
-    folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None, say: Callable[[str], None]
-) -> None:
+def _evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None, say: Say) -> None:
     problem = evaluate(folder, run, code, test, zygote)
     if problem:
         say(f"The best could not be measured on the test split: {problem}")
@@ -143,7 +154,7 @@ def _begin(
     folder: Path,
     cluster: clusters.Cluster,
     followers: Followers,
-    say: Callable[[str], None],
+    say: Say,
 ) -> LiveRun:
     from tuner.engine import placement
 

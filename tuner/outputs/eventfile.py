@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tuner.storage import append_whole, is_full
+
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
@@ -44,7 +46,6 @@ class EventFile:
     """
 
     def __init__(self, folder: Path, began: float) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"events.out.tfevents.{int(began)}.tuner"
         self._waiting = [_framed(Event(file_version="brain.Event:2", wall_time=began))]
 
@@ -54,10 +55,16 @@ class EventFile:
             self._waiting.append(_framed(Event(summary=Summary(value=values), step=epoch, wall_time=time)))
 
     def flush(self) -> None:
-        """Write what was added."""
-        if self._waiting:
-            with self.path.open("ab") as file:
-                file.write(b"".join(self._waiting))
+        """Write what was added; what finds no room on the disk waits for the next time."""
+        if not self._waiting:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append_whole(self.path, b"".join(self._waiting))
+        except OSError as error:
+            if not is_full(error):
+                raise
+        else:
             self._waiting.clear()
 
 

@@ -12,10 +12,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tuner.core.records import Ended, Lost, Promoted, Record, Report, Session
+from tuner.core.records import Disk, Ended, Lost, Promoted, Record, Report, Session
 from tuner.core.state import RunState, TrialState
 from tuner.outputs.forecast import Forecast
-from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text
+from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
 
 PLAIN_SECONDS = 3.0
 MOST_ROWS = 20
@@ -84,9 +84,16 @@ class Show:
         elif isinstance(record, Report):
             self.forecast.heard(record)
             self.phase = ""
+        elif isinstance(record, Disk):
+            self._tell_of(record)
         self.news = news(record, run) or self.news
         if isinstance(record, Ended) and record.outcome in BAD:
             self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))
+
+    def _tell_of(self, record: Disk) -> None:
+        what = "is full: no trial is begun until there is room" if record.full else "has room again: the run goes on"
+        text = f"the disk of the run's folder {what} ({size(record.free)} free)"
+        self.console.print(Text(text, style="red" if record.full else "green"))
 
     def close(self, run: RunState) -> None:
         """Show on: there is still the end to tell of."""

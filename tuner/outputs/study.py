@@ -20,6 +20,7 @@ from tuner.core.records import Asked, Ended, Header, Outcome, Record, Report, Su
 from tuner.core.state import RunState
 from tuner.core.state import TrialState as Trial
 from tuner.spec.space import Choice, Float, Int
+from tuner.storage import append_whole, is_full
 
 NAME = "study.journal"
 STATES: dict[Outcome, TrialState] = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
@@ -77,6 +78,8 @@ class Study:
         self.ids[record.trial] = self.storage.create_new_trial(self.study, template)
 
     def _report(self, record: Report, run: RunState) -> None:
+        if record.trial not in self.ids:
+            return
         value, clone = run.objective(record), record.decision.clone
         if math.isfinite(value):
             self.storage.set_trial_intermediate_value(self.ids[record.trial], record.epoch, value)
@@ -90,8 +93,8 @@ class Study:
             self._end(run.trials[name], run)
 
     def _end(self, trial: Trial, run: RunState) -> None:
-        if trial.outcome is None:
-            return
+        if trial.outcome is None or trial.id not in self.ids:
+            return  # Optuna lets no trial that is over go on, as a larger budget does.
         number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
@@ -124,12 +127,20 @@ class Journal(BaseJournalBackend):
         self.logs.extend(logs)
 
     def flush(self) -> None:
-        """Write whole lines, all at once: a reader of a live run never sees a part of a trial's end."""
+        """Write whole lines, all at once: a reader of a live run never sees a part of a trial's end.
+
+        What finds no room on the disk waits for the next time.
+        """
+        if self._written == len(self.logs):
+            return
         lines = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self.logs[self._written :])
-        self._written = len(self.logs)
-        if lines:
-            with self.path.open("ab") as file:
-                file.write(lines.encode())
+        try:
+            append_whole(self.path, lines.encode())
+        except OSError as error:
+            if not is_full(error):
+                raise
+        else:
+            self._written = len(self.logs)
 
 
 def _distribution(dimension: Float | Int | Choice) -> BaseDistribution:

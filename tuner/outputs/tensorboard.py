@@ -51,7 +51,9 @@ class TensorBoard:
             self._begin(record, run)
         elif isinstance(record, Report):
             self._report(record, run)
-        if isinstance(record, Asked) or run.closed:
+        if isinstance(record, Asked) and record.budget:
+            self._open_again(run, record.time)
+        elif isinstance(record, Asked) or run.closed:
             self._end_all(run, record.time)
         elif isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
             self._end(run.trials[record.trial], run, record.time)
@@ -115,6 +117,16 @@ class TensorBoard:
             trial.file.add([self._start(state.id, trial, run)], time=trial.began)
         trial.file.add([events.session_end(state.outcome in GOOD, time)], time=time)
         trial.file.flush()
+
+    def _open_again(self, run: RunState, time: float) -> None:
+        """Let trials that had ended go on in a second file of their own: the budget has grown."""
+        for state in run.trials.values():
+            if state.status != "ended" and state.id not in self.trials:
+                trial = Trial(EventFile(self.folder / state.id, time), time, state.params)
+                scores = [run.spec.objective.score(run.objective(report)) for report in state.reports]
+                trial.best = max((score for score in scores if math.isfinite(score)), default=None)
+                trial.shown = {path.name for path in (self.run_folder / "trials" / state.id / "media").glob("*")}
+                self.trials[state.id] = trial
 
     def _end_all(self, run: RunState, time: float) -> None:
         for name in list(self.trials):

@@ -1,0 +1,246 @@
+"""Real runs that something goes wrong with, or that the user changes his mind about."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support import command, environment
+
+from tuner.core.records import Asked, Disk, Ended, Lost, Report
+from tuner.core.state import replay
+from tuner.ledger import read
+
+STEADY = """
+import time
+
+class Counter:
+    def __init__(self): self.n = 0
+    def state_dict(self): return {"n": self.n, "weights": [0.1] * SIZE}
+    def load_state_dict(self, state): self.n = state["n"]
+
+SIZE = 10
+
+def train(trial, *, lr, sleep=0.1):
+    counter = Counter()
+    trial.track(counter=counter)
+    for epoch in trial.epochs():
+        time.sleep(sleep)
+        counter.n += 1
+        print("trained", epoch, flush=True)
+        trial.report(loss=lr / counter.n)
+"""
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def records(folder: Path) -> list[Any]:
+    return list(read(folder)) if (folder / "ledger").exists() else []
+
+
+def reports(folder: Path) -> list[Report]:
+    return [record for record in records(folder) if isinstance(record, Report)]
+
+
+def start(folder: Path, *flags: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*flags), cwd=folder, env={**environment(), **more}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def trained(folder: Path) -> dict[str, list[int]]:
+    """Read which epochs each trial trained, from what it printed."""
+    logs = sorted((folder / "trials").glob("*/log.txt"))
+    lines = {log.parent.name: log.read_text().splitlines() for log in logs}
+    return {name: [int(line.split()[1]) for line in said if line.startswith("trained")] for name, said in lines.items()}
+
+
+def test_a_trial_and_then_the_run_are_stopped_from_another_terminal(launch, write, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 6, "epochs": 500}, scheduler={"kind": "none"}, checkpoint={"every": 100})
+    run = tmp_path / "runs" / "r"
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    wait_for(lambda: len(reports(run)) > 10)
+    said = launch("--stop", "r/t0000")
+    assert said.stdout == "t0000 has ended: killed, the user stopped the trial\n"
+    saved = replay(read(run)).trials["t0000"].reports[-1]
+    assert saved.checkpoint, "saved, although it was no hundredth epoch"
+    wait_for(lambda: "t0002" in replay(read(run)).trials)
+    assert launch("--stop", "r").stdout == "the run has ended: asked\n"
+    assert driver.wait(60) == 0, driver.stdout.read()
+    state = replay(read(run))
+    assert state.closed == "asked"
+    assert all(trial.outcome == "killed" for trial in state.trials.values())
+    assert not (run / "stopping").exists()
+    assert launch("--stop", "r").stdout == "the run has ended: asked\n"
+    assert "No trial" not in launch("--why", "r/t0001").stdout
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_a_larger_budget_lets_a_finished_run_go_on(launch, write, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 3, "epochs": 3}, scheduler={"kind": "asha", "grace_epochs": 3})
+    run = tmp_path / "runs" / "r"
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    said = launch("--resume", "r", "--no-dashboard", "--set", "budget.epochs=6", "--set", "budget.trials=5").stdout
+    assert "budget.epochs grows from 3 to 6" in said
+    assert "schedules keep their horizon: trial.total_epochs stays 3" in said
+    state = replay(read(run))
+    assert len(state.trials) == 5
+    assert max(trial.epoch for trial in state.trials.values()) == 6
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in trained(run).values()), "no epoch twice"
+    assert "epochs: 6" in (run / "experiment.yaml").read_text()
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+    refused = launch("--resume", "r", "--set", "budget.epochs=2", code=2)
+    assert "budget.epochs: must be at least 6, as before, but got 2" in refused.stderr
+
+
+def test_a_hung_trial_is_asked_what_it_does_killed_and_begun_again(launch, write, tmp_path: Path) -> None:
+    hangs = STEADY.replace(
+        "        counter.n += 1\n",
+        "        counter.n += 1\n        while epoch == 3 and not (trial.folder / 'hung').exists():\n"
+        "            (trial.folder / 'hung').touch(); time.sleep(1000)\n",
+    )
+    write(hangs, budget={"trials": 2, "epochs": 5}, scheduler={"kind": "none"}, watchdog={"seconds": 2, "factor": 2})
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    run = tmp_path / "runs" / "r"
+    lost = [record for record in records(run) if isinstance(record, Lost)]
+    assert {(record.trial, record.cause) for record in lost} == {("t0000", "stalled"), ("t0001", "stalled")}
+    assert {trial.outcome for trial in replay(read(run)).trials.values()} == {"finished"}
+    assert trained(run) == {"t0000": [1, 2, 3, 4, 5], "t0001": [1, 2, 3, 4, 5]}
+    assert "in train" in (run / "trials" / "t0000" / "log.txt").read_text()
+
+
+def test_hours_hold_although_a_trial_hangs(launch, write, tmp_path: Path) -> None:
+    write(
+        "import time\ndef train(trial, *, lr):\n    time.sleep(1000)\n",
+        budget={"trials": 2, "epochs": 5, "hours": 0.003},
+    )
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    assert replay(read(tmp_path / "runs" / "r")).closed == "hours"
+
+
+def test_out_of_memory_is_counted_apart(launch, write, tmp_path: Path) -> None:
+    write(
+        "def train(trial, *, lr):\n    if lr < 0.03: raise MemoryError('too wide')\n    trial.report(loss=lr, epoch=4)\n"
+    )
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    ended = [record for record in records(tmp_path / "runs" / "r") if isinstance(record, Ended)]
+    assert {(record.outcome, record.reason) for record in ended} == {
+        ("infeasible", "out of memory: MemoryError: too wide")
+    }
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """Mount a small disk; where that is not allowed the test is left out."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_pauses_the_run_until_there_is_room(write, small: Path, tmp_path: Path) -> None:
+    write(
+        STEADY.replace("SIZE = 10", "SIZE = 100_000"), storage=str(small), scheduler={"kind": "none"},
+        budget={"trials": 3, "epochs": 30}, checkpoint={"keep": 1},
+    )  # fmt: skip
+    run, ballast = small / "r", small / "ballast"
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    wait_for(lambda: len(reports(run)) > 4)
+    try:
+        with ballast.open("wb") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+    except OSError:
+        pass
+    wait_for(lambda: any(isinstance(record, Disk) and record.full for record in records(run)))
+    time.sleep(3)
+    before = len(reports(run))
+    assert driver.poll() is None
+    ballast.unlink()
+    wait_for(lambda: len(reports(run)) > before)
+    assert driver.wait(120) == 0, driver.stdout.read()
+    state = replay(read(run))
+    assert {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", 30)}
+    assert [record.full for record in records(run) if isinstance(record, Disk)] == [True, False]
+    said = driver.stdout.read()
+    assert "is full: no trial is begun until there is room" in said
+    assert "has room again" in said
+    assert not list(run.rglob(".*.*")), "no file is left half written"
+
+
+def test_a_full_temporary_folder_of_rays_is_the_clusters_fault(write, small: Path, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 50, "epochs": 50}, scheduler={"kind": "none"})
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard", TMPDIR=str(small))
+    run = tmp_path / "runs" / "r"
+    wait_for(lambda: len(reports(run)) > 4 or driver.poll() is not None)
+    if driver.poll() is None:
+        try:
+            with (small / "ballast").open("wb") as file:
+                while True:
+                    file.write(b"x" * 4096)
+                    file.flush()
+        except OSError:
+            pass
+    code = driver.wait(120)
+    assert code in (0, 3), driver.stdout.read()
+    (small / "ballast").unlink(missing_ok=True)
+
+
+def test_an_interrupt_saves_what_is_nearly_done_and_a_second_ends_at_once(write, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 500}, scheduler={"kind": "none"}, checkpoint={"every": 400},
+          fixed={"sleep": 1.0})  # fmt: skip
+    run = tmp_path / "runs" / "r"
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    wait_for(lambda: len(reports(run)) > 3)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(60) == 130
+    assert "--resume runs/r" in driver.stdout.read()
+    last = {record.trial: record for record in reports(run)}
+    assert all(record.checkpoint for record in last.values()), "the last report of each is saved"
+    assert not (run / "stopping").exists()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(run) in " ".join(p.info["cmdline"] or [])]
+
+
+def test_what_a_dead_driver_left_is_not_trained_again(launch, write, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 4, "epochs": 40}, scheduler={"kind": "none"}, fixed={"sleep": 0.02})
+    run = tmp_path / "runs" / "r"
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    wait_for(lambda: len(reports(run)) > 20)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    launch("--resume", "r", "--no-dashboard")
+    epochs = trained(run)
+    assert set(epochs) == {"t0000", "t0001", "t0002", "t0003"}
+    for name, said in epochs.items():
+        twice = len(said) - len(set(said))
+        assert sorted(set(said)) == list(range(1, 41)), name
+        assert twice <= 1, "but for the one that was unfinished or unsaved"
+    assert [record.epoch for record in reports(run) if record.trial == "t0000"] == list(range(1, 41))
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_a_second_driver_is_told_who_drives(launch, write, tmp_path: Path) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 500}, scheduler={"kind": "none"})
+    driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    wait_for(lambda: len(reports(tmp_path / "runs" / "r")) > 1)
+    refused = launch("--resume", "r", "--no-dashboard", code=2)
+    assert f"process {driver.pid} on " in refused.stderr
+    driver.kill()
+    driver.wait()
+    assert Asked not in {type(record) for record in records(tmp_path / "runs" / "r")}
