@@ -26,9 +26,8 @@ class Ledger:
         try:
             self._log = Log(folder / NAME)
         except Locked:
-            raise Locked(
-                f"{folder}: {_driver(folder)} is driving this run. Wait for it to end, or --stop it."
-            ) from None
+            who = _driver(folder)
+            raise Locked(f"{folder}: {who} is driving this run. Wait for it to end, or --stop it.") from None
         try:
             data = self._log.read()
             whole = data.rfind(b"\n") + 1

@@ -105,10 +105,12 @@ class LiveRun:
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
         self.tick()
-        kind = event["event"]
+        kind, saved = event["event"], False
         if kind == "report":
             self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
-            if (stop := self.stops.after_report(name)) is not None:
+            # What its process does not save at all is not waited for.
+            saved = event["checkpoint"] is not None or self.core.run.best_saved is None
+            if saved and (stop := self.stops.after_report(name)) is not None:
                 self.commit(stop)
         elif kind == "full":
             self._is_full()
@@ -118,7 +120,7 @@ class LiveRun:
             self._ended(name, event)
         trial = self.core.run.trials[name]
         goes_on = trial.status == "running" and trial.generation == generation and self.error is None
-        if goes_on and (kind in ("beat", "full") or (kind == "report" and not self.stops.all)):
+        if goes_on and (kind in ("beat", "full") or (kind == "report" and not (self.stops.all and saved))):
             return "go"
         self.working.discard(name)
         return "stop"
