@@ -89,7 +89,7 @@ def _parse(data: bytes, path: Path) -> Iterator[Record]:
     for line in data.splitlines(keepends=True):
         crc, _, text = line.rstrip(b"\n").partition(b" ")
         try:
-            if int(crc, 16) != zlib.crc32(text):
+            if crc != b"%08x" % zlib.crc32(text):
                 raise ValueError("the checksum does not fit")
             yield from_json(text.decode())
         except (ValueError, TypeError, KeyError) as error:

@@ -33,10 +33,10 @@ class Simulation:
         self.take(Header(schema=SCHEMA, name="simulation", spec=spec.model_dump(mode="json"), folder="."))
         self.take(Session(attempt=1, host="simulation", pid=0, slots=slots, versions={}))
 
-    def run(self) -> list[Record]:
-        """Simulate to the end; returns the records."""
+    def run(self, count: int | None = None) -> list[Record]:
+        """Simulate to the end, or until there are so many records; returns the records."""
         self._fill()
-        while self._due:
+        while self._due and (count is None or len(self.records) < count):
             self.clock, _, name = heapq.heappop(self._due)
             record = self._report(self.core.run.trials[name])
             if isinstance(record, Report) and record.decision.action == "go":
@@ -44,7 +44,7 @@ class Simulation:
             if self.core.run.closed:
                 self._due.clear()
             self._fill()
-        return self.records
+        return self.records[:count]
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""

@@ -149,13 +149,13 @@ def simulate(spec: Experiment, curve: Curve, slots: int = 1) -> list[Record]:
     return Simulation(spec, curve, slots).run()
 
 
-def resumed(spec: Experiment, curve: Curve, prefix: Iterable[Record]) -> list[Record]:
-    """Go on from the records of a ledger, with one slot and the same curves."""
+def resumed(spec: Experiment, curve: Curve, prefix: Iterable[Record], count: int | None = None) -> list[Record]:
+    """Go on from the records of a ledger, with one slot and the same curves, up to so many records."""
     simulation = Simulation(spec, curve)
     simulation.core, simulation.records = Core(spec, make_asker(spec)), []
     for record in prefix:
         simulation.take(record)
-    return simulation.run()
+    return simulation.run(count)
 
 
 def lines(records: Iterable[Record]) -> list[str]:

@@ -108,8 +108,7 @@ class LiveRun:
         kind, saved = event["event"], False
         if kind == "report":
             self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
-            # What its process does not save at all is not waited for.
-            saved = event["checkpoint"] is not None or self.core.run.best_saved is None
+            saved = event["checkpoint"] is not None
             if saved and (stop := self.stops.after_report(name)) is not None:
                 self.commit(stop)
         elif kind == "full":
