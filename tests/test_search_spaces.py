@@ -1,5 +1,6 @@
 """Every shipped YAML is loaded, bound and trained for one epoch."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_every_key_has_a_comment(path: Path) -> None:
         if line and not line.startswith(("#", " ")):
             above = lines[number - 1] if number else ""
             assert "#" in line or above.startswith("#"), f"{path.name}:{number + 1}: {line}"
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
+def test_what_is_commented_out_may_be_used(path: Path, tmp_path: Path) -> None:
+    head, _, rest = path.read_text().partition("# What else there is, with its defaults:\n")
+    assert rest
+    inner = re.sub(r"(?m)^  # (\w+: )", r"  \1", head)
+    outer = "".join(line.removeprefix("# ") for line in rest.splitlines(keepends=True) if "module:function" not in line)
+    (tmp_path / "all.yaml").write_text(inner + outer)
+    spec = load(tmp_path / "all.yaml").experiment
+    assert spec.budget.hours
+    assert spec.start.points
+    assert spec.watchdog == type(spec.watchdog)()
 
 
 def _shorter(path: Path) -> list[str]:

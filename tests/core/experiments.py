@@ -149,12 +149,16 @@ def simulate(spec: Experiment, curve: Curve, slots: int = 1) -> list[Record]:
     return Simulation(spec, curve, slots).run()
 
 
-def resumed(spec: Experiment, curve: Curve, prefix: Iterable[Record], count: int | None = None) -> list[Record]:
-    """Go on from the records of a ledger, with one slot and the same curves, up to so many records."""
-    simulation = Simulation(spec, curve)
-    simulation.core, simulation.records = Core(spec, make_asker(spec)), []
-    for record in prefix:
-        simulation.take(record)
+def resumed(spec: Experiment, curve: Curve, prefix: Iterable[Record]) -> list[Record]:
+    """Go on from the records of a ledger, with one slot and the same curves."""
+    prefix = list(prefix)
+    return continued(rebuilt(spec, prefix), curve, prefix)
+
+
+def continued(core: Core, curve: Curve, records: Iterable[Record], count: int | None = None) -> list[Record]:
+    """Go on with a core that was built from records, with one slot, up to so many records."""
+    simulation = Simulation(core.spec, curve)
+    simulation.core, simulation.records = core, list(records)
     return simulation.run(count)
 
 

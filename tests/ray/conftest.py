@@ -43,3 +43,9 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """Tell how often a run is killed."""
+    return int(request.config.getoption("--kills"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from types import MappingProxyType
 from typing import Protocol
 
 from tuner.core.records import Decision
@@ -12,7 +11,7 @@ from tuner.core.state import RunState, TrialState
 GO = Decision(action="go")
 Tops = Mapping[int, Collection[str]]
 """The last epochs of smaller budgets, each with the trials that were finished there when the budget grew."""
-NONE: Tops = MappingProxyType({})
+NONE: Tops = {}
 
 
 class Rule(Protocol):
