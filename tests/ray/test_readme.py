@@ -43,5 +43,5 @@ def test_its_commands_run_in_their_order(tmp_path: Path) -> None:
                 command = [str(ROOT / word) if word == "launch.py" else word for word in shlex.split(line)]
                 subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=300)
                 ran += 1
-    assert ran == 7
+    assert ran == 11
     assert (tmp_path / "runs" / "from-python" / "best" / "model.pt").exists()

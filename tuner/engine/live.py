@@ -143,6 +143,7 @@ class LiveRun:
     def close(self) -> None:
         """Leave nothing behind that speaks of a live run."""
         self.stops.close()
+        self.room.use_reserve()
 
     def _lost(self, name: str, event: dict[str, Any]) -> None:
         cause = event.get("cause", "worker")
