@@ -35,15 +35,15 @@ def train(trial, *, lr):
 """
 
 
-def test_a_node_that_dies_takes_no_trial_with_it(
-    launch, write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, monkeypatch) -> None:
     from ray.cluster_utils import Cluster
 
     write(CODE, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"})
     run = tmp_path / "runs" / "r"
     with tempfile.TemporaryDirectory(prefix="rc", dir="/tmp") as scratch:
-        cluster = Cluster(True, head_node_args={"num_cpus": 1, "_temp_dir": scratch, "include_dashboard": False})
+        monkeypatch.setenv("RAY_TMPDIR", scratch)  # else it leaves its address where other runs would find it
+        (Path(scratch) / "ray").mkdir()
+        cluster = Cluster(True, head_node_args={"num_cpus": 1, "temp_dir": scratch, "include_dashboard": False})
         try:
             other = cluster.add_node(num_cpus=1)
             flags = ["--space", "mine.yaml", "--name", "r", "--address", cluster.address]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+import ray
 from ray.tune import Stopper
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -21,6 +23,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         super().__init__()
         self.live, self.search = live, search
         self._is_set_up = False
+        self._machines: dict[str, str] = {}
+        """Ray's trial id → the machine that it was last heard of from."""
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Have Ray keep every worker, and no ended trial."""
@@ -38,7 +42,7 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Write the reports down, then answer; the worker learns it from its next call."""
-        events, node, worker = result[HEARD]
+        events, node, worker, self._machines[trial.trial_id] = result[HEARD]
         name, generation = self.search.stints[trial.trial_id]
         goes_on = all(self.live.heard(name, generation, event, node, worker) == "go" for event in events)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
@@ -46,11 +50,13 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""
         name, _ = self.search.stints[trial.trial_id]
-        reason = _reason(trial)
-        self.live.lost(name, reason, is_machine="node" in reason)
+        machine = self._machines.pop(trial.trial_id, None)
+        is_machine = machine is not None and _is_gone(machine)
+        self.live.lost(name, "the machine is gone" if is_machine else _reason(trial), is_machine)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
-        """Nothing to do: the decision was ours."""
+        """Forget where it ran; the decision was ours."""
+        self._machines.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         """Nothing to do: the decision was ours."""
@@ -86,6 +92,16 @@ class StopAll(Stopper):  # type: ignore[misc]
 
 def _reason(trial: Trial) -> str:
     error = trial.get_error()
-    if error is None:
-        return "the worker is gone"
-    return f"{type(error).__name__}: its node is gone" if "node has died" in str(error) else type(error).__name__
+    return type(error).__name__ if error else "the worker is gone"
+
+
+def _is_gone(machine: str) -> bool:
+    """Tell whether a machine of the cluster is dead; Ray itself says so only after some missed heartbeats."""
+    node = next((node for node in ray.nodes() if node["NodeID"] == machine), None)
+    if node is None or not node["Alive"]:
+        return True
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=2).close()
+    except OSError:
+        return True
+    return False

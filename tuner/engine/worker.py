@@ -12,7 +12,7 @@ from tuner.slot.slot import Slot
 from tuner.trial import Assignment
 
 HEARD = "heard"
-"""Key of the result that holds (what the slot said, the node, the worker)."""
+"""Key of the result that holds (what the slot said, the node, the worker, Ray's id of the machine)."""
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
@@ -24,12 +24,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         assignment: Assignment = config["assignment"]
         self.node = ray.util.get_node_ip_address()
         self.worker = ray.get_runtime_context().get_worker_id()[:8]
+        self.machine = ray.get_runtime_context().get_node_id()
         self.slot = Slot(code, assignment.cpus, config["zygote"])
         self.slot.begin(assignment)
 
     def step(self) -> dict[str, Any]:
         """Let the trial go on until it waits for a decision; a second at most."""
-        return {HEARD: (self.slot.stretch(), self.node, self.worker)}
+        return {HEARD: (self.slot.stretch(), self.node, self.worker, self.machine)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on the next assignment; a trial that still runs is killed."""

@@ -110,14 +110,16 @@ class Journal(BaseJournalBackend):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.logs: list[dict[str, Any]] = []
+        """What is not written yet."""
         self.moment = 0.0
         """When that happened which is being written: on a resume it is not now."""
         self._written = 0
+        """How many entries are, and gone from memory: Optuna has read them by then."""
         path.write_bytes(b"")
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Give back what was appended."""
-        return self.logs[log_number_from:]
+        return self.logs[max(0, log_number_from - self._written) :]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Keep the entries for the next flush."""
@@ -131,16 +133,17 @@ class Journal(BaseJournalBackend):
 
         What finds no room on the disk waits for the next time.
         """
-        if self._written == len(self.logs):
+        if not self.logs:
             return
-        lines = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self.logs[self._written :])
+        lines = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self.logs)
         try:
             append_whole(self.path, lines.encode())
         except OSError as error:
             if not is_full(error):
                 raise
         else:
-            self._written = len(self.logs)
+            self._written += len(self.logs)
+            self.logs.clear()
 
 
 def _distribution(dimension: Float | Int | Choice) -> BaseDistribution:
