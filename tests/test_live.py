@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tuner.core.events import StopAsked
-from tuner.core.records import SCHEMA, Ended, Header, Record, Report, Session
+from tuner.core.records import SCHEMA, Disk, Ended, Header, Record, Report, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
+from tuner.engine import wishes
 from tuner.engine.live import STREAK, LiveRun
 from tuner.errors import ClusterError, RunFailed, UserError
 from tuner.ledger import Ledger, read
@@ -324,3 +325,57 @@ def test_a_checkpoint_that_is_torn_is_not_handed_out(tmp_path: Path) -> None:
     played.live.lost(work.trial, "gone")
     again = played.work()
     assert (again.trial, again.checkpoint, again.epoch) == (work.trial, None, 0)
+
+
+def test_a_trial_that_is_asked_to_stop_ends_with_its_next_saved_report(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    a, b = played.work(), played.work()
+    wishes.ask(tmp_path, a.trial)
+    played.live.stops._looked = 0.0
+    assert played.say(a, "beat") == "go", "it may come to its next report"
+    assert played.report(b, 1, 0.5) == "go"
+    assert played.report(a, 1, 0.5) == "stop"
+    outcomes = {trial.id: trial.outcome for trial in played.core.run.trials.values()}
+    assert outcomes == {a.trial: "killed", b.trial: None}
+    assert wishes.take(tmp_path) == [], "the wish is taken away"
+
+
+def test_a_run_that_is_asked_to_stop_ends_when_all_have_reported_or_had_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path)
+    a, b = played.work(), played.work()
+    wishes.ask(tmp_path, None)
+    played.live.stops._looked = 0.0
+    played.live.tick()
+    assert played.live.over
+    assert (tmp_path / "stopping").exists(), "for the processes to see"
+    assert played.report(a, 1, 0.5) == "stop"
+    assert played.live.hand_out() is None
+    assert not played.live.comes_to_end(), "one runs still"
+    assert played.say(b, "beat") == "go"
+    monkeypatch.setattr(played.live.stops, "_due", 0.0)
+    assert played.live.comes_to_end()
+    assert played.core.run.closed == "asked"
+    played.live.close()
+    assert not (tmp_path / "stopping").exists()
+    assert not (tmp_path / "reserve").exists()
+
+
+def test_a_full_disk_holds_back_new_trials_until_somebody_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path, slots=1)
+    work = played.work()
+    event = {"event": "lost", "reason": "OSError: No space left on device", "cause": "disk"}
+    assert played.live.heard(work.trial, 0, event) == "stop"
+    assert played.core.run.full
+    assert not (tmp_path / "reserve").exists(), "given up for the record"
+    assert played.live.hand_out() is None
+    monkeypatch.setattr(played.live.room, "free", lambda: 10**15)
+    played.live.stops._looked = 0.0
+    played.live.tick()
+    assert not played.core.run.full
+    again = played.work()
+    assert (again.trial, again.attempt) == (work.trial, "1.1")
+    assert [record.full for record in played.published if isinstance(record, Disk)] == [True, False]

@@ -51,9 +51,8 @@ class LiveRun:
         """Tell whether no more work will be handed out."""
         return self.error is not None or self.interrupted or self.stops.all or self._closed
 
-    @property
-    def at_end(self) -> bool:
-        """Tell whether what still runs may be killed; while it is being stopped, it is first let come to a report."""
+    def comes_to_end(self) -> bool:
+        """Bring a stop by hand on its way; tell whether what still runs may be killed now."""
         if self.error is not None or self.core.run.closed:
             return True
         if self.interrupted:

@@ -18,6 +18,7 @@ from tuner.core.records import SCHEMA, Asked, Header, Session
 from tuner.core.run import Core
 from tuner.core.state import RunState, replay
 from tuner.engine import cluster as clusters
+from tuner.engine import wishes
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
@@ -66,6 +67,7 @@ def drive(
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
+        wishes.take(folder)  # whatever was asked of a driver that is dead
         if budget:
             ledger.records.append(ledger.append(Asked(budget=dict(budget))))
         state = replay(ledger.records)

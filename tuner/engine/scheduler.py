@@ -83,7 +83,7 @@ class StopAll(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Asked at each turn of Ray's loop."""
         self.live.tick()
-        return self.live.at_end
+        return self.live.comes_to_end()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Ray writes its stoppers into a snapshot that nobody reads; this one holds open files."""
