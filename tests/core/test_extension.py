@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.core.events import Elapsed, Extended, Free, StopAsked
-from tuner.core.records import Asked, Ended, Promoted, Report, Suggested
+from tuner.core.records import Asked, Ended, Promoted, Report, Session, Suggested, Tick
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.errors import UserError
@@ -136,6 +136,17 @@ def test_a_state_rebuilt_from_records_is_the_live_one_after_an_extension(schedul
     kinds = {type(record) for record in simulation.records}
     assert kinds >= {Asked, Report, Promoted}
     assert Ended in kinds or scheduler["kind"] == "pbt"
+
+
+def test_the_time_between_the_end_and_an_extension_is_no_time_of_the_run() -> None:
+    spec = experiment(budget={"trials": 2, "epochs": 4, "hours": 1.0})
+    run = Hand(spec)
+    run.take(Session(time=1000.0, attempt=2, host="h", pid=1, slots=1, versions={}))
+    run.take(Tick(time=4600.0, elapsed=3600.0))
+    assert run.core.run.elapsed == 3600.0
+    run.take(Asked(time=90000.0, budget={"hours": 2.0}))
+    run.take(Session(time=90010.0, attempt=3, host="h", pid=1, slots=1, versions={}))
+    assert run.core.run.elapsed == 3600.0
 
 
 OLD = {"trials": 8, "epochs": 9, "hours": 2.0, "target": 0.9}

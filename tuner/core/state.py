@@ -147,7 +147,7 @@ class RunState:
         elif isinstance(record, Disk):
             self.full = record.full
         self.records += 1
-        if self.attempt:
+        if self.attempt and not isinstance(record, Asked):  # which may be written between two sessions
             self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
 
     def objective(self, report: Report) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from tuner.core.records import Ended, Record, Report
+from tuner.core.records import Ended, Record, Report, Session
 from tuner.core.state import RunState, TrialState
 from tuner.storage import delete_folder
 
@@ -26,7 +27,12 @@ def needed(run: RunState, trial: TrialState) -> set[str]:
 def _cloned(run: RunState) -> set[str]:
     if run.spec.scheduler.kind != "pbt":
         return set()
-    return {trial.clone.checkpoint for trial in run.trials.values() if trial.clone and trial.status != "ended"}
+    return {trial.clone.checkpoint for trial in run.trials.values() if trial.clone and is_open(trial)}
+
+
+def is_open(trial: TrialState) -> bool:
+    """Tell whether a trial goes on, or would with a larger budget."""
+    return trial.status != "ended" or trial.may_go_on
 
 
 class Keeper:
@@ -36,6 +42,7 @@ class Keeper:
         self.folder = folder
         self._kept: dict[str, set[str]] = {}
         self._best = ""
+        self._since, self._is_live = time.time(), False
 
     def see(self, record: Record, run: RunState) -> None:
         """Look at the trials whose checkpoints the record may have set free."""
@@ -49,11 +56,17 @@ class Keeper:
             self._best = run.best_saved.trial if run.best_saved else ""
         elif isinstance(record, Ended):
             self._sweep(run, {record.trial})
-        if isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
-            self._sweep_orphans(record.trial)
+        # A session of this driver's comes after all earlier records: from then on the state is the present one.
+        self._is_live |= isinstance(record, Session) and record.time >= self._since
 
     def close(self, run: RunState) -> None:
-        """Nothing is left open."""
+        """Delete what ended trials saved without a report.
+
+        Not before: an ended trial of an earlier record may have gone on since, with a larger budget.
+        """
+        for trial in run.trials.values() if self._is_live else ():
+            if trial.status == "ended":
+                self._sweep_orphans(trial.id)
 
     def _sweep(self, run: RunState, trials: set[str]) -> None:
         for name in trials & self._kept.keys():
