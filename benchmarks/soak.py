@@ -19,7 +19,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that `python benchmarks/soak.py` works too
 
-from benchmarks import machine
+from benchmarks import machine, rates
 from benchmarks.contenders import ROOT
 from benchmarks.peers import ledger
 from tuner.outputs.results import read_state
@@ -29,9 +29,7 @@ KEPT = Path(__file__).parent / "raw" / "soak.json"
 
 def command(name: str, trials: int) -> list[str]:
     """Give the command of the run."""
-    yaml = "benchmarks/rates_trials.yaml"
-    sets = ["--set", f"budget.trials={trials}"]
-    return [sys.executable, "launch.py", "--space", yaml, "--name", name, "--no-dashboard", *sets]
+    return rates.command("rates_trials.yaml", name, (f"budget.trials={trials}",))
 
 
 def soak(name: str, trials: int) -> dict[str, Any]:

@@ -2,7 +2,13 @@
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from tuner.core.records import Record, Report
+from tuner.ledger import read
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,3 +21,28 @@ def environment() -> dict[str, str]:
 def command(*flags: str) -> list[str]:
     """Spell the command line as a user does."""
     return [sys.executable, str(ROOT / "launch.py"), *flags]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def records(run: Path) -> list[Record]:
+    """Read what a run has written so far, also where it has only begun."""
+    return list(read(run)) if (run / "ledger").exists() else []
+
+
+def reports(run: Path) -> list[Report]:
+    """Read the reports of a run."""
+    return [record for record in records(run) if isinstance(record, Report)]
+
+
+def trained(run: Path) -> dict[str, list[int]]:
+    """Read which epochs each trial trained, from the lines `trained EPOCH` that it printed."""
+    logs = sorted((run / "trials").glob("*/log.txt"))
+    lines = {log.parent.name: log.read_text().splitlines() for log in logs}
+    return {name: [int(line.split()[1]) for line in said if line.startswith("trained")] for name, said in lines.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from tuner.core.events import Elapsed, Free, Gone, Reported
-from tuner.core.records import Ended, Header, Lost, Promoted, Record, Report, Session, Suggested, Tick
+from tuner.core.records import Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
 from tuner.core.run import Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
@@ -38,7 +38,7 @@ def audit(
 
     `versions` are those installed: what another version of Optuna, or of a rule, decided is not compared.
     """
-    spec = Experiment.model_validate(records[0].spec) if isinstance(records[0], Header) else replay(records).spec
+    spec = replay(records[:1]).spec
     core, found = Core(spec, make(spec)), Audit(len(records))
     skips = {"search": False, "rule": False}
     for number, record in enumerate(records, 1):
@@ -86,17 +86,7 @@ def _decided_anew(core: Core, record: Record, skips: Mapping[str, bool]) -> tupl
 
 
 def _reported(record: Report) -> Reported:
-    return Reported(
-        trial=record.trial,
-        generation=record.generation,
-        epoch=record.epoch,
-        metrics=record.metrics,
-        checkpoint=record.checkpoint,
-        seconds=record.seconds,
-        memory=record.memory,
-        node=record.node,
-        worker=record.worker,
-    )
+    return Reported(**{one.name: getattr(record, one.name) for one in fields(Reported)})
 
 
 def _comparable(record: Record | None) -> str:

@@ -129,16 +129,16 @@ def _report(runs: Sequence[str]) -> int:
 
 def _why(trial: str) -> int:
     from tuner.outputs.console import console
-    from tuner.outputs.results import read_records, read_state
+    from tuner.outputs.results import read_state
     from tuner.outputs.why import why
     from tuner.runs import find_trial
 
     folder, name = find_trial(trial)
-    run = read_state(folder)
     if name is None:
+        run = read_state(folder)
         best = run.best.trial if run.best else "t0000"
         raise UserError(f"--why: must name a trial of the run, but got {trial}. Write --why {trial}/{best}, say.")
-    why(read_records(folder), run, name, console(sys.stdout))
+    why(folder, name, console(sys.stdout))
     return 0
 
 

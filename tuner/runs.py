@@ -15,19 +15,21 @@ RUNS = Path("runs")
 
 def find_run(run: str | Path) -> Path:
     """Find a run's folder: a path, or a name under `runs/`."""
-    for folder in (Path(run), RUNS / run):
-        if (folder / "ledger").exists():
-            return folder
+    if (folder := _folder(run)) is not None:
+        return folder
     known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
     fix = f"There is {', '.join(known[-5:])}." if known else "There is none yet."
     raise UserError(Problem(str(run), "", "must be a run's folder, or its name under runs/, but is not", fix))
 
 
+def _folder(run: str | Path) -> Path | None:
+    return next((folder for folder in (Path(run), RUNS / run) if (folder / "ledger").exists()), None)
+
+
 def find_trial(text: str) -> tuple[Path, str | None]:
     """Read `RUN/TRIAL`, or a RUN alone; raises UserError where there is no such run or trial."""
     path = Path(text)
-    is_run = any((folder / "ledger").exists() for folder in (path, RUNS / path))
-    if is_run or len(path.parts) == 1:
+    if _folder(path) is not None or len(path.parts) == 1:
         return find_run(text), None
     folder, trial = find_run(path.parent), path.name
     if trial not in (known := replay(read(folder)).trials):

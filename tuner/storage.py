@@ -31,14 +31,7 @@ class Log:
 
         Without `sync` a loss of power may take it, and a crash of this process may not.
         """
-        size = os.fstat(self._file).st_size
-        try:
-            _write_all(self._file, data)
-            if sync:
-                os.fdatasync(self._file)
-        except OSError:
-            os.ftruncate(self._file, size)
-            raise
+        _append(self._file, data, sync)
 
     def read(self) -> bytes:
         """Read all of it."""
@@ -61,13 +54,19 @@ def is_full(error: OSError) -> bool:
 
 def append_whole(path: Path, data: bytes) -> None:
     """Append all of it, or raise OSError with the file as it was before."""
-    with path.open("ab", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        try:
-            _write_all(file.fileno(), data)
-        except OSError:
-            file.truncate(size)
-            raise
+    with path.open("ab") as file:
+        _append(file.fileno(), data, sync=False)
+
+
+def _append(file: int, data: bytes, sync: bool) -> None:
+    size = os.fstat(file).st_size
+    try:
+        _write_all(file, data)
+        if sync:
+            os.fdatasync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def _write_all(file: int, data: bytes) -> None:

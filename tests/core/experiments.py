@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from tuner.core.events import Event, Failed, Free, Gone, Reported, Returned
 from tuner.core.records import (
     SCHEMA,
+    Cause,
     Decision,
     Header,
     Record,
@@ -117,10 +118,14 @@ class Hand:
 
 def play(spec: Experiment, curve: Curve, slots: int = 3, seed: int = 0, faults: float = 0.05) -> Hand:
     """Play a run to its end with reports in a random order, and with lost workers, failures and early returns."""
-    hand, dice = Hand(spec, slots), random.Random(seed)
-    run = hand.core.run
+    return play_on(Hand(spec, slots), curve, seed, faults)
+
+
+def play_on(hand: Hand, curve: Curve, seed: int = 0, faults: float = 0.05) -> Hand:
+    """Play a run that has begun to its end."""
+    run, dice = hand.core.run, random.Random(seed)
     while not run.finished():
-        while len(list(run.having("running"))) < slots and hand.do(Free()) is not None:
+        while len(list(run.having("running"))) < run.slots and hand.do(Free()) is not None:
             pass
         running = list(run.having("running"))
         if not running:
@@ -130,7 +135,8 @@ def play(spec: Experiment, curve: Curve, slots: int = 3, seed: int = 0, faults: 
         if dice.random() >= faults:
             hand.do(hand.reported(trial.id, epoch, curve(trial.params, epoch)))
         elif trial.reports:
-            hand.do(dice.choice([Gone(trial=trial.id, reason="node"), Returned(trial=trial.id)]))
+            gone = [Gone(trial=trial.id, reason="node", cause=cause) for cause in get_args(Cause)]
+            hand.do(dice.choice([*gone, Returned(trial=trial.id)]))
         else:
             hand.do(Failed(trial=trial.id, outcome="failed", reason="ValueError: x", error="Traceback"))
     assert run.finished()

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from tuner.audit import audit
-from tuner.core.events import Failed, Free, Gone, Returned
-from tuner.core.records import Cause, Record, Session, from_json
+from tuner.core.records import Record, Session, from_json
 from tuner.errors import UserError
 from tuner.ledger import NAME, Ledger, read
 from tuner.spec.experiment import Experiment
 from tuner.versions import versions
 
-from .experiments import PLAIN, Hand, continued, curve, experiment, lines, play, rebuilt, simulate
+from .experiments import PLAIN, Hand, continued, curve, experiment, lines, play, play_on, rebuilt, simulate
 
 LEAST = 150
 NEAR = 5
@@ -43,26 +41,11 @@ def spec_of(name: str) -> Experiment:
 
 
 def go_on(spec: Experiment, records: Sequence[Record], seed: int, slots: int = 3) -> list[Record]:
-    """Go on from records with arrivals of its own, as `play` makes them."""
-    hand, dice = Hand(spec, slots), random.Random(seed)
+    """Go on from records with arrivals of its own."""
+    hand = Hand(spec, slots)
     hand.core, hand.records = rebuilt(spec, records), list(records)
-    run = hand.core.run
-    hand.take(Session(attempt=run.attempt + 1, host="h", pid=2, slots=slots, versions={}))
-    while not run.finished():
-        while len(list(run.having("running"))) < slots and hand.do(Free()) is not None:
-            pass
-        if run.finished():
-            break  # the last that were paused have ended
-        trial = dice.choice(list(run.having("running")))
-        fault = dice.random()
-        if fault > 0.08:
-            hand.do(hand.reported(trial.id, trial.epoch + 1, curve(trial.params, trial.epoch + 1)))
-        elif trial.reports:
-            causes = [Gone(trial=trial.id, reason="x", cause=cause) for cause in get_args(Cause)]
-            hand.do(dice.choice([*causes, Returned(trial=trial.id)]))
-        else:
-            hand.do(Failed(trial=trial.id, outcome="infeasible", reason="out of memory"))
-    return hand.records
+    hand.take(Session(attempt=hand.core.run.attempt + 1, host="h", pid=2, slots=slots, versions={}))
+    return play_on(hand, curve, seed, faults=0.08).records
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from support import command, environment
+from support import command, environment, records, reports, trained, wait_for
 
-from tuner.core.records import Asked, Disk, Ended, Lost, Report
+from tuner.core.records import Asked, Disk, Ended, Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
@@ -39,33 +38,11 @@ def train(trial, *, lr, sleep=0.1):
 """
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def records(folder: Path) -> list[Any]:
-    return list(read(folder)) if (folder / "ledger").exists() else []
-
-
-def reports(folder: Path) -> list[Report]:
-    return [record for record in records(folder) if isinstance(record, Report)]
-
-
 def start(folder: Path, *flags: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*flags), cwd=folder, env={**environment(), **more}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-
-
-def trained(folder: Path) -> dict[str, list[int]]:
-    """Read which epochs each trial trained, from what it printed."""
-    logs = sorted((folder / "trials").glob("*/log.txt"))
-    lines = {log.parent.name: log.read_text().splitlines() for log in logs}
-    return {name: [int(line.split()[1]) for line in said if line.startswith("trained")] for name, said in lines.items()}
 
 
 def test_a_trial_and_then_the_run_are_stopped_from_another_terminal(launch, write, tmp_path: Path) -> None:

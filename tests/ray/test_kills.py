@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import command, environment
+from support import command, environment, records, trained, wait_for
 
 from tuner.core.records import Report
 from tuner.core.state import RunState, replay
@@ -69,12 +69,6 @@ def kill(driver: psutil.Process, which: str, folder: Path) -> None:
             continue
 
 
-def trained(folder: Path) -> dict[str, list[int]]:
-    logs = sorted((folder / "trials").glob("*/log.txt"))
-    lines = {log.parent.name: log.read_text().splitlines() for log in logs}
-    return {name: [int(line.split()[1]) for line in said if line.startswith("trained")] for name, said in lines.items()}
-
-
 @pytest.mark.timeout(7200)
 def test_killed_at_random_moments_it_loses_and_repeats_nothing(
     tmp_path: Path, launch, kills: int, capsys: pytest.CaptureFixture[str]
@@ -88,13 +82,14 @@ def test_killed_at_random_moments_it_loses_and_repeats_nothing(
     dice, run, struck = random.Random(kills), tmp_path / "runs" / "r", Counter[str]()
     flags = ["--space", "mine.yaml", "--name", "r"]
     for _ in range(kills):
-        before = len(read(run)) if (run / "ledger").exists() else 0
+        before = len(records(run))
         with subprocess.Popen(
             command(*flags, "--no-dashboard"), cwd=tmp_path, env=environment(),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as driver:  # fmt: skip
             which = dice.choice(VICTIMS)
-            _let_it_work(driver, run, before + dice.randrange(1, 30))
+            enough = before + dice.randrange(1, 30)
+            wait_for(lambda enough=enough: driver.poll() is not None or len(records(run)) >= enough)
             time.sleep(dice.random() * 0.4)
             if driver.poll() is None:
                 struck[which] += 1
@@ -112,13 +107,6 @@ def test_killed_at_random_moments_it_loses_and_repeats_nothing(
     with capsys.disabled():
         losses = sum(trial.losses for trial in state.trials.values())
         print(f"\n{sum(struck.values())} kills ({dict(struck)}), {losses} lost workers, {again} epochs trained twice")
-
-
-def _let_it_work(driver: subprocess.Popen[bytes], run: Path, records: int) -> None:
-    deadline = time.monotonic() + 120
-    while driver.poll() is None and not ((run / "ledger").exists() and len(read(run)) >= records):
-        assert time.monotonic() < deadline, "it does not get on"
-        time.sleep(0.05)
 
 
 def _check(run: Path, state: RunState) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
-from support import command, environment
+from support import command, environment, records, reports, trained, wait_for
 
-from tuner.core.records import Lost, Report
+from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
@@ -51,20 +50,16 @@ def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, 
                 command(*flags), cwd=tmp_path, env=environment(), text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             ) as driver:  # fmt: skip
-                deadline = time.monotonic() + 120
-                while not (run / "ledger").exists() or sum(isinstance(r, Report) for r in read(run)) < 8:
-                    assert driver.poll() is None, driver.stdout.read()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
+                wait_for(lambda: driver.poll() is not None or len(reports(run)) >= 8)
+                assert driver.poll() is None, driver.stdout.read()
                 cluster.remove_node(other, allow_graceful=False)
                 said = driver.communicate(timeout=200)[0]
                 assert driver.returncode == 0, said
         finally:
             cluster.shutdown()
-    lost = [record for record in read(run) if isinstance(record, Lost)]
+    lost = [record for record in records(run) if isinstance(record, Lost)]
     assert [record.cause for record in lost] == ["machine"], lost
     state = replay(read(run))
     assert {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", 30)}
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
-    printed = [line for log in (run / "trials").glob("*/log.txt") for line in log.read_text().splitlines()]
-    assert len([line for line in printed if line.startswith("trained")]) <= 91, "at most one epoch twice"
+    assert sum(map(len, trained(run).values())) <= 91, "at most one epoch twice"

@@ -5,15 +5,14 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
-from support import command, environment
+from support import command, environment, reports, wait_for
 
-from tuner.core.records import Report, Session, Suggested
+from tuner.core.records import Session, Suggested
 from tuner.ledger import read
 from tuner.outputs.results import read_state
 
@@ -48,17 +47,6 @@ def processes(needle: str) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def reports(folder: Path) -> list[Report]:
-    return [record for record in read(folder) if isinstance(record, Report)] if (folder / "ledger").exists() else []
 
 
 def test_a_run_leaves_all_that_the_readme_names(launch, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,19 +108,22 @@ def test_a_process_that_waits_for_a_decision_holds_nothing(bench: Bench) -> None
     assert hear(second)["epoch"] == 2, "promoted to another worker, while its old process was still there"
 
 
-def test_a_lock_tells_its_holder_and_goes_with_it(tmp_path: Path) -> None:
-    hold = f"""
-        import sys, time
-        from pathlib import Path
-        from tuner.slot.fence import Hold
-        hold = Hold(Path({str(tmp_path)!r}))
-        print(hold.take(), flush=True)
-        time.sleep(1000)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(hold)]
+@contextmanager
+def holder(folder: Path, setting: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the lock of a trial."""
+    lines = (
+        "import time", "from pathlib import Path", "from tuner.slot import fence", setting,
+        f"hold = fence.Hold(Path({str(folder)!r}))", "print(hold.take(), flush=True)", "time.sleep(1000)",
+    )  # fmt: skip
+    command = [sys.executable, "-c", "\n".join(lines)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
+        yield process
+
+
+def test_a_lock_tells_its_holder_and_goes_with_it(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
         mine = Hold(tmp_path)
         assert not mine.take()
         assert mine.holder() == process.pid
@@ -132,19 +136,7 @@ def test_a_lock_tells_its_holder_and_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_a_holder_on_another_machine_is_waited_for_and_never_killed(tmp_path: Path) -> None:
-    hold = f"""
-        import os, sys, time
-        from pathlib import Path
-        from tuner.slot import fence
-        fence._boot = lambda: "another"
-        hold = fence.Hold(Path({str(tmp_path)!r}))
-        print(hold.take(), flush=True)
-        time.sleep(1000)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(hold)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "True\n"
+    with holder(tmp_path, 'fence._boot = lambda: "another"') as process:
         assert not keep_off(tmp_path, 0.2)
         assert process.poll() is None
         process.kill()

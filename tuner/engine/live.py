@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
 from tuner.core.records import Disk, Record, Report
 from tuner.core.run import Core
 from tuner.core.state import TrialState
@@ -60,7 +60,7 @@ class LiveRun:
         if not self.stops.all or (self.working and not self.stops.due()):
             return False
         if not self.interrupted:
-            self.commit(self.stops.event())
+            self.commit(StopAsked())
         return True
 
     @property
@@ -76,8 +76,7 @@ class LiveRun:
         """Write a record down, then apply it; None where it cannot be written, and then nothing acts on it."""
         while True:
             try:
-                written = self.ledger.append(record)
-                break
+                return self._take_in(record)
             except OSError as error:
                 # What is not on disk has not happened: nothing acts on it, and a resume decides it anew.
                 if is_full(error) and self._wait_for_room():
@@ -86,6 +85,9 @@ class LiveRun:
                     problem = f"the ledger of {self.folder} cannot be written: {error}. Mend that, then resume."
                     self.error = ClusterError(problem)
                 return None
+
+    def _take_in(self, record: Record) -> Record:
+        written = self.ledger.append(record)
         self.core.apply(written)
         self.publish(written)
         return written
@@ -153,19 +155,14 @@ class LiveRun:
     def _is_full(self) -> None:
         """Take in that a trial finds no room: no other is begun until there is some."""
         if not self.core.run.full:
-            free = self.room.free()
-            self.room.use_reserve()
-            self.write(Disk(full=True, free=free))
+            self.write(Disk(full=True, free=self.room.use_reserve()))
 
     def _wait_for_room(self) -> bool:
         """Wait until the ledger can be written again; False where the user does not want to."""
-        free = self.room.free()
-        self.room.use_reserve()
+        free = self.room.use_reserve()
         if not self.core.run.full:
             try:
-                record = self.ledger.append(Disk(full=True, free=free))
-                self.core.apply(record)
-                self.publish(record)
+                self._take_in(Disk(full=True, free=free))
             except OSError:
                 self.say(f"the disk of {self.folder} is full; the run waits for room")
         while not self.interrupted and not self.room.is_there():

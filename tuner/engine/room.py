@@ -29,10 +29,11 @@ class Room:
             file.write(os.urandom(RESERVE))  # not zeros, which some file systems do not store
 
     def use_reserve(self) -> int:
-        """Give up the reserve; returns the bytes that are free then."""
+        """Give up the reserve; returns the bytes that were free before."""
+        before = self.free()
         (self.folder / NAME).unlink(missing_ok=True)
         self._at_full = self.free()
-        return self._at_full
+        return before
 
     def free(self) -> int:
         """Measure what is free, in bytes."""

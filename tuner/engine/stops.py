@@ -53,10 +53,6 @@ class Stops:
         """Tell whether what still runs has had its time."""
         return time.monotonic() > self._due
 
-    def event(self) -> StopAsked:
-        """Make the event of the whole run's stop."""
-        return StopAsked()
-
     def after_report(self, name: str) -> StopAsked | None:
         """Make the event of a trial's stop, if that was asked for: it has reported."""
         return StopAsked(trial=name) if self._trials.pop(name, None) is not None else None

@@ -45,9 +45,11 @@ class Disk:
         return self._one * (run.spec.trials + live * run.spec.checkpoint.keep + 1)
 
     def _look(self, run: RunState) -> None:
-        free = shutil.disk_usage(self.folder).free
-        left = self._need(run) - used(self.folder / "trials")
-        if left > free and not self._warned:
+        need, free = self._need(run), shutil.disk_usage(self.folder).free
+        if self._warned or need <= free:
+            return  # as a rule: no walk over all files
+        left = need - used(self.folder / "trials")
+        if left > free:
             self._warned = True
             self.say(f"the disk may become too small: {size(free)} are free, and the run may need {size(left)} more")
 

@@ -7,12 +7,12 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.core.records import OUTCOMES, Record, Report
+from tuner.core.records import OUTCOMES, Report
 from tuner.core.state import Best, RunState, TrialState, replay
 from tuner.ledger import read
 from tuner.outputs import experiment
@@ -41,11 +41,6 @@ class Row:
     reason: str
     params: dict[str, Any]
     """Those that it had at that epoch; the last ones where there is no value."""
-
-
-def read_records(folder: Path) -> Sequence[Record]:
-    """Read the records of any run, also of one that is live."""
-    return read(folder)
 
 
 def read_state(folder: Path) -> RunState:

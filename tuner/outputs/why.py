@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from tuner.core.records import Asked, Ended, Lost, Mark, Promoted, Record, Report, Session, Suggested, Tick
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState, TrialState, replay
+from tuner.ledger import read
 from tuner.outputs.grid import clean, duration, number, params_text
 
 BECOMES = {"go": "goes on", "pause": "is paused", "clone": "is replaced"}
@@ -16,8 +18,10 @@ Line = tuple[str, str]
 """When or where, and what happened."""
 
 
-def why(records: Sequence[Record], run: RunState, trial: str, console: Console) -> None:
+def why(folder: Path, trial: str, console: Console) -> None:
     """Print what happened to a trial, and why."""
+    records = read(folder)
+    run = replay(records)
     state = run.trials[trial]
     console.print(Text(clean(f"{trial} of {run.name}: {_end(state)}"), style="bold"))
     for where, what in story(records, run, trial):

@@ -24,9 +24,19 @@ class Hold:
 
     def take(self) -> bool:
         """Take it; False where another process has it."""
-        if not _lock(self._file):
+        if not self.lock():
             return False
         os.pwrite(self._file, f"{_boot()} {os.getpid()} {_started(os.getpid())}\n".ljust(100).encode(), 0)
+        return True
+
+    def lock(self) -> bool:
+        """Lock it, under no name as yet; False where another process has it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return False
+        except OSError:
+            return True  # a file system without locks: nobody can be kept off
         return True
 
     def give_back(self) -> None:
@@ -49,7 +59,7 @@ def keep_off(folder: Path, seconds: float) -> bool:
     hold = Hold(folder)
     try:
         deadline = time.monotonic() + seconds
-        while not _lock(hold._file):
+        while not hold.lock():
             if (pid := hold.holder()) is not None:
                 with contextlib.suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
@@ -59,16 +69,6 @@ def keep_off(folder: Path, seconds: float) -> bool:
         return True
     finally:
         hold.close()
-
-
-def _lock(file: int) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return True  # a file system without locks: nobody can be kept off
-    return True
 
 
 def _boot() -> str:

@@ -80,7 +80,8 @@ class Ladder:
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, value: float, bracket: int) -> Decision:
         """Decide at the highest rung crossed; a rung skipped on the way counts for nothing."""
-        crossed = [rung for rung in self.brackets[bracket] if self._reached(trial) < rung <= epoch]
+        reached = self._reached(trial)
+        crossed = [rung for rung in self.brackets[bracket] if reached < rung <= epoch]
         if not crossed:
             return GO
         rung = self._rung(run, bracket, crossed[-1])
@@ -104,9 +105,7 @@ class Ladder:
     def next(self, run: RunState) -> str | None:
         """Name the best paused trial of the highest rung that is among the best 1/factor of it."""
         rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
-        for epoch, bracket in sorted(rungs, reverse=True):
-            if not self.promote and epoch not in self.tops:
-                continue
+        for epoch, bracket in sorted((rung for rung in rungs if self.promote or rung[0] in self.tops), reverse=True):
             rung = self._rung(run, bracket, epoch)
             count = max(int(len(rung) // self.factor), int(epoch in self.tops))
             for _, _, name in rung[:count]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuner.core.records import Decision
-from tuner.core.rules.rule import GO
+from tuner.core.rules.rule import GO, first_paused
 from tuner.core.state import RunState, TrialState
 
 
@@ -18,7 +18,7 @@ class Everything:
 
     def next(self, run: RunState) -> str | None:
         """Name what was finished when the budget grew; nothing else is ever paused."""
-        return next((trial.id for trial in run.having("paused")), None)
+        return first_paused(run)
 
     def judged_epochs(self) -> frozenset[int]:
         """None."""

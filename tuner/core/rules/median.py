@@ -6,7 +6,7 @@ import math
 import statistics
 
 from tuner.core.records import Decision, Mark
-from tuner.core.rules.rule import GO
+from tuner.core.rules.rule import GO, first_paused
 from tuner.core.state import RunState, TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
@@ -47,7 +47,7 @@ class Median:
 
     def next(self, run: RunState) -> str | None:
         """Name what was finished when the budget grew; nothing else is ever paused."""
-        return next((trial.id for trial in run.having("paused")), None)
+        return first_paused(run)
 
     def judged_epochs(self) -> None:
         """Any: there is no set of them."""

@@ -14,6 +14,11 @@ Tops = Mapping[int, Collection[str]]
 NONE: Tops = {}
 
 
+def first_paused(run: RunState) -> str | None:
+    """Name the paused trial that was suggested first."""
+    return next((trial.id for trial in run.having("paused")), None)
+
+
 class Rule(Protocol):
     """A rule looks at the state and answers; it holds nothing that changes."""
 
