@@ -175,7 +175,7 @@ def test_a_full_temporary_folder_of_rays_is_the_clusters_fault(write, small: Pat
     (small / "ballast").unlink(missing_ok=True)
 
 
-def test_an_interrupt_saves_what_is_nearly_done_and_a_second_ends_at_once(write, tmp_path: Path) -> None:
+def test_an_interrupt_saves_what_is_nearly_done(write, tmp_path: Path) -> None:
     write(STEADY, budget={"trials": 2, "epochs": 500}, scheduler={"kind": "none"}, checkpoint={"every": 400},
           fixed={"sleep": 1.0})  # fmt: skip
     run = tmp_path / "runs" / "r"
