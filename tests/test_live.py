@@ -372,10 +372,49 @@ def test_a_full_disk_holds_back_new_trials_until_somebody_makes_room(
     assert played.core.run.full
     assert not (tmp_path / "reserve").exists(), "given up for the record"
     assert played.live.hand_out() is None
-    monkeypatch.setattr(played.live.room, "free", lambda: 10**15)
     played.live.stops._looked = 0.0
+    played.live.tick()
+    assert played.core.run.full, "somebody complained a moment ago"
+    with monkeypatch.context() as patch:
+        patch.setattr("tuner.engine.room.MARGIN", 10**13)
+        patch.setattr("tuner.engine.room._write", lambda path, size: size < 10**12)
+        _wait_quietly(played)
+        played.live.tick()
+        assert played.core.run.full, "it cannot be written yet"
+    _wait_quietly(played)
     played.live.tick()
     assert not played.core.run.full
     again = played.work()
     assert (again.trial, again.attempt) == (work.trial, "1.1")
     assert [record.full for record in played.published if isinstance(record, Disk)] == [True, False]
+
+
+def test_a_word_of_a_full_disk_that_comes_late_does_not_pause_the_run_for_ever(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    work = played.work()
+    for _ in range(2):
+        assert played.live.heard(work.trial, 0, {"event": "full", "reason": "x"}) == "go"
+        assert played.core.run.full
+        _wait_quietly(played)
+        played.live.tick()
+        assert not played.core.run.full, "although no more is free than when it was said"
+    assert not list(tmp_path.glob(".*")), "the probe is gone"
+
+
+def test_a_run_in_which_nothing_runs_notices_room_and_limits_when_it_is_asked_for_work(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=1)
+    work = played.work()
+    event = {"event": "lost", "reason": "OSError: No space left on device", "cause": "disk"}
+    played.live.heard(work.trial, 0, event)
+    assert played.live.hand_out() is None
+    _wait_quietly(played)
+    assert played.work().trial == work.trial
+    played.live.lost(work.trial, "gone")
+    wishes.ask(tmp_path, None)
+    played.live.stops._looked = 0.0
+    assert played.live.hand_out() is None
+    assert played.live.over, "asked to stop"
+
+
+def _wait_quietly(played: Played) -> None:
+    played.live.stops._looked = played.live.room._complained = 0.0

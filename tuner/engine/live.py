@@ -94,6 +94,7 @@ class LiveRun:
 
     def hand_out(self) -> Assignment | None:
         """Give the next free worker something to do: unfinished trials first, then what the core wants."""
+        self.tick()  # where nothing runs, Ray asks for work and for nothing else
         run = self.core.run
         if self.over or run.full or len(self.working) >= run.slots:
             return None
@@ -154,19 +155,20 @@ class LiveRun:
 
     def _is_full(self) -> None:
         """Take in that a trial finds no room: no other is begun until there is some."""
+        self.room.complain()
         if not self.core.run.full:
             self.write(Disk(full=True, free=self.room.use_reserve()))
 
     def _wait_for_room(self) -> bool:
-        """Wait until the ledger can be written again; False where the user does not want to."""
+        """Wait a moment before the ledger is tried again; False where the user does not want to wait."""
+        self.room.complain()
         free = self.room.use_reserve()
         if not self.core.run.full:
             try:
                 self._take_in(Disk(full=True, free=free))
             except OSError:
                 self.say(f"the disk of {self.folder} is full; the run waits for room")
-        while not self.interrupted and not self.room.is_there():
-            time.sleep(1)
+        time.sleep(1)
         return not self.interrupted
 
     def _reported(self, name: str, event: Reported) -> None:
