@@ -84,6 +84,18 @@ def test_local_runs_in_this_very_process(
     assert not (tmp_path / "runs").exists()
 
 
-def test_no_flags_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--resume", "x", "--name", "y"]) == 2
-    assert "--resume: goes with" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--resume x --name y", "--name: has no effect with --resume. With --resume go --set, --check"),
+        ("--resume x --check --set a=1", "--set: has no effect with --resume --check."),
+        ("--stop x --check", "--check: has no effect with --stop. --stop goes alone."),
+        ("--why x/t0000 --json", "--json: has no effect with --why."),
+        ("--report x --set a=1", "--set: has no effect with --report."),
+        ("--space x --check --local", "--local: has no effect with --space --check."),
+        ("--space x --local --json", "--json: has no effect with --space --local."),
+    ],
+)
+def test_no_flag_without_an_effect(flags: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags.split()) == 2
+    assert said in capsys.readouterr().err

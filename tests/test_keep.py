@@ -8,8 +8,8 @@ from typing import Any
 
 from core.experiments import Hand, experiment
 
-from tuner.core.events import Elapsed, Extended
-from tuner.core.records import Session
+from tuner.core.events import Elapsed
+from tuner.core.records import Asked, Session
 from tuner.core.state import RunState
 from tuner.engine.keep import Keeper, needed
 
@@ -38,7 +38,7 @@ def grown(folder: Path, **more: Any) -> tuple[Hand, Path]:
     (name,) = run.start(1)
     save(folder, run, name, 1)
     save(folder, run, name, 2)
-    run.do(Extended(budget={"epochs": 5}))
+    run.take(Asked(budget={"epochs": 5}))
     run.core.run.trials[name].status = "running"
     return run, save(folder, run, name, 3)
 

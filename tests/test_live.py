@@ -2,97 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from played import Played
 
 from tuner.core.events import StopAsked
-from tuner.core.records import SCHEMA, Disk, Ended, Header, Record, Report, Session
-from tuner.core.run import Core
-from tuner.core.search.kinds import make_asker
+from tuner.core.records import Ended, Record, Report
+from tuner.core.streak import LONGEST
 from tuner.engine import wishes
-from tuner.engine.live import STREAK, LiveRun
 from tuner.errors import ClusterError, RunFailed, UserError
-from tuner.ledger import Ledger, read
-from tuner.spec.experiment import Experiment
-from tuner.trial import Assignment, checkpoint
-
-
-def experiment(**parts: Any) -> Experiment:
-    return Experiment.model_validate(
-        {
-            "trainable": "module:function",
-            "objective": {"metric": "score", "mode": "max"},
-            "budget": {"trials": 8, "epochs": 4},
-            "space": {"x": {"dist": "float", "low": 0.0, "high": 1.0}},
-            "fixed": {"batch_size": 64},
-            "search": {"kind": "random"},
-            "scheduler": {"kind": "none"},
-            **parts,
-        }
-    )
-
-
-class Played:
-    """A live run in a folder, and what it published."""
-
-    def __init__(self, folder: Path, slots: int = 3, **parts: Any) -> None:
-        self.folder, self.spec = folder, experiment(**parts)
-        self.published: list[Record] = []
-        if not (folder / "ledger").exists():
-            ledger = Ledger(folder)
-            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder="."))
-            ledger.close()
-        self.ledger = Ledger(folder)
-        self.core = Core(self.spec, make_asker(self.spec))
-        for record in self.ledger.records:
-            self.core.apply(record)
-        self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append)
-        session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={})
-        self.core.apply(self.ledger.append(session))
-
-    def close(self) -> None:
-        self.ledger.close()
-
-    def work(self) -> Assignment:
-        assignment = self.live.hand_out()
-        assert assignment is not None
-        return assignment
-
-    def report(self, work: Assignment, epoch: int, score: float) -> str:
-        saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
-        if saved:
-            checkpoint.save(self.folder / saved, {"count": epoch})
-        metrics = {"score": score}
-        event = {
-            "event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": saved, "seconds": 0.1, "memory": 1,
-        }  # fmt: skip
-        return self.live.heard(work.trial, work.generation, event, "node", "worker")
-
-    def fail(self, work: Assignment, reason: str = "ValueError: x", **more: Any) -> str:
-        event = {"event": "failed", "reason": reason, "error": f"Traceback\n{reason}", **more}
-        return self.live.heard(work.trial, work.generation, event)
-
-    def say(self, work: Assignment, event: str) -> str:
-        return self.live.heard(work.trial, work.generation, {"event": event})
-
-    def run(self, score: Callable[[Assignment, int], float] = lambda work, epoch: work.params["x"] * epoch) -> int:
-        """Work like a cluster until nothing is handed out; returns the most workers that there were at once."""
-        stints: list[tuple[Assignment, int]] = []
-        most = 0
-        while True:
-            while (work := self.live.hand_out()) is not None:
-                stints.append((work, work.epoch))
-            most = max(most, len(stints))
-            assert {work.trial for work, _ in stints} == self.live.working
-            if not stints:
-                return most
-            work, epoch = stints.pop(0)
-            if self.report(work, epoch + 1, score(work, epoch + 1)) == "go":
-                stints.append((work, epoch + 1))
-
+from tuner.ledger import read
+from tuner.trial import checkpoint
 
 SCHEDULERS = [
     {"kind": "none"},
@@ -233,15 +155,26 @@ def test_a_function_that_returns_without_any_report_is_misuse_at_first_and_a_fai
 
 def test_three_trials_in_a_row_with_the_same_error_end_the_run(tmp_path: Path) -> None:
     played = Played(tmp_path, slots=1)
-    for count in range(1, STREAK + 1):
+    for count in range(1, LONGEST + 1):
         assert played.live.error is None
         assert played.fail(played.work(), "KeyError: 'x'") == "stop"
         assert played.core.run.trials[f"t{count - 1:04d}"].outcome == "failed"
-    assert STREAK == 3
+    assert LONGEST == 3
     assert isinstance(played.live.error, RunFailed)
     assert "3 trials in a row failed before their first report with the same error" in str(played.live.error)
     assert "Traceback\nKeyError: 'x'" in str(played.live.error)
     assert played.live.hand_out() is None
+
+
+def test_the_same_exception_at_the_same_line_is_one_although_its_text_holds_the_params(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=3)
+    works = [played.work() for _ in range(3)]
+    for line, work in zip((7, 8, 8), reversed(works), strict=True):
+        error = f'Traceback\n  File "loop.py", line 1, in f\n  File "model.py", line {line}, in g\nValueError: no'
+        played.fail(work, f"ValueError: {work.params['x']} is too much", error=error)
+    assert played.live.error is None, "the first one failed elsewhere"
+    played.fail(played.work(), "ValueError: 3", error=error)
+    assert isinstance(played.live.error, RunFailed)
 
 
 @pytest.mark.parametrize("between", ["another error", "a report first", "a trial that finished"])
@@ -360,61 +293,3 @@ def test_a_run_that_is_asked_to_stop_ends_when_all_have_reported_or_had_their_ti
     played.live.close()
     assert not (tmp_path / "stopping").exists()
     assert not (tmp_path / "reserve").exists()
-
-
-def test_a_full_disk_holds_back_new_trials_until_somebody_makes_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    played = Played(tmp_path, slots=1)
-    work = played.work()
-    event = {"event": "lost", "reason": "OSError: No space left on device", "cause": "disk"}
-    assert played.live.heard(work.trial, 0, event) == "stop"
-    assert played.core.run.full
-    assert not (tmp_path / "reserve").exists(), "given up for the record"
-    assert played.live.hand_out() is None
-    played.live.stops._looked = 0.0
-    played.live.tick()
-    assert played.core.run.full, "somebody complained a moment ago"
-    with monkeypatch.context() as patch:
-        patch.setattr("tuner.engine.room.MARGIN", 10**13)
-        patch.setattr("tuner.engine.room._write", lambda path, size: size < 10**12)
-        _wait_quietly(played)
-        played.live.tick()
-        assert played.core.run.full, "it cannot be written yet"
-    _wait_quietly(played)
-    played.live.tick()
-    assert not played.core.run.full
-    again = played.work()
-    assert (again.trial, again.attempt) == (work.trial, "1.1")
-    assert [record.full for record in played.published if isinstance(record, Disk)] == [True, False]
-
-
-def test_a_word_of_a_full_disk_that_comes_late_does_not_pause_the_run_for_ever(tmp_path: Path) -> None:
-    played = Played(tmp_path)
-    work = played.work()
-    for _ in range(2):
-        assert played.live.heard(work.trial, 0, {"event": "full", "reason": "x"}) == "go"
-        assert played.core.run.full
-        _wait_quietly(played)
-        played.live.tick()
-        assert not played.core.run.full, "although no more is free than when it was said"
-    assert not list(tmp_path.glob(".*")), "the probe is gone"
-
-
-def test_a_run_in_which_nothing_runs_notices_room_and_limits_when_it_is_asked_for_work(tmp_path: Path) -> None:
-    played = Played(tmp_path, slots=1)
-    work = played.work()
-    event = {"event": "lost", "reason": "OSError: No space left on device", "cause": "disk"}
-    played.live.heard(work.trial, 0, event)
-    assert played.live.hand_out() is None
-    _wait_quietly(played)
-    assert played.work().trial == work.trial
-    played.live.lost(work.trial, "gone")
-    wishes.ask(tmp_path, None)
-    played.live.stops._looked = 0.0
-    assert played.live.hand_out() is None
-    assert played.live.over, "asked to stop"
-
-
-def _wait_quietly(played: Played) -> None:
-    played.live.stops._looked = played.live.room._complained = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import RUNS, check_name, default_name, find_run, find_trial
 from tuner.spec.bind import Trainable
-from tuner.spec.extension import larger_budget, told
+from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, from_mapping
 from tuner.spec.load import load as load_file
 
@@ -65,22 +66,29 @@ def run(
     from tuner.outputs.experiment import write
 
     home = loaded.file.parent.resolve()
-    create(folder, loaded.experiment, home)
-    write(folder, loaded.experiment, home)
+    try:
+        create(folder, loaded.experiment, home)
+        write(folder, loaded.experiment, home)
+    except OSError as error:
+        raise ClusterError(f"{folder}: cannot be made: {error}. Mend that, or choose another storage.") from error
     return _drive(folder, loaded, options or Options())
 
 
 def resume(run: str | Path, options: Options | None = None, overrides: Sequence[str] = ()) -> Result:
     """Go on with a run from where its ledger stands; one that is finished gets its missing files anew.
 
-    `overrides` are `budget.KEY=VALUE` texts: more trials, epochs or hours than before, or a harder target.
+    `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), and other settings of
+    `resources`, `checkpoint` and `watchdog`.
     """
     folder = find_run(run)
     loaded = reload(folder)
     if not overrides:
         return _drive(folder, loaded, options or Options())
+    from tuner.outputs.results import read_state
+
     grown = reload(folder, overrides)
-    return _drive(folder, grown, options or Options(), larger_budget(loaded.experiment, grown.experiment))
+    new = changes(loaded.experiment, grown.experiment, read_state(folder).closed)
+    return _drive(folder, grown, options or Options(), new)
 
 
 def reload(folder: Path, overrides: Sequence[str] = ()) -> Loaded:
@@ -164,49 +172,51 @@ def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
     )  # fmt: skip
 
 
-def _drive(folder: Path, loaded: Loaded, options: Options, budget: Mapping[str, Any] | None = None) -> Result:
+def _drive(folder: Path, loaded: Loaded, options: Options, new: Changes | None = None) -> Result:
     from tuner.outputs.console import aside
     from tuner.outputs.results import Result
 
-    with aside(folder / "driver.log") as terminal:
-        _drive_aside(folder, loaded, options, terminal, budget or {})
+    try:
+        with aside(folder / "driver.log") as terminal:
+            _drive_aside(folder, loaded, options, terminal, new or {})
+    except OSError as error:
+        raise ClusterError(f"{folder}: cannot be written: {error}. Mend that, then go on with --resume.") from error
     return Result(folder)
 
 
-def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, budget: Mapping[str, Any]) -> None:
+def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, new: Changes) -> None:
     from tuner.outputs.console import console
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
     with show:
         show.say(f"Run {folder}: {describe(loaded)}")
-        for line in _growth(folder, budget):
+        for line in _growth(folder, new):
             show.say(line)
         try:
-            _engine(folder, loaded, options, terminal, show, budget)
+            _engine(folder, loaded, options, terminal, show, new)
         except Locked:
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
                 show.say(f"Go on with: python launch.py --resume {folder}")
-            _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
+            with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
+                _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
             raise
         run = _finish(folder, "finished")
     _farewell(folder, run, show.console)
 
 
-def _growth(folder: Path, budget: Mapping[str, Any]) -> Sequence[str]:
+def _growth(folder: Path, new: Changes) -> Sequence[str]:
     from tuner.outputs.results import read_state
 
-    if not budget:
+    if not new:
         return []
     run = read_state(folder)
-    return told(run.spec, budget, run.horizon)
+    return told(run.spec, new, run.horizon)
 
 
-def _engine(
-    folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, budget: Mapping[str, Any]
-) -> None:
+def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, new: Changes) -> None:
     from tuner.engine.run import drive
 
     drive(
@@ -216,7 +226,7 @@ def _engine(
         lambda: _observers(folder, options, terminal, show),
         address=options.address,
         dashboard=options.dashboard,
-        budget=budget,
+        changes=new,
         say=show.say,
     )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from tuner.core.events import Elapsed, Free, Gone, Reported
-from tuner.core.records import Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
+from tuner.core.events import Elapsed, Event, Free, Gone, Reported, Returned
+from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
 from tuner.core.run import Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
 from tuner.spec.experiment import Experiment
+
+LIBRARIES = ("numpy", "scipy", "torch", "cmaes")
+"""What samplers compute with, beside Optuna."""
 
 
 @dataclass(slots=True)
@@ -42,13 +45,16 @@ def audit(
     core, found = Core(spec, make(spec)), Audit(len(records))
     skips = {"search": False, "rule": False}
     for number, record in enumerate(records, 1):
+        if unknown := _unknown(core, record):
+            found.difference = f"record {number}: names trial {unknown}, which was not suggested before"
+            return found
         if isinstance(record, Session):
             found.sessions += 1
             skips = _skips(core, record, versions, found)
-        elif (expected := _decided_anew(core, record, skips)) is not None:
+        elif (event := _event(core, record, skips)) is not None:
             found.decided += 1
-            if _comparable(expected[0]) != _comparable(record):
-                found.difference = _difference(number, record, expected[0])
+            if difference := _compare(core, event, record):
+                found.difference = f"record {number}: {difference}{_others(core.run.versions, versions)}"
                 return found
         core.apply(record)
         progress(number)
@@ -68,21 +74,50 @@ def _skips(core: Core, session: Session, versions: Mapping[str, str], found: Aud
     return skips
 
 
-def _decided_anew(core: Core, record: Record, skips: Mapping[str, bool]) -> tuple[Record | None] | None:
-    """Decide what led to a record once more; None where that came from outside, or cannot be compared."""
-    if isinstance(record, Suggested) and not skips["search"]:
-        return (core.decide(Free()),)
-    if isinstance(record, Promoted) and not skips["rule"]:
-        return (core.decide(Free()),)
-    if isinstance(record, Ended) and core.run.trials[record.trial].status == "paused":
-        return (core.decide(Free()),)
-    if isinstance(record, Report) and not skips["rule"]:
-        return (core.decide(_reported(record)),)
+def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | None:
+    """Find the event that led to a record; None where it came from outside as it is, or cannot be compared."""
+    if isinstance(record, Suggested):
+        return None if skips["search"] else Free()
+    if isinstance(record, Promoted):
+        return None if skips["rule"] else Free()
+    if isinstance(record, Report):
+        return None if skips["rule"] else _reported(record)
     if isinstance(record, Lost):
-        return (core.decide(Gone(trial=record.trial, reason=record.reason, cause=record.cause)),)
+        return Gone(trial=record.trial, reason=record.reason, cause=record.cause)
     if isinstance(record, Tick):
-        return (core.decide(Elapsed(seconds=record.elapsed)),)
-    return None
+        return Elapsed(seconds=record.elapsed)
+    return _end(core, record, skips) if isinstance(record, Ended) else None
+
+
+def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
+    """Find what ended a trial: the rule, its function, or too many losses; a failure comes from outside as it is."""
+    if core.run.trials[record.trial].status == "paused":
+        return None if skips["rule"] else Free()
+    if record.outcome in ("lost", "stalled"):
+        cause: Cause = "stalled" if record.outcome == "stalled" else "worker"
+        return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)
+    return Returned(trial=record.trial) if record.outcome == "finished" else None
+
+
+def _compare(core: Core, event: Event, record: Record) -> str:
+    """Decide anew, and tell the difference; empty where there is none."""
+    anew = core.decide(event)
+    if _comparable(anew) == _comparable(record):
+        return ""
+    return f"the ledger says {_brief(record)}; decided anew it is {'nothing' if anew is None else _brief(anew)}"
+
+
+def _unknown(core: Core, record: Record) -> str:
+    """Name the trial of a record where it was not suggested before."""
+    name = getattr(record, "trial", None)
+    return "" if isinstance(record, Suggested) or name is None or name in core.run.trials else str(name)
+
+
+def _others(wrote: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Name the libraries that were of another version: they may be why."""
+    names = [name for name in LIBRARIES if name in wrote and wrote[name] != here.get(name, "")]
+    told = ", ".join(f"{name} was {wrote[name]} and is {here.get(name, 'missing')}" for name in names)
+    return f" ({told})" if told else ""
 
 
 def _reported(record: Report) -> Reported:
@@ -94,11 +129,6 @@ def _comparable(record: Record | None) -> str:
     if isinstance(record, Suggested):
         record = replace(record, seen=0, attributes={})
     return "nothing" if record is None else repr(replace(record, time=0.0))
-
-
-def _difference(number: int, record: Record, expected: Record | None) -> str:
-    wrote, anew = _brief(record), "nothing" if expected is None else _brief(expected)
-    return f"record {number}: the ledger says {wrote}; decided anew it is {anew}"
 
 
 def _brief(record: Record) -> str:

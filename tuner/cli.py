@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from tuner.spec.load import Loaded
 
 
+EXTRA = ("name", "set", "check", "local", "address", "json", "no_dashboard")
+GOES_WITH = {
+    ("space", ""): EXTRA,
+    ("space", "check"): ("name", "set", "address", "no_dashboard"),
+    ("space", "local"): ("set", "no_dashboard"),
+    ("resume", ""): ("set", "check", "address", "json", "no_dashboard"),
+    ("resume", "check"): ("no_dashboard",),
+}
+"""Which other flags have an effect, or do no harm, beside the one that says what to do; none with those not named."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the flags say; returns the exit code."""
     flags = parser().parse_args(arguments)
@@ -58,9 +69,21 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _refuse_misfits(flags: argparse.Namespace) -> None:
+    """Refuse flags that would have no effect: whoever gives them expects one."""
+    what = next(name for name in ("space", "resume", "report", "why", "stop") if getattr(flags, name))
+    mode = next((name for name in ("check", "local") if getattr(flags, name) and (what, name) in GOES_WITH), "")
+    fitting = GOES_WITH.get((what, mode), ())
+    for name in EXTRA:
+        if getattr(flags, name) and name not in (*fitting, mode):
+            flag = f"--{what} --{mode}" if mode else f"--{what}"
+            others = ", ".join(f"--{other.replace('_', '-')}" for other in fitting)
+            fix = f"With {flag} go {others}." if others else f"{flag} goes alone."
+            raise UserError(f"--{name.replace('_', '-')}: has no effect with {flag}. {fix}")
+
+
 def _run(flags: argparse.Namespace) -> int:
-    if flags.json and (flags.check or flags.local or flags.report):
-        raise UserError("--json: goes with --space and --resume alone, but got --check, --local or --report too.")
+    _refuse_misfits(flags)
     if flags.report:
         return _report(flags.report)
     from tuner import api
@@ -73,8 +96,6 @@ def _run(flags: argparse.Namespace) -> int:
 
     options = api.Options(flags.address, not flags.no_dashboard, flags.json)
     if flags.resume:
-        if flags.local or flags.name:
-            raise UserError("--resume: goes with --set budget…, --check, --address, --json and --no-dashboard alone.")
         if flags.check:
             return _audit(flags.resume)
         api.resume(flags.resume, options, flags.set)

@@ -20,8 +20,10 @@ class Log:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             os.close(self._file)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from None
             raise Locked(
                 f"{path}: another process is driving this run. Wait for it to end, or stop it first."
             ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("tuner", "ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy")
+PACKAGES = ("tuner", "ray", "torch", "optuna", "tensorboardX", "pydantic", "numpy", "scipy", "cmaes")
 
 
 def versions() -> dict[str, str]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tuner.core.events import Elapsed, Extended, Free, StopAsked
+from tuner.core.events import Elapsed, Free, StopAsked
 from tuner.core.records import Asked, Ended, Promoted, Report, Session, Suggested, Tick
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.errors import UserError
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
-from tuner.spec.extension import larger_budget, told
+from tuner.spec.extension import changes, told
 
 from .experiments import PLAIN, Hand, curve, experiment, rebuilt
 
@@ -33,16 +33,14 @@ def extend(simulation: Simulation, **budget: Any) -> None:
     for record in simulation.records:
         core.apply(record)
     simulation.core = core
-    record = core.decide(Extended(budget=budget))
-    assert record is not None
-    simulation.take(record)
+    simulation.take(Asked(budget=budget))
     simulation.run()
     assert core.run.finished()
 
 
 def test_more_trials_are_suggested_as_if_there_had_been_so_many_from_the_first() -> None:
     few = experiment(space=PLAIN, search={"kind": "tpe", "startup": 3}, budget={"trials": 6, "epochs": 2})
-    many = few.with_budget({"trials": 12})
+    many = few.with_parts({"budget": {"trials": 12}})
     simulation = ended(few)
     extend(simulation, trials=12)
     params = lambda records: [record.params for record in records if isinstance(record, Suggested)]  # noqa: E731
@@ -100,7 +98,7 @@ def test_hours_that_were_reached_are_given_back_and_trials_go_on() -> None:
     run.report(a, 1, 0.5)
     run.do(Elapsed(seconds=4000))
     assert run.core.run.finished()
-    run.do(Extended(budget={"hours": 2.0}))
+    run.take(Asked(budget={"hours": 2.0}))
     assert not run.core.run.closed
     assert [run.trial(name).status for name in (a, b)] == ["running", "running"]
     assert run.report(a, 2, 0.6).action == "go"
@@ -111,7 +109,7 @@ def test_a_target_that_was_reached_lets_its_trial_go_on_to_a_harder_one() -> Non
     run = Hand(experiment(budget={"trials": 2, "epochs": 9, "target": 0.5}))
     (a,) = run.start(1)
     assert run.report(a, 1, 0.6).target
-    run.do(Extended(budget={"target": 0.9}))
+    run.take(Asked(budget={"target": 0.9}))
     assert run.trial(a).status == "running"
     assert run.report(a, 2, 0.7).action == "go"
 
@@ -120,7 +118,7 @@ def test_a_trial_that_the_user_stopped_stays_stopped() -> None:
     run = Hand(experiment(budget={"trials": 2, "epochs": 9}))
     a, _ = run.start(2)
     run.do(StopAsked(trial=a))
-    run.do(Extended(budget={"epochs": 18}))
+    run.take(Asked(budget={"epochs": 18}))
     assert run.trial(a).outcome == "killed"
 
 
@@ -164,7 +162,7 @@ OLD = {"trials": 8, "epochs": 9, "hours": 2.0, "target": 0.9}
 def test_a_smaller_budget_is_refused_with_the_reason(budget: dict[str, Any], problem: str) -> None:
     old = experiment(budget=OLD)
     with pytest.raises(UserError) as caught:
-        larger_budget(old, old.with_budget(budget))
+        changes(old, old.with_parts({"budget": budget}))
     assert problem in str(caught.value)
 
 
@@ -172,27 +170,49 @@ def test_other_changes_are_refused_each_by_name() -> None:
     old = experiment(budget=OLD)
     new = experiment(budget=OLD, seed=1, space={"x": {"dist": "float", "low": 0, "high": 2}})
     with pytest.raises(UserError) as caught:
-        larger_budget(old, new)
+        changes(old, new)
     assert [problem.path for problem in caught.value.problems if not isinstance(problem, str)] == ["space", "seed"]
+
+
+def test_how_trials_are_run_may_change() -> None:
+    old = experiment(budget=OLD)
+    settings = {"resources": {"cpus": 2}, "checkpoint": {"every": 3}, "watchdog": {"seconds": 60.0}}
+    new = old.with_parts(settings)
+    assert changes(old, new) == settings
+    run = Hand(old)
+    run.take(Asked(settings=settings))
+    assert run.core.spec == new
+    assert rebuilt(old, run.records).spec == new
+
+
+def test_more_trials_after_the_hours_are_over_need_more_hours() -> None:
+    old = experiment(budget=OLD)
+    more = old.with_parts({"budget": {"trials": 9}})
+    with pytest.raises(UserError, match=r"budget\.hours: must be more than before, since the run has used them up"):
+        changes(old, more, "hours")
+    assert changes(old, more, "target") == {"budget": {"trials": 9}}
+    both = old.with_parts({"budget": {"trials": 9, "hours": 3.0}})
+    assert changes(old, both, "hours") == {"budget": {"trials": 9, "hours": 3.0}}
 
 
 def test_a_population_does_not_grow() -> None:
     old = experiment(budget={"trials": 8, "epochs": 9}, scheduler={"kind": "pbt"})
     with pytest.raises(UserError, match="whose population it is"):
-        larger_budget(old, old.with_budget({"trials": 9}))
+        changes(old, old.with_parts({"budget": {"trials": 9}}))
 
 
 def test_limits_may_be_lifted_and_not_set() -> None:
     limited, free = experiment(budget=OLD), experiment(budget={"trials": 8, "epochs": 9})
-    assert larger_budget(limited, free) == {"hours": None, "target": None}
+    assert changes(limited, free) == {"budget": {"hours": None, "target": None}}
     with pytest.raises(UserError, match="without a limit, as before"):
-        larger_budget(free, limited)
+        changes(free, limited)
 
 
 def test_what_a_larger_budget_means_is_told() -> None:
     old = experiment(budget=OLD, scheduler=ASHA)
-    assert told(old, {"epochs": 27}, 9) == [
+    assert told(old, {"budget": {"epochs": 27}, "resources": {"cpus": 2}}, 9) == [
         "budget.epochs grows from 9 to 27",
+        "resources.cpus changes from 1 to 2",
         "of those finished at epoch 9, the best 1/3 go on from their last checkpoints",
         "schedules keep their horizon: trial.total_epochs stays 9",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -75,6 +76,14 @@ def test_a_torn_checkpoint_and_one_of_another_generation_are_passed_over(bench: 
     assert trained(bench) == [1, 2, 3, 2, 3]
 
 
+def test_a_checkpoint_whose_predecessors_reports_are_gone_is_passed_over(bench: Bench) -> None:
+    slot, given = after_a_death(bench, 5)
+    (bench.root / "run" / given.checkpoint_name(4) / "manifest.json").unlink()
+    events = bench.run(slot, replace(given, attempt="2.0", epochs=5))
+    assert [event["epoch"] for event in events[:-1]] == [1, 2, 3, 4, 5], "no report is missing between two"
+    assert trained(bench) == [1, 2, 3, 4, 5, 4, 5]
+
+
 def test_a_decision_on_an_epoch_taken_over_is_waited_for(bench: Bench) -> None:
     slot, given = after_a_death(bench, 4)
     slot.begin(replace(given, attempt="2.0", judged_at=frozenset({2})))
@@ -144,30 +153,52 @@ def test_a_holder_on_another_machine_is_waited_for_and_never_killed(tmp_path: Pa
         assert keep_off(tmp_path, 0.2)
 
 
-def test_a_silent_trial_has_its_stacks_dumped_and_is_killed(bench: Bench) -> None:
-    slot = bench.slot(
-        """
-        import signal, time
-        def waits_for_ever():
-            while True:
-                time.sleep(1)
-        def train(trial):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            trial.report(loss=1)
-            waits_for_ever()
-        """
-    )
-    slot.begin(bench.assignment(judged_at=frozenset(), patience=(0.5, 2.0), slowest=0.1))
-    *_, last = until_end(slot)
-    assert (last["event"], last["cause"]) == ("lost", "stalled")
-    assert last["reason"].startswith("silent for ")
-    assert "waits_for_ever" in bench.log()
+HANGS = """
+import signal, time
+def waits_for_ever():
+    while True:
+        time.sleep(1)
+def train(trial):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    trial.report(loss=1)
+    waits_for_ever()
+"""
 
 
-def test_a_trial_is_not_taken_for_hung_before_anything_is_known(bench: Bench) -> None:
-    slot = bench.slot("import time\ndef train(trial):\n    time.sleep(3)\n    trial.report(loss=1)")
-    slot.begin(bench.assignment(patience=(0.1, 1.0), epochs=1))
-    assert until_end(slot)[0]["event"] == "report"
+def test_a_beat_tells_how_long_the_trial_has_been_silent(bench: Bench) -> None:
+    slot = bench.slot(HANGS)
+    slot.begin(bench.assignment(judged_at=frozenset()))
+    assert hear(slot)["event"] == "report"
+    silent = [slot.step()["silent"] for _ in range(3)]
+    assert silent == sorted(silent)
+    assert silent[-1] > 2
+
+
+@pytest.mark.parametrize(("patience", "asked"), [(0.5, True), (1000.0, False)])
+def test_a_trial_that_was_silent_for_long_tells_what_it_does_before_it_is_killed(
+    bench: Bench, patience: float, asked: bool
+) -> None:
+    slot = bench.slot(HANGS)
+    slot.begin(bench.assignment(judged_at=frozenset(), patience=patience))
+    assert hear(slot)["event"] == "report"
+    assert slot.step()["event"] == "beat"
+    slot.begin(bench.assignment("t1"))
+    assert ("waits_for_ever" in bench.log()) == asked
+
+
+def test_a_disk_without_room_for_a_trials_own_files_is_no_fault_of_the_trial(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = bench.slot(COUNTS)
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tuner.slot.slot.write_whole", full)
+        (event,) = bench.run(slot)
+    assert (event["event"], event["cause"]) == ("lost", "disk")
+    assert bench.run(slot)[-1]["event"] == "returned", "and goes on when there is room"
 
 
 @pytest.mark.parametrize(

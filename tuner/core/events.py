@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from tuner.core.records import Cause, Outcome
 
@@ -55,17 +54,18 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silent:
+    """A trial's process says nothing for so many seconds."""
+
+    trial: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
     """The user wants a trial, or the whole run, to stop."""
 
     trial: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extended:
-    """The user gives the run more: the parts of the budget that are new."""
-
-    budget: dict[str, Any] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,4 +75,4 @@ class Elapsed:
     seconds: float
 
 
-Event = Free | Reported | Returned | Failed | Gone | StopAsked | Extended | Elapsed
+Event = Free | Reported | Returned | Failed | Gone | Silent | StopAsked | Elapsed

@@ -175,12 +175,19 @@ class Ended(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Record):
-    """The user asked for a stop of one trial or of the run, or for a larger budget."""
+    """The user asked for a stop of one trial or of the run, or for a larger budget and other settings."""
 
     kind: ClassVar[str] = "asked"
     trial: str | None = None
     budget: dict[str, Any] = field(default_factory=dict)
-    """The parts of the budget that are new; empty for a stop."""
+    """The parts of the budget that are new."""
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The parts of other sections that are new, such as `{"resources": {"cpus": 2}}`."""
+
+    @property
+    def changes(self) -> dict[str, dict[str, Any]]:
+        """All parts of the spec that are new, by section; empty for a stop."""
+        return {**self.settings, **({"budget": self.budget} if self.budget else {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tuner.core.events import Elapsed, Event, Extended, Failed, Free, Gone, Reported, Returned, StopAsked
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent, StopAsked
 from tuner.core.records import Asked, Cause, Decision, Ended, Lost, Promoted, Record, Report, Suggested, Tick, trial_id
 from tuner.core.rules import make_rule
 from tuner.core.search.asker import Asker
@@ -29,7 +29,7 @@ class Core:
     def apply(self, record: Record) -> None:
         """Take in one record."""
         self.run.apply(record)
-        if isinstance(record, Asked) and record.budget:
+        if isinstance(record, Asked) and record.changes:
             self.spec, self.rule = self.run.spec, make_rule(self.run.spec, self.run.tops)
         self.asker.observe(record)
 
@@ -41,8 +41,7 @@ class Core:
             return self._elapsed(event)
         if isinstance(event, StopAsked):
             return self._stop(event)
-        if isinstance(event, Extended):
-            return Asked(budget=event.budget)
+
         trial = self.run.trials[event.trial]
         if trial.status == "ended":
             return None
@@ -52,6 +51,8 @@ class Core:
             return self._returned(trial)
         if isinstance(event, Failed):
             return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error)
+        if isinstance(event, Silent):
+            return self._silent(trial, event.seconds)
         return self._gone(trial, event)
 
     def _free(self) -> Record | None:
@@ -125,6 +126,20 @@ class Core:
             reason = f"{'hung' if stalled else 'lost its worker'} {times} times without a new report: {event.reason}"
             return Ended(trial=trial.id, outcome="stalled" if stalled else "lost", reason=reason)
         return Lost(trial=trial.id, reason=event.reason, cause=event.cause)
+
+    def _silent(self, trial: TrialState, seconds: float) -> Record | None:
+        """Take a trial for hung that is silent for far longer than its own epochs took, or at first any trial's.
+
+        Each time that it is taken for hung it gets twice as long: a large model's first epoch may be a slow one.
+        """
+        slowest = max((report.seconds for report in trial.reports), default=self.run.slowest)
+        watchdog, times = self.spec.watchdog, trial.in_a_row["stalled"]
+        if trial.status != "running" or slowest == 0:
+            return None
+        if seconds <= max(watchdog.seconds, watchdog.factor * slowest * 2**times):
+            return None
+        reason = f"silent for {seconds:.3g} s, where no epoch took more than {slowest:.3g} s; log.txt has the stacks"
+        return self._gone(trial, Gone(trial=trial.id, reason=reason, cause="stalled"))
 
     def _stop(self, event: StopAsked) -> Record | None:
         if event.trial is not None and self.run.trials[event.trial].status == "ended":

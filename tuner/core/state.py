@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
+from tuner.core.streak import Streak
 from tuner.errors import UserError
 from tuner.spec.experiment import Experiment
 
@@ -115,7 +116,8 @@ class RunState:
         self.slowest = 0.0
         """The most seconds that any epoch took."""
         self.grown = False
-        """The user has given it a larger budget."""
+        """The user has given it a larger budget, or other settings."""
+        self.streak = Streak()
         self.full = False
         """The run waits for room on the disk."""
         self.elapsed = 0.0
@@ -139,6 +141,7 @@ class RunState:
             self.trials[record.trial].losses += 1
             self.trials[record.trial].in_a_row[record.cause] += 1
         elif isinstance(record, Ended):
+            self.streak.add(record, bool(self.trials[record.trial].reports))
             self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
         elif isinstance(record, Asked):
             self._asked(record)
@@ -171,6 +174,7 @@ class RunState:
     def _session(self, record: Session) -> None:
         self.attempt, self.slots, self.versions = record.attempt, record.slots, record.versions
         self._elapsed_before, self._session_began = self.elapsed, record.time
+        self.streak.clear()
 
     def _suggested(self, record: Suggested) -> None:
         self.trials[record.trial] = TrialState(
@@ -179,6 +183,8 @@ class RunState:
 
     def _report(self, record: Report) -> None:
         trial = self.trials[record.trial]
+        if not trial.reports:
+            self.streak.clear()
         trial.reports.append(record)
         trial.epoch = record.epoch
         trial.in_a_row.clear()
@@ -215,17 +221,21 @@ class RunState:
             self.best_saved = here
 
     def _asked(self, record: Asked) -> None:
-        if record.budget:
-            self._extend(record.budget)
+        if record.changes:
+            self._change(record.changes)
         elif record.trial is None:
             self._close("asked", "killed", "the user stopped the run")
         elif self.trials[record.trial].status != "ended":
             self._end(self.trials[record.trial], "killed", "the user stopped the trial")
 
-    def _extend(self, budget: dict[str, Any]) -> None:
-        """Take on a larger budget: what the old one ended waits to go on."""
+    def _change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take on other settings, or a larger budget: what the old one ended waits to go on."""
         last, self.grown = self.spec.budget.epochs, True
-        self.spec = self.spec.with_budget(budget)
+        self.spec = self.spec.with_parts(changes)
+        if "budget" in changes:
+            self._grow(last)
+
+    def _grow(self, last: int) -> None:
         if self.spec.budget.epochs > last:
             tops = [t.id for t in self.trials.values() if t.outcome == "finished" and t.epoch >= last]
             self.tops[last] = tops

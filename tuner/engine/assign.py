@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tuner.core import chance
 from tuner.core.run import Core
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import TrialState
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
@@ -32,8 +32,7 @@ def assign(core: Core, trial: TrialState, folder: str) -> Assignment:
         judged_at=core.rule.judged_epochs(),
         verify=run.best_saved is None,
         horizon=run.horizon,
-        slowest=_slowest(run, trial),
-        patience=(spec.watchdog.seconds, spec.watchdog.factor),
+        patience=spec.watchdog.seconds,
         cpus=spec.resources.cpus,
         gpus=spec.resources.gpus,
     )
@@ -45,8 +44,3 @@ def _newest_whole(trial: TrialState, folder: Path) -> tuple[str | None, int]:
         if is_whole(folder / checkpoint):
             return checkpoint, epoch
     return None, 0
-
-
-def _slowest(run: RunState, trial: TrialState) -> float:
-    """Tell how long an epoch of this trial may take: its own, else any trial's."""
-    return max((report.seconds for report in trial.reports), default=run.slowest)

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, StopAsked
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent, StopAsked
 from tuner.core.records import Disk, Record, Report
 from tuner.core.run import Core
-from tuner.core.state import TrialState
 from tuner.engine.assign import assign
 from tuner.engine.room import Room
 from tuner.engine.stops import Stops
@@ -20,8 +19,6 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
-STREAK = 3
-"""So many trials in a row with the same exception before their first report end the run."""
 
 
 class LiveRun:
@@ -81,9 +78,8 @@ class LiveRun:
                 # What is not on disk has not happened: nothing acts on it, and a resume decides it anew.
                 if is_full(error) and self._wait_for_room():
                     continue
-                if not self.interrupted:
-                    problem = f"the ledger of {self.folder} cannot be written: {error}. Mend that, then resume."
-                    self.error = ClusterError(problem)
+                problem = f"the ledger of {self.folder} cannot be written: {error}. Mend that, then resume."
+                self.error = ClusterError(problem)
                 return None
 
     def _take_in(self, record: Record) -> Record:
@@ -107,10 +103,9 @@ class LiveRun:
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
         self.tick()
-        kind, saved = event["event"], False
+        kind, saved = event["event"], bool(event.get("checkpoint"))
         if kind == "report":
             self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
-            saved = event["checkpoint"] is not None
             if saved and (stop := self.stops.after_report(name)) is not None:
                 self.commit(stop)
         elif kind == "full":
@@ -121,6 +116,8 @@ class LiveRun:
             self._ended(name, event)
         trial = self.core.run.trials[name]
         goes_on = trial.status == "running" and trial.generation == generation and self.error is None
+        if goes_on and kind == "beat":
+            goes_on = self.commit(Silent(trial=name, seconds=event["silent"])) is None
         if goes_on and (kind in ("beat", "full") or (kind == "report" and not (self.stops.all and saved))):
             return "go"
         self.working.discard(name)
@@ -133,7 +130,7 @@ class LiveRun:
 
     def tick(self) -> None:
         """Take in that time has gone by, what the user asks for, and that there is room again."""
-        self.commit(Elapsed(seconds=time.monotonic() - self._began))
+        self.commit(Elapsed(seconds=self._elapsed()))
         if not self.stops.look():
             return
         for stop in self.stops.ready(self.core.run, self.working):
@@ -160,7 +157,7 @@ class LiveRun:
             self.write(Disk(full=True, free=self.room.use_reserve()))
 
     def _wait_for_room(self) -> bool:
-        """Wait a moment before the ledger is tried again; False where the user does not want to wait."""
+        """Wait a moment before the ledger is tried again; False where nobody wants to wait any longer."""
         self.room.complain()
         free = self.room.use_reserve()
         if not self.core.run.full:
@@ -169,7 +166,15 @@ class LiveRun:
             except OSError:
                 self.say(f"the disk of {self.folder} is full; the run waits for room")
         time.sleep(1)
-        return not self.interrupted
+        self.stops.look()
+        return not (self.interrupted or self.stops.all or self._hours_are_over())
+
+    def _hours_are_over(self) -> bool:
+        return self.core.decide(Elapsed(seconds=self._elapsed())) is not None
+
+    def _elapsed(self) -> float:
+        """Measure the time of all sessions, in seconds."""
+        return time.monotonic() - self._began
 
     def _reported(self, name: str, event: Reported) -> None:
         record = self.commit(event)
@@ -186,23 +191,13 @@ class LiveRun:
             return
         outcome = event.get("outcome", "failed")
         self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"]))
-        same, last = self._streak()
-        if same >= STREAK and last is not None:
+        streak, last = self.core.run.streak, self.core.run.trials[name]
+        if streak.is_over:
+            count = len(streak.trials)
             self.error = RunFailed(
-                f"{same} trials in a row failed before their first report with the same error, so the run stops:\n"
+                f"{count} trials in a row failed before their first report with the same error, so the run stops:\n"
                 f"{last.error or last.reason}"
             )
-
-    def _streak(self) -> tuple[int, TrialState | None]:
-        """Count the trials that ended last, one after the other, with the same failure and no report."""
-        ended = [trial for trial in self.core.run.trials.values() if trial.status == "ended"]
-        last = ended[-1] if ended else None
-        count = 0
-        for trial in reversed(ended):
-            if trial.outcome != "failed" or trial.reports or last is None or trial.reason != last.reason:
-                break
-            count += 1
-        return count, last
 
     def _is_misuse(self, name: str, event: dict[str, Any]) -> bool:
         """Tell whether it is the code that is wrong, not this trial: the trial stays open for a resume.

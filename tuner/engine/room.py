@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -31,7 +32,7 @@ class Room:
     def use_reserve(self) -> int:
         """Give up the reserve; returns the bytes that were free before."""
         before = self.free()
-        (self.folder / "reserve").unlink(missing_ok=True)
+        _delete(self.folder / "reserve")
         return before
 
     def free(self) -> int:
@@ -53,7 +54,7 @@ class Room:
         try:
             return _write(probe, MARGIN)
         finally:
-            probe.unlink(missing_ok=True)
+            _delete(probe)
 
 
 def _write(path: Path, size: int) -> bool:
@@ -63,3 +64,9 @@ def _write(path: Path, size: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, if it is there and the file system allows it."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

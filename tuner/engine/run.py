@@ -30,6 +30,8 @@ from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
 from tuner.versions import versions
 
+FAILURES = ("failed", "infeasible", "lost", "stalled")
+
 
 class Say(Protocol):
     """Tells the user something: a line that stays, or what is being done from here on."""
@@ -58,18 +60,18 @@ def drive(
     *,
     address: str | None = None,
     dashboard: bool = True,
-    budget: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
     say: Say = _silent,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
-    `budget` holds the parts of the budget that are larger from now on.
+    `changes` holds the parts of the spec that are others from now on, by section.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
         wishes.take(folder)  # whatever was asked of a driver that is dead
-        if budget:
-            ledger.records.append(ledger.append(Asked(budget=dict(budget))))
+        if changes:
+            ledger.records.append(ledger.append(_asked(changes)))
         state = replay(ledger.records)
         if state.finished():
             _write_again(ledger, make_observers)
@@ -96,6 +98,11 @@ def drive(
         _evaluate(folder, live.core.run, code, test, shared, say)
 
 
+def _asked(changes: Mapping[str, Mapping[str, Any]]) -> Asked:
+    settings = {key: dict(part) for key, part in changes.items() if key != "budget"}
+    return Asked(budget=dict(changes.get("budget", {})), settings=settings)
+
+
 def _shared_zygote(stack: ExitStack, spec: Experiment, code: Code, address: str | None) -> SharedZygote | None:
     """Begin to import the trainable while Ray starts, where all trials will run on this machine."""
     if sys.platform != "linux" or clusters.existing(address):
@@ -106,7 +113,7 @@ def _shared_zygote(stack: ExitStack, spec: Experiment, code: Code, address: str 
 def _raise_if_unfinished(live: LiveRun) -> None:
     if live.error is not None:
         raise live.error
-    if live.interrupted:
+    if live.interrupted and not live.core.run.finished():
         raise Interrupted("interrupted")
     _refuse_if_all_failed(live.core.run)
 
@@ -118,9 +125,11 @@ def _evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote
 
 
 def _refuse_if_all_failed(run: RunState) -> None:
+    """Raise RunFailed where no trial came to anything, whatever it failed by."""
     trials = list(run.trials.values())
-    if trials and all(trial.outcome == "failed" for trial in trials):
-        raise RunFailed(f"every trial failed; the last one so:\n{trials[-1].error or trials[-1].reason}")
+    if trials and all(trial.outcome in FAILURES for trial in trials):
+        last = trials[-1]
+        raise RunFailed(f"every trial failed; the last one ({last.outcome}) so:\n{last.error or last.reason}")
 
 
 def _write_again(ledger: Ledger, make_observers: Callable[[], Sequence[Observer]]) -> None:

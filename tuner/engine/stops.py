@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,9 +67,12 @@ class Stops:
                 yield StopAsked(trial=name)
 
     def close(self) -> None:
-        """Take away the mark of a stop of the whole run."""
-        (self.folder / MARK).unlink(missing_ok=True)
+        """Take away the mark of a stop of the whole run; those of trials go when they begin again."""
+        with contextlib.suppress(OSError):
+            (self.folder / MARK).unlink(missing_ok=True)
 
     def _mark(self, folder: Path) -> None:
+        """Leave a mark that a reporting trial sees; where there is no room for it, it is stopped without."""
         if folder.is_dir():
-            (folder / MARK).touch()
+            with contextlib.suppress(OSError):
+                (folder / MARK).touch()

@@ -21,46 +21,63 @@ Line = tuple[str, str]
 def why(folder: Path, trial: str, console: Console) -> None:
     """Print what happened to a trial, and why."""
     records = read(folder)
-    run = replay(records)
-    state = run.trials[trial]
-    console.print(Text(clean(f"{trial} of {run.name}: {_end(state)}"), style="bold"))
-    for where, what in story(records, run, trial):
+    state = replay(records).trials[trial]
+    name = folder.resolve().name
+    console.print(Text(clean(f"{trial} of {name}: {_end(state)}"), style="bold"))
+    for where, what in story(records, trial):
         console.print(Text(clean(f"  {where:<12}{what}")), soft_wrap=True)
     if state.error:
         console.print(Text(state.error.rstrip(), style="red"), soft_wrap=True)
 
 
-def story(records: Sequence[Record], run: RunState, trial: str) -> Iterator[Line]:
+def story(records: Sequence[Record], trial: str) -> Iterator[Line]:
     """Yield what the records say of a trial, epochs at which nothing was decided drawn together."""
     quiet: list[Report] = []
+    run = RunState()
     for record in records:
+        before = _status(run, trial)
+        run.apply(record)
         if isinstance(record, Report) and record.trial == trial and _is_quiet(record):
             quiet.append(record)
             continue
-        lines = list(_lines(record, records, run, trial))
+        lines = list(_lines(record, records, run, trial, before))
         if lines and quiet:
             yield _quiet(quiet, run)
             quiet = []
         yield from lines
     if quiet:
         yield _quiet(quiet, run)
-    state = run.trials[trial]
-    if state.before or (state.outcome and not _has_last_word(records, trial)):
-        yield "ended", f"{state.outcome}: {state.reason}"
 
 
-def _lines(record: Record, records: Sequence[Record], run: RunState, trial: str) -> Iterator[Line]:
-    if isinstance(record, Session) and record.attempt > 1 and _begun(record, records, trial):
+def _status(run: RunState, trial: str) -> str:
+    """Tell where a trial stands; empty before it was suggested."""
+    return run.trials[trial].status if trial in run.trials else ""
+
+
+def _lines(record: Record, records: Sequence[Record], run: RunState, trial: str, before: str) -> Iterator[Line]:
+    """Yield what a record means for a trial that was `before` running, paused, ended, or not there."""
+    now = _status(run, trial)
+    if getattr(record, "trial", None) == trial:
+        yield from _own(record, records, run)
+    elif before in ("running", "paused"):
+        yield from _of_the_run(record)
+        if now == "ended":
+            yield "ended", f"{run.trials[trial].outcome}: {run.trials[trial].reason}"
+    elif before == "ended" and now != "ended":
+        yield from _of_the_run(record)
+        yield "", "it is open again" if now == "running" else "it waits to be promoted"
+
+
+def _of_the_run(record: Record) -> Iterator[Line]:
+    if isinstance(record, Session) and record.attempt > 1:
         yield "", f"session {record.attempt} began on {record.host}: what was running is queued again"
     elif isinstance(record, Tick):
-        if run.trials[trial].before:
-            yield "", f"budget.hours is reached after {duration(record.elapsed)}"
-    elif isinstance(record, Asked) and record.trial in (None, trial) and not record.budget:
-        yield "asked", "the user stopped the " + ("run" if record.trial is None else "trial")
-    elif isinstance(record, Asked) and record.budget and _begun(record, records, trial):
-        yield "asked", "the budget grew: " + ", ".join(f"{key} {value}" for key, value in record.budget.items())
-    elif getattr(record, "trial", None) == trial:
-        yield from _own(record, records, run)
+        yield "", f"budget.hours is reached after {duration(record.elapsed)}"
+    elif isinstance(record, Report) and record.decision.target:
+        yield "", f"{record.trial} reached budget.target"
+    elif isinstance(record, Asked) and record.trial is None:
+        parts = [f"{key}.{name} {value}" for key, part in record.changes.items() for name, value in part.items()]
+        yield "asked", f"changed: {', '.join(parts)}" if parts else "the user stopped the run"
 
 
 def _own(record: Record, records: Sequence[Record], run: RunState) -> Iterator[Line]:
@@ -76,6 +93,8 @@ def _own(record: Record, records: Sequence[Record], run: RunState) -> Iterator[L
         yield "lost", f"{record.reason} ({record.cause}); queued again from its last checkpoint"
     elif isinstance(record, Ended):
         yield "ended", f"{record.outcome}: {record.reason}"
+    elif isinstance(record, Asked):
+        yield "asked", "the user stopped the trial"
 
 
 def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
@@ -115,18 +134,6 @@ def _quiet(reports: Sequence[Report], run: RunState) -> Line:
     if first is last:
         return f"epoch {first.epoch}", f"{run.spec.objective.metric} {values[0]}"
     return f"epochs {first.epoch}-{last.epoch}", f"{run.spec.objective.metric} {values[0]} to {values[1]}"
-
-
-def _begun(record: Record, records: Sequence[Record], trial: str) -> bool:
-    """Tell whether a trial was there when something happened."""
-    before = records[: next(i for i, one in enumerate(records) if one is record)]
-    return any(isinstance(one, Suggested) and one.trial == trial for one in before)
-
-
-def _has_last_word(records: Sequence[Record], trial: str) -> bool:
-    own = [record for record in records if getattr(record, "trial", None) == trial]
-    last = own[-1] if own else None
-    return isinstance(last, Ended | Asked) or (isinstance(last, Report) and last.decision.action == "end")
 
 
 def _end(trial: TrialState) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,27 @@ def adopt(assignment: Assignment) -> tuple[list[dict[str, Any]], Assignment]:
     """
     later = sorted(_later(assignment), reverse=True)
     for i, (epoch, _, path) in enumerate(later):
-        if is_whole(path):
-            heard = {one["epoch"]: one for _, _, older in reversed(later[i:]) for one in _reports(assignment, older)}
-            events = [heard[one] for one in sorted(heard) if assignment.epoch < one <= epoch]
+        if is_whole(path) and (events := _without_gap(assignment, [path for _, _, path in later[i:]])) is not None:
             name = str(path.relative_to(assignment.run))
             return events, replace(assignment, checkpoint=name, epoch=epoch, cloned=False)
     return [], assignment
+
+
+def _without_gap(assignment: Assignment, paths: Sequence[Path]) -> list[dict[str, Any]] | None:
+    """Gather the reports from the assignment's epoch up to the first of these checkpoints, the newest first.
+
+    None where a manifest between them is gone, and the reports with it.
+    """
+    heard: dict[int, dict[str, Any]] = {}
+    reaches: int | None = None
+    for path in paths:
+        after, reports = _reports(assignment, path)
+        if reports and (reaches is None or reports[-1]["epoch"] == reaches):
+            heard.update({one["epoch"]: one for one in reports})
+            reaches = after
+        if reaches is not None and reaches <= assignment.epoch:
+            return [heard[epoch] for epoch in sorted(heard) if epoch > assignment.epoch]
+    return None
 
 
 def _later(assignment: Assignment) -> Iterator[tuple[int, tuple[int, int], Path]]:
@@ -37,12 +52,12 @@ def _later(assignment: Assignment) -> Iterator[tuple[int, tuple[int, int], Path]
             yield int(match[2]), (int(match[3]), int(match[4])), path
 
 
-def _reports(assignment: Assignment, path: Path) -> Iterator[dict[str, Any]]:
-    """Read what was reported since the checkpoint before this one; nothing where it is not whole."""
+def _reports(assignment: Assignment, path: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Read the epoch of the checkpoint before this one, and what was reported since; nothing where it is not whole."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        for one in manifest["reports"]:
-            yield {
+        reports = [
+            {
                 "event": "report",
                 "epoch": int(one["epoch"]),
                 "metrics": {name: float(value) for name, value in one["metrics"].items()},
@@ -50,5 +65,8 @@ def _reports(assignment: Assignment, path: Path) -> Iterator[dict[str, Any]]:
                 "seconds": float(one["seconds"]),
                 "memory": int(one["memory"]),
             }
+            for one in manifest["reports"]
+        ]
+        return int(manifest["after"]), reports
     except (OSError, ValueError, KeyError, TypeError):
-        return
+        return 0, []

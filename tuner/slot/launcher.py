@@ -20,6 +20,7 @@ from tuner.slot.process import Child, Event, ending, failure
 from tuner.trial import Assignment
 
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+LOG = "log.txt"
 BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
 
 
@@ -227,7 +228,7 @@ def spawn(
 def order(assignment: Assignment) -> tuple[Assignment, str, dict[str, str]]:
     """Say what a process is to do: the assignment, its log file, and which devices it may see."""
     environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
-    return assignment, str(assignment.folder / "log.txt"), environment
+    return assignment, str(assignment.folder / LOG), environment
 
 
 def _environment(cpus: int) -> dict[str, str]:

@@ -13,14 +13,17 @@ from multiprocessing.connection import wait
 from tuner.slot import ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
+from tuner.slot.fence import NAME as LOCK
 from tuner.slot.fence import keep_off
-from tuner.slot.launcher import Fresh, Launcher, Lost, zygote
+from tuner.slot.launcher import LOG, Fresh, Launcher, Lost, zygote
 from tuner.slot.process import Child, Event, died
-from tuner.storage import write_whole
+from tuner.storage import is_full, write_whole
 from tuner.trial import Assignment
+from tuner.trial.stopping import MARK
 
 __all__ = ["Event", "Slot"]
-# An event is beat, report, full, returned, tested, failed or lost (`event`); the rest of it depends on that.
+# An event is beat, report, full, returned, tested, failed or lost (`event`); the rest of it depends on that. A beat
+# tells for how many seconds the process has been silent.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
@@ -51,17 +54,15 @@ class Slot:
         """Epochs that a dead predecessor saved and nobody heard of; None until it is known to be gone."""
         self._began = self._heard = 0.0
         """When the assignment began, and when its process last said something or was told to go on."""
-        self._slowest = 0.0
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
         self._finish_child()
-        write_whole(assignment.folder / "params.json", json.dumps(assignment.params, indent=2) + "\n", sync=False)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
-        self._tries, self._slowest, self._inherited, self._began = 0, assignment.slowest, None, time.monotonic()
+        self._tries, self._inherited, self._began = 0, None, time.monotonic()
         if not self._launcher.usable:
             self._launcher = self._launcher.anew()
-        if self._inherits(0.0) and not self._inherited and self._launcher.ready:
+        if self._has_folder() and self._inherits(0.0) and not self._inherited and self._launcher.ready:
             self._launch()
 
     def stretch(self) -> list[Event]:
@@ -83,7 +84,7 @@ class Slot:
                 return self._received(self._inherited.popleft())
             self._await_launcher()
         if self._ended is not None or self._child is None:
-            return self._ended or {"event": "beat"}
+            return self._ended or _beat(0.0)
         if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline - time.monotonic())
@@ -93,6 +94,24 @@ class Slot:
         self._may_leave = False
         self._finish_child()
         self._launcher.close()
+
+    def _has_folder(self) -> bool:
+        """Make all files that the trial will write to: once they are there, a full disk keeps no trial from starting.
+
+        False where there is no room even for these.
+        """
+        assert self._assignment is not None
+        folder, params = self._assignment.folder, json.dumps(self._assignment.params, indent=2)
+        try:
+            write_whole(folder / "params.json", params + "\n", sync=False)
+            (folder / LOG).touch()
+            (folder / LOCK).touch()
+            (folder / MARK).unlink(missing_ok=True)  # of a stop that an earlier driver was asked for
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._ended = {"event": "lost", "reason": str(error), "cause": "disk"}
+        return self._ended is None
 
     def _inherits(self, seconds: float) -> bool:
         """Keep a predecessor off, then take over what it left; False while it is there still."""
@@ -107,7 +126,7 @@ class Slot:
 
     def _held_still(self) -> Event:
         if time.monotonic() - self._began < FENCE_SECONDS:
-            return {"event": "beat"}
+            return _beat(0.0)
         reason = "a process on another machine trains this trial still"
         self._ended = {"event": "lost", "reason": reason, "cause": "machine"}
         return self._ended
@@ -143,26 +162,15 @@ class Slot:
             self._ended = {"event": "lost", "reason": str(lost)}
             return self._ended
         if heard is None:
-            return self._silent(child)
+            return _beat(self._silence())
         if isinstance(heard, int):
             self._ended = died(child, heard)
             return self._ended
         return self._received(heard)
 
-    def _silent(self, child: Child) -> Event:
-        """Wait on; or, where a trial is silent for far longer than its epochs take, find out why, and kill it."""
-        assert self._assignment is not None
-        silent = time.monotonic() - self._heard
-        if not self._assignment.hangs(silent, self._slowest):
-            return {"event": "beat"}
-        child.dump_stacks()
-        time.sleep(STACKS_SECONDS)
-        child.kill()
-        reason = (
-            f"silent for {silent:.3g} s, where no epoch took more than {self._slowest:.3g} s; log.txt has the stacks"
-        )
-        self._ended = {"event": "lost", "reason": reason, "cause": "stalled"}
-        return self._ended
+    def _silence(self) -> float:
+        """Measure how long the trial has said nothing, in seconds."""
+        return time.monotonic() - self._heard
 
     def _hear(self, child: Child, seconds: float) -> Event | int | None:
         """Wait for a message, else for the end of the process, else for time to go by; raises Lost."""
@@ -182,7 +190,6 @@ class Slot:
         assert self._assignment is not None
         self._heard = time.monotonic()
         if message["event"] == "report":
-            self._slowest = max(self._slowest, message["seconds"])
             self._waits_for_go = self._assignment.waits(self._last, message["epoch"], message["metrics"])
             self._last = message["epoch"]
             if self._last >= self._assignment.epochs and self._child is not None:
@@ -208,6 +215,7 @@ class Slot:
             return
         try:
             if not self._leaves(child):
+                self._ask_what_it_does(child)
                 child.kill()
                 child.status = self._launcher.status(child, KILL_SECONDS)
         except Lost:
@@ -215,6 +223,12 @@ class Slot:
         child.bury()
         if self.code.plain_ray:
             shutil.rmtree(ray_session.scratch(child.pid), ignore_errors=True)
+
+    def _ask_what_it_does(self, child: Child) -> None:
+        """Have a process that has been silent for long write its stacks into its log, for whoever finds it hung."""
+        if self._assignment is not None and self._silence() > self._assignment.patience:
+            child.dump_stacks()
+            time.sleep(STACKS_SECONDS)
 
     def _leaves(self, child: Child) -> bool:
         """Tell whether it is gone, or goes within some seconds; one that reports again does not."""
@@ -225,3 +239,7 @@ class Slot:
             if heard["event"] == "report":
                 return False
         return False
+
+
+def _beat(silent: float) -> Event:
+    return {"event": "beat", "silent": silent}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -150,9 +151,11 @@ class Experiment(Model):
             return min(self.budget.trials, spaces.grid_size(self.space))
         return self.budget.trials
 
-    def with_budget(self, budget: dict[str, Any]) -> Self:
-        """Give the same experiment with other parts of the budget."""
-        return self.model_copy(update={"budget": Budget.model_validate({**self.budget.model_dump(), **budget})})
+    def with_parts(self, parts: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Give the same experiment with these parts of its sections changed: `{"budget": {"trials": 9}}`."""
+        sections = {key: (getattr(self, key), part) for key, part in parts.items()}
+        changed = {key: type(old).model_validate({**old.model_dump(), **part}) for key, (old, part) in sections.items()}
+        return self.model_copy(update=changed)
 
     @property
     def search_seed(self) -> int:

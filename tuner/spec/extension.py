@@ -1,4 +1,4 @@
-"""A larger budget for a run that is there: what may change, and what must stay."""
+"""What a resume may change of a run: a larger budget and settings that decide nothing; and what must stay."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from tuner.spec.experiment import Asha, Experiment, Hyperband
 from tuner.spec.words import shown
 
 ANEW = "What was found so far rests on it: start a new run for that."
+SETTINGS = ("resources", "checkpoint", "watchdog")
+"""Sections that say how trials are run, not what they find."""
+Changes = Mapping[str, Mapping[str, Any]]
+"""The parts that are new, by section of the spec."""
 
 
-def larger_budget(old: Experiment, new: Experiment) -> dict[str, Any]:
-    """Find the parts of the budget that are new; raises UserError for less than before, and for all other changes."""
-    if problems := [*_changed(old, new), *_smaller(old, new)]:
+def changes(old: Experiment, new: Experiment, closed: str = "") -> Changes:
+    """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
+
+    `closed` tells what ended the run, if anything did.
+    """
+    found = {key: part for key in ("budget", *SETTINGS) if (part := _parts(old, new, key))}
+    budget = found.get("budget", {})
+    if problems := [*_fixed(old, new), *_smaller(old, new), *_out_of_time(new, budget, closed)]:
         raise UserError(*problems)
-    before, after = old.budget.model_dump(), new.budget.model_dump()
-    return {key: value for key, value in after.items() if value != before[key]}
+    return found
 
 
-def _changed(old: Experiment, new: Experiment) -> Iterator[Problem]:
+def _parts(old: Experiment, new: Experiment, key: str) -> dict[str, Any]:
+    before, after = getattr(old, key).model_dump(), getattr(new, key).model_dump()
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
     for key in type(old).model_fields:
-        if key != "budget" and getattr(old, key) != getattr(new, key):
+        if key not in ("budget", *SETTINGS) and getattr(old, key) != getattr(new, key):
             yield Problem("--set", key, "must stay as it was when the run began, but is changed", ANEW)
 
 
@@ -44,15 +57,25 @@ def _smaller(old: Experiment, new: Experiment) -> Iterator[Problem]:
         yield _problem("target", what, after, "Stop the run by --stop to end it earlier.")
 
 
+def _out_of_time(new: Experiment, budget: Mapping[str, Any], closed: str) -> Iterator[Problem]:
+    """Refuse more trials or epochs where the run would end again at once."""
+    if budget and closed == "hours" and "hours" not in budget:
+        what = "more than before, since the run has used them up"
+        yield _problem("hours", what, new.budget.hours, "Add --set budget.hours=… too, or =null for no limit.")
+
+
 def _problem(key: str, what: str, got: Any, fix: str) -> Problem:
     return Problem("--set", f"budget.{key}", f"must be {what}, but got {shown(got)}", fix)
 
 
-def told(old: Experiment, budget: Mapping[str, Any], horizon: int) -> Sequence[str]:
-    """Say what a larger budget means; `horizon` is the last epoch of the first one."""
-    before = old.budget.model_dump()
-    lines = [f"budget.{key} grows from {shown(before[key])} to {shown(value)}" for key, value in budget.items()]
-    if "epochs" in budget:
+def told(old: Experiment, new: Changes, horizon: int) -> Sequence[str]:
+    """Say what the changes mean; `horizon` is the last epoch of the first budget."""
+    lines = []
+    for section, part in new.items():
+        verb = "grows" if section == "budget" else "changes"
+        before = getattr(old, section).model_dump()
+        lines += [f"{section}.{key} {verb} from {shown(before[key])} to {shown(value)}" for key, value in part.items()]
+    if "epochs" in new.get("budget", {}):
         scheduler = old.scheduler
         share = f"the best 1/{scheduler.reduction_factor:g}" if isinstance(scheduler, Asha | Hyperband) else "all"
         lines.append(f"of those finished at epoch {old.budget.epochs}, {share} go on from their last checkpoints")

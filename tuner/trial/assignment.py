@@ -41,10 +41,8 @@ class Assignment:
     """Read the first checkpoint back at once; the first trials of a run do, for all that follow."""
     horizon: int = 0
     """The epoch where schedules end: the run's first budget. 0: the last epoch."""
-    slowest: float = 0.0
-    """The most seconds that an epoch took so far; 0 where none is known."""
-    patience: tuple[float, float] = (math.inf, 1.0)
-    """A trial hangs that is silent for so many seconds, and for so many times its slowest epoch."""
+    patience: float = math.inf
+    """Silent for so many seconds, a trial tells what it is doing before it is killed."""
     cpus: int = 1
     gpus: int = 0
     task: Literal["train", "test"] = "train"
@@ -58,11 +56,6 @@ class Assignment:
     def checkpoint_name(self, epoch: int) -> str:
         """Name a checkpoint by trial, generation, epoch and attempt; relative to the run's folder."""
         return f"trials/{self.trial}/checkpoints/g{self.generation}_e{epoch:04d}_a{self.attempt}"
-
-    def hangs(self, silent: float, slowest: float) -> bool:
-        """Tell whether a trial with such a slowest epoch hangs when it is silent for so long (seconds)."""
-        least, factor = self.patience
-        return slowest > 0 and silent > max(least, factor * slowest)
 
     def waits(self, last: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell whether a trial whose last report was of epoch `last` waits for the decision on that of `epoch`."""

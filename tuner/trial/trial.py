@@ -60,6 +60,8 @@ class Trial:
         self._carried: Path | None = None
         self._unsaved: list[dict[str, Any]] = []
         """What was reported since the last checkpoint."""
+        self._saved = assignment.epoch
+        """The epoch of the last checkpoint."""
         self._verify = assignment.verify
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
@@ -202,10 +204,10 @@ class Trial:
         kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
         facts = {
             "trial": self.id, "generation": self._assignment.generation, "epoch": epoch, "kinds": kinds,
-            "reports": self._unsaved, "has_test": self._test is not None,
+            "after": self._saved, "reports": self._unsaved, "has_test": self._test is not None,
         }  # fmt: skip
         self._write(Path(self._assignment.run) / path, {**states, OWN: own}, facts)
-        self._verify, self._unsaved = False, []
+        self._verify, self._unsaved, self._saved = False, [], epoch
         return path
 
     def _write(self, folder: Path, states: dict[str, Any], facts: dict[str, Any]) -> None:

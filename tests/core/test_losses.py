@@ -1,0 +1,91 @@
+"""A trial that is silent, and trials that fail one after the other: both are decided from the records alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuner.core.events import Failed, Gone, Silent
+from tuner.core.records import Ended, Lost, Session
+
+from .experiments import Hand, experiment, rebuilt
+
+
+def watched() -> Hand:
+    """A run of two trials that hang when silent for 60 s and ten of their slowest epochs."""
+    return Hand(experiment(watchdog={"seconds": 60.0, "factor": 10.0}, budget={"trials": 9, "epochs": 9}))
+
+
+def after_an_epoch(seconds: float) -> tuple[Hand, str, str]:
+    run = watched()
+    a, b = run.start(2)
+    event = run.reported(a, 1, 0.5)
+    run.do(type(event)(**{**{name: getattr(event, name) for name in event.__slots__}, "seconds": seconds}))
+    return run, a, b
+
+
+def test_nobody_hangs_before_any_trial_has_reported() -> None:
+    run = watched()
+    (a,) = run.start(1)
+    assert run.do(Silent(trial=a, seconds=1e9)) is None
+
+
+@pytest.mark.parametrize(("epoch", "silence"), [(1.0, 60.0), (30.0, 300.0)])
+def test_a_trial_hangs_when_both_bounds_are_passed(epoch: float, silence: float) -> None:
+    run, a, b = after_an_epoch(epoch)
+    for name in (a, b):
+        assert run.do(Silent(trial=name, seconds=silence)) is None
+        lost = run.do(Silent(trial=name, seconds=silence + 1))
+        assert isinstance(lost, Lost)
+        assert (lost.trial, lost.cause) == (name, "stalled")
+        assert lost.reason.startswith(f"silent for {silence + 1:.3g} s, where no epoch took more than {epoch:.3g} s")
+
+
+def test_the_first_epoch_of_a_large_model_gets_twice_as_long_each_time() -> None:
+    run, _, b = after_an_epoch(30.0)
+    for limit in (300.0, 600.0):
+        assert run.do(Silent(trial=b, seconds=limit)) is None
+        assert isinstance(run.do(Silent(trial=b, seconds=limit + 1)), Lost)
+    assert run.do(Silent(trial=b, seconds=1200.0)) is None
+    end = run.do(Silent(trial=b, seconds=1201.0))
+    assert isinstance(end, Ended)
+    assert (end.outcome, run.trial(b).losses) == ("stalled", 2)
+
+
+def test_a_trial_that_waits_does_not_hang() -> None:
+    run, a, _ = after_an_epoch(1.0)
+    run.trial(a).status = "paused"
+    assert run.do(Silent(trial=a, seconds=1e9)) is None
+
+
+def failure(name: str, line: int = 3) -> Failed:
+    error = f'Traceback\n  File "mine.py", line {line}, in train\nKeyError: {name}'
+    return Failed(trial=name, outcome="failed", reason=f"KeyError: {name}", error=error)
+
+
+def test_failures_in_a_row_are_counted_in_the_order_in_which_they_end_and_known_after_a_replay() -> None:
+    run = watched()
+    a, b, c, d = run.start(4)
+    for name in (d, b):
+        run.do(failure(name))
+    assert run.core.run.streak.trials == [d, b]
+    run.do(Gone(trial=a, reason="node", cause="machine"))
+    run.do(failure(c))
+    assert run.core.run.streak.is_over
+    assert rebuilt(run.spec, run.records).run.streak.trials == [d, b, c]
+
+
+def test_a_first_report_another_failure_and_a_new_session_begin_the_count_anew() -> None:
+    run = watched()
+    a, b, c, d, e = run.start(5)
+    run.do(failure(a))
+    run.report(e, 1, 0.5)
+    assert run.core.run.streak.trials == []
+    run.do(failure(b))
+    run.report(e, 2, 0.5)
+    assert run.core.run.streak.trials == [b], "that the code can report was known by then"
+    run.do(failure(c, line=4))
+    assert run.core.run.streak.trials == [c], "it failed elsewhere"
+    run.take(Session(attempt=2, host="h", pid=1, slots=9, versions={}))
+    assert run.core.run.streak.trials == [], "the code may be another one by now"
+    run.do(failure(d))
+    assert not run.core.run.streak.is_over

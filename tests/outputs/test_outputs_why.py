@@ -1,0 +1,67 @@
+"""The story of a trial, as `--why` prints it."""
+
+from __future__ import annotations
+
+from core.experiments import Hand, experiment
+
+from tuner.core.events import Elapsed, Free, Gone, StopAsked
+from tuner.core.records import Asked, Session
+from tuner.outputs.why import story
+
+PROMOTE = {"kind": "asha", "promote": True, "reduction_factor": 2}
+
+
+def told(run: Hand, trial: str) -> list[str]:
+    """Join where and what of each line."""
+    return [f"{where}: {what}" for where, what in story(run.records, trial)]
+
+
+def test_a_trial_that_was_promoted_lost_and_stopped() -> None:
+    run = Hand(experiment(scheduler=PROMOTE, budget={"trials": 4, "epochs": 4}))
+    a, b = run.start(2, x=0.25)
+    run.report(a, 1, 0.9)
+    run.report(b, 1, 0.1)
+    run.do(Free())
+    run.do(Gone(trial=a, reason="its process died", cause="worker"))
+    run.report(a, 2, 0.95)
+    run.do(StopAsked(trial=b))
+    assert told(run, a) == [
+        "suggested: x=0.25; by random from 0 reports of 0 trials",
+        "epoch 1: score 0.90000; rung 1: number 1 of 1, nothing to hold it against; is paused",
+        "promoted: goes on after epoch 1",
+        "lost: its process died (worker); queued again from its last checkpoint",
+        "epoch 2: score 0.95000; rung 2: number 1 of 1, nothing to hold it against; is paused",
+    ]
+    assert told(run, b)[-1] == "asked: the user stopped the trial"
+    assert told(run, b)[1] == "epoch 1: score 0.10000; rung 1: number 2 of 2, cutoff 0.90000; is paused"
+
+
+def test_quiet_epochs_are_drawn_together() -> None:
+    run = Hand(experiment(scheduler={"kind": "none"}, budget={"trials": 1, "epochs": 5}))
+    (a,) = run.start(1, x=0.5)
+    for epoch in range(1, 6):
+        run.report(a, epoch, epoch / 10)
+    assert told(run, a)[1:] == ["epochs 1-4: score 0.10000 to 0.40000", "epoch 5: score 0.50000; finished (epoch 5 is the last)"]
+
+
+def test_what_came_before_a_trial_or_after_its_end_is_not_its_story() -> None:
+    run = Hand(experiment(scheduler={"kind": "none"}, budget={"trials": 3, "epochs": 2, "hours": 1.0}))
+    (a,) = run.start(1, x=0.5)
+    run.report(a, 2, 0.5)
+    run.take(Session(attempt=2, host="h", pid=1, slots=2, versions={}))
+    (b,) = run.start(1, x=0.6)
+    run.do(Elapsed(seconds=3600))
+    assert told(run, a)[1:] == ["epoch 2: score 0.50000; finished (epoch 2 is the last)"]
+    assert told(run, b)[1:] == [": budget.hours is reached after 1:00:00", "ended: stopped: budget.hours is reached"]
+    run.take(Asked(budget={"hours": 2.0, "epochs": 4}))
+    assert told(run, b)[3:] == ["asked: changed: budget.hours 2.0, budget.epochs 4", ": it is open again"]
+    assert told(run, a)[2:] == ["asked: changed: budget.hours 2.0, budget.epochs 4", ": it waits to be promoted"]
+
+
+def test_a_clone_names_its_donor() -> None:
+    run = Hand(experiment(scheduler={"kind": "pbt", "quantile": 0.5}, budget={"trials": 2, "epochs": 4}))
+    a, b = run.start(2, x=0.5)
+    run.report(a, 1, 0.9)
+    run.report(b, 1, 0.1)
+    lines = told(run, b)
+    assert any(line.startswith(f"cloned: goes on from {a} at epoch 1, with x=") for line in lines), lines

@@ -1,0 +1,90 @@
+"""A live run with workers that are played by the test: no Ray, no processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tuner.core.records import SCHEMA, Header, Record, Session
+from tuner.core.run import Core
+from tuner.core.search.kinds import make_asker
+from tuner.engine.live import LiveRun
+from tuner.ledger import Ledger
+from tuner.spec.experiment import Experiment
+from tuner.trial import Assignment, checkpoint
+
+
+def experiment(**parts: Any) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "trainable": "module:function",
+            "objective": {"metric": "score", "mode": "max"},
+            "budget": {"trials": 8, "epochs": 4},
+            "space": {"x": {"dist": "float", "low": 0.0, "high": 1.0}},
+            "fixed": {"batch_size": 64},
+            "search": {"kind": "random"},
+            "scheduler": {"kind": "none"},
+            **parts,
+        }
+    )
+
+
+class Played:
+    """A live run in a folder, and what it published."""
+
+    def __init__(self, folder: Path, slots: int = 3, **parts: Any) -> None:
+        self.folder, self.spec = folder, experiment(**parts)
+        self.published: list[Record] = []
+        if not (folder / "ledger").exists():
+            ledger = Ledger(folder)
+            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder="."))
+            ledger.close()
+        self.ledger = Ledger(folder)
+        self.core = Core(self.spec, make_asker(self.spec))
+        for record in self.ledger.records:
+            self.core.apply(record)
+        self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append)
+        session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={})
+        self.core.apply(self.ledger.append(session))
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    def work(self) -> Assignment:
+        assignment = self.live.hand_out()
+        assert assignment is not None
+        return assignment
+
+    def report(self, work: Assignment, epoch: int, score: float) -> str:
+        saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
+        if saved:
+            checkpoint.save(self.folder / saved, {"count": epoch})
+        metrics = {"score": score}
+        event = {
+            "event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": saved, "seconds": 0.1, "memory": 1,
+        }  # fmt: skip
+        return self.live.heard(work.trial, work.generation, event, "node", "worker")
+
+    def fail(self, work: Assignment, reason: str = "ValueError: x", **more: Any) -> str:
+        event: dict[str, Any] = {"event": "failed", "reason": reason, "error": f"Traceback\n{reason}", **more}
+        return self.live.heard(work.trial, work.generation, event)
+
+    def say(self, work: Assignment, event: str, **more: Any) -> str:
+        more = {"silent": 0.0, **more} if event == "beat" else more
+        return self.live.heard(work.trial, work.generation, {"event": event, **more})
+
+    def run(self, score: Callable[[Assignment, int], float] = lambda work, epoch: work.params["x"] * epoch) -> int:
+        """Work like a cluster until nothing is handed out; returns the most workers that there were at once."""
+        stints: list[tuple[Assignment, int]] = []
+        most = 0
+        while True:
+            while (work := self.live.hand_out()) is not None:
+                stints.append((work, work.epoch))
+            most = max(most, len(stints))
+            assert {work.trial for work, _ in stints} == self.live.working
+            if not stints:
+                return most
+            work, epoch = stints.pop(0)
+            if self.report(work, epoch + 1, score(work, epoch + 1)) == "go":
+                stints.append((work, epoch + 1))

@@ -1,0 +1,68 @@
+"""A disk without room, or that may only be read, when all that is left to do is to write down what was found."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from tuner.cli import main
+
+FROZEN = ROOT / "tests" / "frozen" / "v1"
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Mount a small disk with a finished run on it, whose summary is missing."""
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    shutil.copytree(FROZEN, folder / "r")
+    (folder / "r" / "summary.json").unlink(missing_ok=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room."""
+    try:
+        with path.open("wb") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+    except OSError:
+        pass
+
+
+def test_a_full_disk_is_told_in_a_line_and_the_files_are_written_when_there_is_room(
+    disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(disk / "ballast")
+    assert main(["--resume", str(disk / "r")]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"{disk / 'r'}: cannot be written: [Errno 28] No space left on device")
+    assert "Mend that, then go on with --resume." in said
+    assert "Traceback" not in said
+    (disk / "ballast").unlink()
+    assert main(["--resume", str(disk / "r")]) == 0
+    assert (disk / "r" / "summary.json").exists()
+
+
+def test_a_disk_that_may_only_be_read_is_told_in_a_line(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        assert main(["--resume", str(disk / "r")]) == 3
+        said = capsys.readouterr().err
+        assert "Read-only file system" in said
+        assert len(said.splitlines()) == 1
+        assert main(["--report", str(disk / "r")]) == 0, "it may be looked at"
+        assert main(["--resume", str(disk / "r"), "--check"]) == 0
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    assert main(["--resume", str(disk / "r")]) == 0
