@@ -70,8 +70,10 @@ def test_a_larger_budget_lets_a_finished_run_go_on(launch, write, tmp_path: Path
     write(STEADY, budget={"trials": 3, "epochs": 3}, scheduler={"kind": "asha", "grace_epochs": 3})
     run = tmp_path / "runs" / "r"
     launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
-    said = launch("--resume", "r", "--no-dashboard", "--set", "budget.epochs=6", "--set", "budget.trials=5").stdout
+    said = launch("--resume", "r", "--no-dashboard", "--set", "budget.epochs=6", "--set", "budget.trials=5",
+                  "--set", "resources.max_trials=1").stdout  # fmt: skip
     assert "budget.epochs grows from 3 to 6" in said
+    assert "resources.max_trials changes from null to 1" in said
     assert "schedules keep their horizon: trial.total_epochs stays 3" in said
     state = replay(read(run))
     assert len(state.trials) == 5

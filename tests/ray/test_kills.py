@@ -76,7 +76,7 @@ def test_killed_at_random_moments_it_loses_and_repeats_nothing(
     (tmp_path / "mine.py").write_text(TRAINABLE)
     (tmp_path / "mine.yaml").write_text(
         "trainable: mine:train\nobjective: {metric: loss, mode: min}\n"
-        f"budget: {{trials: {12 * kills}, epochs: 27}}\n"
+        f"budget: {{trials: {8 * kills}, epochs: 27}}\n"
         "space:\n  x: {dist: float, low: -1, high: 1}\n  y: {dist: float, low: -1, high: 1}\n"
     )
     dice, run, struck = random.Random(kills), tmp_path / "runs" / "r", Counter[str]()
@@ -98,7 +98,7 @@ def test_killed_at_random_moments_it_loses_and_repeats_nothing(
                     time.sleep(dice.random() * 3)
                     os.kill(driver.pid, signal.SIGKILL)
         flags = ["--resume", "r"]
-    said = launch("--resume", "r", "--set", f"budget.trials={12 * kills}", "--no-dashboard").stdout
+    said = launch("--resume", "r", "--set", f"budget.trials={8 * kills}", "--no-dashboard").stdout
     state = replay(read(run))
     again = _check(run, state)
     audit = launch("--resume", "r", "--check").stdout
