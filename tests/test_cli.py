@@ -93,6 +93,7 @@ def test_local_runs_in_this_very_process(
         ("--why x/t0000 --json", "--json: has no effect with --why."),
         ("--report x --set a=1", "--set: has no effect with --report."),
         ("--space x --check --local", "--local: has no effect with --space --check."),
+        ("--resume= --local", "--local: has no effect with --resume."),
         ("--space x --local --json", "--json: has no effect with --space --local."),
     ],
 )

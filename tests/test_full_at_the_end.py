@@ -11,6 +11,8 @@ import pytest
 from support import ROOT
 
 from tuner.cli import main
+from tuner.engine import wishes
+from tuner.ledger import Ledger
 
 FROZEN = ROOT / "tests" / "frozen" / "v1"
 
@@ -46,12 +48,21 @@ def test_a_full_disk_is_told_in_a_line_and_the_files_are_written_when_there_is_r
     fill(disk / "ballast")
     assert main(["--resume", str(disk / "r")]) == 3
     said = capsys.readouterr().err
-    assert said.startswith(f"{disk / 'r'}: cannot be written: [Errno 28] No space left on device")
+    assert said.startswith(f"{disk / 'r'}: [Errno 28] No space left on device")
     assert "Mend that, then go on with --resume." in said
     assert "Traceback" not in said
     (disk / "ballast").unlink()
     assert main(["--resume", str(disk / "r")]) == 0
     assert (disk / "r" / "summary.json").exists()
+
+
+def test_a_stop_reaches_the_driver_although_the_disk_is_full(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.engine.ask.PATIENCE_SECONDS", 0.1)
+    with Ledger(disk / "r"):  # as a driver holds it
+        wishes.prepare(disk / "r")
+        fill(disk / "ballast")
+        assert main(["--stop", str(disk / "r")]) == 0
+        assert wishes.take(disk / "r") == [None]
 
 
 def test_a_disk_that_may_only_be_read_is_told_in_a_line(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from played import Played
 
-from tuner.core.records import Disk, Record
+from tuner.core.records import Disk, Record, Report
 from tuner.engine import wishes
 from tuner.errors import ClusterError
 
@@ -129,6 +129,24 @@ def test_a_ledger_that_finds_room_again_goes_on(tmp_path: Path, monkeypatch: pyt
     assert played.report(work, 1, 0.5) == "go"
     assert played.core.run.trials[work.trial].epoch == 1
     assert played.live.error is None
+
+
+def test_the_reserve_makes_room_for_the_very_record_that_found_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path)
+    work, append, reserve = played.work(), played.ledger.append, tmp_path / "reserve"
+
+    def full_beside_the_reserve(record: Record) -> Record:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return append(record)
+
+    monkeypatch.setattr(played.ledger, "append", full_beside_the_reserve)
+    played.live.interrupted = True
+    assert played.report(work, 1, 0.5) == "go"
+    assert played.live.error is None
+    assert [type(record) for record in played.published[-2:]] == [Disk, Report]
 
 
 def test_the_end_of_a_live_run_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def run(
         create(folder, loaded.experiment, home)
         write(folder, loaded.experiment, home)
     except OSError as error:
-        raise ClusterError(f"{folder}: cannot be made: {error}. Mend that, or choose another storage.") from error
+        raise ClusterError(f"{folder}: {error}. Mend that, or choose another storage.") from error
     return _drive(folder, loaded, options or Options())
 
 
@@ -87,7 +87,8 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
     from tuner.outputs.results import read_state
 
     grown = reload(folder, overrides)
-    new = changes(loaded.experiment, grown.experiment, read_state(folder).closed)
+    state = read_state(folder)
+    new = changes(loaded.experiment, grown.experiment, state.elapsed / 3600, state.finished())
     return _drive(folder, grown, options or Options(), new)
 
 
@@ -107,7 +108,11 @@ def stop(run: str) -> str:
     """Stop a run, or one trial of it (`RUN/TRIAL`), from outside; says what came of it."""
     from tuner.engine.ask import stop as ask
 
-    return ask(*find_trial(run))
+    folder, trial = find_trial(run)
+    try:
+        return ask(folder, trial)
+    except OSError as error:
+        raise ClusterError(f"{folder}: {error}. Mend that, or send its driver a SIGINT.") from error
 
 
 def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) -> Audit:
@@ -180,7 +185,7 @@ def _drive(folder: Path, loaded: Loaded, options: Options, new: Changes | None =
         with aside(folder / "driver.log") as terminal:
             _drive_aside(folder, loaded, options, terminal, new or {})
     except OSError as error:
-        raise ClusterError(f"{folder}: cannot be written: {error}. Mend that, then go on with --resume.") from error
+        raise ClusterError(f"{folder}: {error}. Mend that, then go on with --resume.") from error
     return Result(folder)
 
 
@@ -247,7 +252,7 @@ def _finish(folder: Path, state: str) -> RunState:
     from tuner.outputs import experiment, results
 
     run = results.read_state(folder)
-    if not (folder / experiment.NAME).exists() or run.grown:
+    if not (folder / experiment.NAME).exists() or run.changed:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from tuner.core.events import Elapsed, Event, Free, Gone, Reported, Returned
+from tuner.core.events import Elapsed, Event, Free, Gone, Reported, Returned, Silent
 from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
-from tuner.core.run import Core
+from tuner.core.run import RETURNED, Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
@@ -83,6 +83,8 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
     if isinstance(record, Report):
         return None if skips["rule"] else _reported(record)
     if isinstance(record, Lost):
+        if record.silent:
+            return Silent(trial=record.trial, seconds=record.silent)
         return Gone(trial=record.trial, reason=record.reason, cause=record.cause)
     if isinstance(record, Tick):
         return Elapsed(seconds=record.elapsed)
@@ -94,9 +96,11 @@ def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     if core.run.trials[record.trial].status == "paused":
         return None if skips["rule"] else Free()
     if record.outcome in ("lost", "stalled"):
-        cause: Cause = "stalled" if record.outcome == "stalled" else "worker"
+        causes: dict[str, Cause] = {"hung": "stalled", "found": "disk"}
+        cause = causes.get(record.reason.partition(" ")[0], "worker")
         return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)
-    return Returned(trial=record.trial) if record.outcome == "finished" else None
+    returned = record.outcome == "finished" or record.reason.startswith(RETURNED)
+    return Returned(trial=record.trial) if returned else None
 
 
 def _compare(core: Core, event: Event, record: Record) -> str:

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="override a key of the YAML; with --resume a larger budget",
+        help="override a key of the YAML; with --resume a larger budget, or how trials are run",
     )
     made.add_argument(
         "--check",
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _refuse_misfits(flags: argparse.Namespace) -> None:
     """Refuse flags that would have no effect: whoever gives them expects one."""
-    what = next(name for name in ("space", "resume", "report", "why", "stop") if getattr(flags, name))
+    what = next(name for name in ("space", "resume", "report", "why", "stop") if getattr(flags, name) is not None)
     mode = next((name for name in ("check", "local") if getattr(flags, name) and (what, name) in GOES_WITH), "")
     fitting = GOES_WITH.get((what, mode), ())
     for name in EXTRA:
@@ -84,18 +84,18 @@ def _refuse_misfits(flags: argparse.Namespace) -> None:
 
 def _run(flags: argparse.Namespace) -> int:
     _refuse_misfits(flags)
-    if flags.report:
+    if flags.report is not None:
         return _report(flags.report)
     from tuner import api
 
-    if flags.why:
+    if flags.why is not None:
         return _why(flags.why)
-    if flags.stop:
+    if flags.stop is not None:
         print(api.stop(flags.stop))
         return 0
 
     options = api.Options(flags.address, not flags.no_dashboard, flags.json)
-    if flags.resume:
+    if flags.resume is not None:
         if flags.check:
             return _audit(flags.resume)
         api.resume(flags.resume, options, flags.set)

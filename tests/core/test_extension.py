@@ -188,11 +188,19 @@ def test_how_trials_are_run_may_change() -> None:
 def test_more_trials_after_the_hours_are_over_need_more_hours() -> None:
     old = experiment(budget=OLD)
     more = old.with_parts({"budget": {"trials": 9}})
-    with pytest.raises(UserError, match=r"budget\.hours: must be more than before, since the run has used them up"):
-        changes(old, more, "hours")
-    assert changes(old, more, "target") == {"budget": {"trials": 9}}
+    with pytest.raises(UserError, match=r"budget\.hours: must be more than the 2.01 that the run has used, but got 2"):
+        changes(old, more, 2.01)
+    assert changes(old, more, 1.9) == {"budget": {"trials": 9}}
     both = old.with_parts({"budget": {"trials": 9, "hours": 3.0}})
-    assert changes(old, both, "hours") == {"budget": {"trials": 9, "hours": 3.0}}
+    assert changes(old, both, 2.01) == {"budget": {"trials": 9, "hours": 3.0}}
+
+
+def test_settings_alone_are_refused_where_the_run_is_over() -> None:
+    old = experiment(budget=OLD)
+    new = old.with_parts({"resources": {"cpus": 2}})
+    with pytest.raises(UserError, match="must have a larger budget beside other settings where the run is over"):
+        changes(old, new, is_over=True)
+    assert changes(old, new.with_parts({"budget": {"trials": 9}}), is_over=True)
 
 
 def test_a_population_does_not_grow() -> None:

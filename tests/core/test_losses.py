@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tuner.core.events import Failed, Gone, Silent
-from tuner.core.records import Ended, Lost, Session
+from tuner.core.records import Disk, Ended, Lost, Session
+from tuner.core.run import MAX_LOSSES
 
 from .experiments import Hand, experiment, rebuilt
 
@@ -55,6 +56,32 @@ def test_a_trial_that_waits_does_not_hang() -> None:
     run, a, _ = after_an_epoch(1.0)
     run.trial(a).status = "paused"
     assert run.do(Silent(trial=a, seconds=1e9)) is None
+
+
+def test_a_disk_that_is_full_again_and_again_is_not_that_of_the_run() -> None:
+    run = watched()
+    (a,) = run.start(1)
+    for _ in range(MAX_LOSSES["disk"]):
+        assert isinstance(run.do(Gone(trial=a, reason="no space", cause="disk")), Lost)
+    end = run.do(Gone(trial=a, reason="no space", cause="disk"))
+    assert isinstance(end, Ended)
+    assert (end.outcome, end.reason) == ("lost", "found no room 21 times without a new report: no space")
+    run = watched()
+    (a,) = run.start(1)
+    for _ in range(100):
+        assert isinstance(run.do(Gone(trial=a, reason="node", cause="machine")), Lost)
+
+
+def test_a_disk_that_is_full_when_a_session_begins_counts_no_time_between_sessions() -> None:
+    run = watched()
+    begins = {"host": "h", "pid": 1, "slots": 2, "versions": {}}
+    run.take(Session(time=1000.0, attempt=2, **begins))
+    (a,) = run.start(1)
+    run.take(Disk(time=1100.0, full=True, free=0))
+    run.take(Lost(time=1100.0, trial=a, reason="x", cause="disk"))
+    run.take(Disk(time=90000.0, full=True, free=0))
+    run.take(Session(time=90001.0, attempt=3, **begins))
+    assert run.core.run.elapsed == 100.0
 
 
 def failure(name: str, line: int = 3) -> Failed:

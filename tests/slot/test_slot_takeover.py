@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -82,6 +83,14 @@ def test_a_checkpoint_whose_predecessors_reports_are_gone_is_passed_over(bench: 
     events = bench.run(slot, replace(given, attempt="2.0", epochs=5))
     assert [event["epoch"] for event in events[:-1]] == [1, 2, 3, 4, 5], "no report is missing between two"
     assert trained(bench) == [1, 2, 3, 4, 5, 4, 5]
+
+
+def test_a_process_that_takes_over_waits_for_the_word_on_its_own_first_report(bench: Bench) -> None:
+    slot, given = after_a_death(bench, 4)
+    slot.begin(replace(given, attempt="2.0", judged_at=None))
+    assert [hear(slot)["epoch"] for _ in range(5)] == [1, 2, 3, 4, 5]
+    time.sleep(1)
+    assert trained(bench) == [1, 2, 3, 4, 5], "the word on the fourth was for no process"
 
 
 def test_a_decision_on_an_epoch_taken_over_is_waited_for(bench: Bench) -> None:

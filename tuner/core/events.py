@@ -51,6 +51,8 @@ class Gone:
     trial: str
     reason: str
     cause: Cause = "worker"
+    silent: float = 0.0
+    """For how many seconds it was silent before, where that is the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

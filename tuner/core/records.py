@@ -159,6 +159,8 @@ class Lost(Record):
     trial: str
     reason: str
     cause: Cause = "worker"
+    silent: float = 0.0
+    """For how many seconds it was silent before, where that is the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,12 @@ from tuner.core.search.asker import Asker
 from tuner.core.state import RunState, TrialState
 from tuner.spec.experiment import Experiment
 
-MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2}
+RETURNED = "the function returned"
+MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20}
 """A trial that is lost more often than this for one cause, without a new report in between, is given up.
 
-A machine that is gone, or a disk that is full, is no fault of the trial's.
+A machine that is gone is no fault of the trial's. Nor is a full disk; but one that is full again so often is not the
+run's own, which is the only one that can be waited for.
 """
 
 
@@ -115,17 +117,18 @@ class Core:
 
     def _returned(self, trial: TrialState) -> Ended:
         if not trial.reports:
-            reason = f"the function returned without a report of {self.spec.objective.metric}"
+            reason = f"{RETURNED} without a report of {self.spec.objective.metric}"
             return Ended(trial=trial.id, outcome="failed", reason=reason)
-        return Ended(trial=trial.id, outcome="finished", reason=f"the function returned after epoch {trial.epoch}")
+        return Ended(trial=trial.id, outcome="finished", reason=f"{RETURNED} after epoch {trial.epoch}")
 
     def _gone(self, trial: TrialState, event: Gone) -> Record:
         times = trial.in_a_row[event.cause] + 1
         if times > MAX_LOSSES.get(event.cause, math.inf):
             stalled = event.cause == "stalled"
-            reason = f"{'hung' if stalled else 'lost its worker'} {times} times without a new report: {event.reason}"
+            what = {"stalled": "hung", "disk": "found no room"}.get(event.cause, "lost its worker")
+            reason = f"{what} {times} times without a new report: {event.reason}"
             return Ended(trial=trial.id, outcome="stalled" if stalled else "lost", reason=reason)
-        return Lost(trial=trial.id, reason=event.reason, cause=event.cause)
+        return Lost(trial=trial.id, reason=event.reason, cause=event.cause, silent=event.silent)
 
     def _silent(self, trial: TrialState, seconds: float) -> Record | None:
         """Take a trial for hung that is silent for far longer than its own epochs took, or at first any trial's.
@@ -136,10 +139,10 @@ class Core:
         watchdog, times = self.spec.watchdog, trial.in_a_row["stalled"]
         if trial.status != "running" or slowest == 0:
             return None
-        if seconds <= max(watchdog.seconds, watchdog.factor * slowest * 2**times):
+        if seconds <= max(watchdog.seconds, watchdog.factor * slowest) * 2**times:
             return None
         reason = f"silent for {seconds:.3g} s, where no epoch took more than {slowest:.3g} s; log.txt has the stacks"
-        return self._gone(trial, Gone(trial=trial.id, reason=reason, cause="stalled"))
+        return self._gone(trial, Gone(trial=trial.id, reason=reason, cause="stalled", silent=seconds))
 
     def _stop(self, event: StopAsked) -> Record | None:
         if event.trial is not None and self.run.trials[event.trial].status == "ended":

@@ -115,7 +115,7 @@ class RunState:
         """Last epochs of smaller budgets, and the trials that were finished there when the budget grew."""
         self.slowest = 0.0
         """The most seconds that any epoch took."""
-        self.grown = False
+        self.changed = False
         """The user has given it a larger budget, or other settings."""
         self.streak = Streak()
         self.full = False
@@ -150,7 +150,7 @@ class RunState:
         elif isinstance(record, Disk):
             self.full = record.full
         self.records += 1
-        if self.attempt and not isinstance(record, Asked):  # which may be written between two sessions
+        if self.attempt and not isinstance(record, Asked | Disk):  # which may be written between two sessions
             self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
 
     def objective(self, report: Report) -> float:
@@ -230,7 +230,7 @@ class RunState:
 
     def _change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Take on other settings, or a larger budget: what the old one ended waits to go on."""
-        last, self.grown = self.spec.budget.epochs, True
+        last, self.changed = self.spec.budget.epochs, True
         self.spec = self.spec.with_parts(changes)
         if "budget" in changes:
             self._grow(last)

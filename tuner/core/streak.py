@@ -9,7 +9,7 @@ from tuner.core.records import Ended
 
 LONGEST = 3
 """So many trials in a row with the same exception before their first report end the run."""
-PLACE = re.compile(r'^\s+File "(.+)", line (\d+)', re.MULTILINE)
+PLACE = re.compile(r'^[\s|]+File "(.+)", line (\d+)', re.MULTILINE)
 
 
 @dataclass(slots=True)

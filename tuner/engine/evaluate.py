@@ -10,6 +10,7 @@ from tuner.core import chance
 from tuner.core.records import trial_number
 from tuner.core.state import RunState
 from tuner.slot.code import Code
+from tuner.slot.process import failure
 from tuner.slot.slot import Event, Slot
 from tuner.storage import write_whole
 from tuner.trial import Assignment
@@ -33,7 +34,8 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
         return str(error)
     if test is None and not manifest["has_test"]:
         return None
-    event = _run(test or code, _assignment(folder, run), None if test else zygote)
+    patience = max(run.spec.watchdog.seconds, run.spec.watchdog.factor * run.slowest)
+    event = _run(test or code, _assignment(folder, run), None if test else zygote, patience)
     if event["event"] != "tested":
         return str(event["reason"])
     metrics = spell(event["metrics"])
@@ -65,12 +67,13 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
     )
 
 
-def _run(code: Code, assignment: Assignment, zygote: str | None) -> Event:
+def _run(code: Code, assignment: Assignment, zygote: str | None, patience: float) -> Event:
     slot = Slot(replace(code, plain_ray=False), assignment.cpus, zygote)
     try:
         slot.begin(assignment)
         while (event := slot.step())["event"] == "beat":
-            pass
+            if event["silent"] > patience:
+                return failure(f"it was silent for {event['silent']:.0f} s")
         return event
     finally:
         slot.close()

@@ -163,6 +163,7 @@ class LiveRun:
         if not self.core.run.full:
             try:
                 self._take_in(Disk(full=True, free=free))
+                return True  # the reserve has made room, for what could not be written too
             except OSError:
                 self.say(f"the disk of {self.folder} is full; the run waits for room")
         time.sleep(1)

@@ -62,6 +62,7 @@ def _write(path: Path, size: int) -> bool:
     try:
         path.write_bytes(os.urandom(size))
     except OSError:
+        _delete(path)  # a part of it would take what little there is
         return False
     return True
 

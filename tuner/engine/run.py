@@ -28,6 +28,7 @@ from tuner.ledger import Ledger
 from tuner.slot.code import Code
 from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
+from tuner.storage import delete_folder
 from tuner.versions import versions
 
 FAILURES = ("failed", "infeasible", "lost", "stalled")
@@ -47,9 +48,14 @@ def _silent(text: str, lasting: bool = True) -> None:
 
 def create(folder: Path, spec: Experiment, home: Path) -> None:
     """Make a new run's folder with the header of its ledger."""
+    header = Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home))
     folder.mkdir(parents=True)
-    with Ledger(folder) as ledger:
-        ledger.append(Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home)))
+    try:
+        with Ledger(folder) as ledger:
+            ledger.append(header)
+    except OSError:
+        delete_folder(folder)  # else the name would be taken by what is no run
+        raise
 
 
 def drive(

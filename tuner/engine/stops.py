@@ -27,6 +27,7 @@ class Stops:
         self._trials: dict[str, float] = {}
         """Trials that are being stopped, and when they are killed."""
         self._looked = 0.0
+        wishes.prepare(folder)
         self.close()
 
     def look(self) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-
-from tuner.storage import write_whole
 
 FOLDER = "asked"
 ALL = "all"
@@ -12,7 +11,14 @@ ALL = "all"
 
 def ask(run: Path, trial: str | None) -> None:
     """Ask for the stop of a trial, or of the whole run."""
-    write_whole(run / FOLDER / (trial or ALL), "stop\n", sync=False)
+    (run / FOLDER).mkdir(exist_ok=True)
+    (run / FOLDER / (trial or ALL)).touch()  # an empty file: it is there at once, and a full disk has room for it
+
+
+def prepare(run: Path) -> None:
+    """Make the folder while there is room for it."""
+    with contextlib.suppress(OSError):
+        (run / FOLDER).mkdir(exist_ok=True)
 
 
 def take(run: Path) -> list[str | None]:

@@ -25,7 +25,7 @@ from tuner.trial import Assignment, Trial, randomness
 from tuner.trial.trial import Tested
 
 Message = dict[str, Any]
-"""What a child sends: `event` is report, returned, tested or failed; the rest depends on it."""
+"""What a child sends: `event` is report, full, returned, tested, failed or lost; the rest depends on it."""
 FULL_SECONDS = 1.0
 LONGEST = 20_000
 """So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
@@ -74,8 +74,12 @@ class Pipe:
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
     hold = Hold(assignment.folder) if assignment.task == "train" else None
-    if hold is not None and not hold.take():
-        connection.send({"event": "lost", "reason": "another process trains this trial"})
+    try:
+        if hold is not None and not hold.take():
+            connection.send({"event": "lost", "reason": "another process trains this trial"})
+            return 1
+    except OSError as error:  # a disk without room for a line
+        connection.send({"event": "lost", "reason": str(error), "cause": "disk" if is_full(error) else "worker"})
         return 1
     message = import_problem(code) or _outcome(code, assignment, Pipe(connection, assignment, hold))
     failed = message["event"] == "failed"

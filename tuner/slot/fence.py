@@ -13,7 +13,12 @@ import signal
 import time
 from pathlib import Path
 
+from tuner.slot.process import STACKS
+
 NAME = "lock"
+SIZE = 100
+STACKS_SECONDS = 0.5
+"""How long a process may take to write down what it is doing."""
 
 
 class Hold:
@@ -26,7 +31,7 @@ class Hold:
         """Take it; False where another process has it."""
         if not self.lock():
             return False
-        os.pwrite(self._file, f"{_boot()} {os.getpid()} {_started(os.getpid())}\n".ljust(100).encode(), 0)
+        os.pwrite(self._file, f"{_boot()} {os.getpid()} {_started(os.getpid())}\n".ljust(SIZE).encode(), 0)
         return True
 
     def lock(self) -> bool:
@@ -45,13 +50,21 @@ class Hold:
 
     def holder(self) -> int | None:
         """Name the process of this machine that has it; None where it is another machine's."""
-        boot, pid, started = [*os.pread(self._file, 100, 0).decode(errors="replace").split(), "", "", ""][:3]
+        boot, pid, started = [*os.pread(self._file, SIZE, 0).decode(errors="replace").split(), "", "", ""][:3]
         mine = boot == _boot() and pid.isdecimal() and _started(int(pid)) == started
         return int(pid) if mine else None
 
     def close(self) -> None:
         """Give it back for good."""
         os.close(self._file)
+
+
+def prepare(folder: Path) -> None:
+    """Make the file while there is room for it: a trial that begins will only write over it."""
+    path = folder / NAME
+    if not path.exists() or path.stat().st_size < SIZE:
+        with path.open("ab") as file:  # its holder, if there is one, has written from the beginning
+            file.write(b" " * SIZE)
 
 
 def keep_off(folder: Path, seconds: float) -> bool:
@@ -62,6 +75,8 @@ def keep_off(folder: Path, seconds: float) -> bool:
         while not hold.lock():
             if (pid := hold.holder()) is not None:
                 with contextlib.suppress(OSError):
+                    os.kill(pid, STACKS)  # it may be a hung one
+                    time.sleep(STACKS_SECONDS)
                     os.killpg(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
                 return False

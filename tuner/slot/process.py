@@ -24,7 +24,7 @@ class Child:
     connection: Connection
     status: int | None = None
     """How it ended: its exit code, or minus the number of the signal."""
-    silent: bool = False
+    hung_up: bool = False
     """It has closed its end of the connection."""
     kernel_kills: int = field(default_factory=kernel_kills)
     """How many processes the kernel had killed for memory when this one began."""
@@ -34,7 +34,7 @@ class Child:
         try:
             return dict(self.connection.recv()) if self.connection.poll() else None
         except (EOFError, OSError):
-            self.silent = True
+            self.hung_up = True
             return None
 
     def dump_stacks(self) -> None:

@@ -10,11 +10,9 @@ import time
 from collections import deque
 from multiprocessing.connection import wait
 
-from tuner.slot import ray_session
+from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
-from tuner.slot.fence import NAME as LOCK
-from tuner.slot.fence import keep_off
 from tuner.slot.launcher import LOG, Fresh, Launcher, Lost, zygote
 from tuner.slot.process import Child, Event, died
 from tuner.storage import is_full, write_whole
@@ -29,8 +27,6 @@ EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
 FENCE_SECONDS = 60.0
 """How long a predecessor on another machine, which holds the trial still, is waited for."""
-STACKS_SECONDS = 0.5
-"""How long a process that hangs may take to write down what it is doing."""
 KILL_SECONDS = 5.0
 """How long a killed process is waited for; one that hangs in the kernel is left behind."""
 
@@ -57,10 +53,11 @@ class Slot:
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
+        imports_for_ever = self._imports_for_ever()
         self._finish_child()
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
         self._tries, self._inherited, self._began = 0, None, time.monotonic()
-        if not self._launcher.usable:
+        if not self._launcher.usable or imports_for_ever:
             self._launcher = self._launcher.anew()
         if self._has_folder() and self._inherits(0.0) and not self._inherited and self._launcher.ready:
             self._launch()
@@ -82,9 +79,10 @@ class Slot:
                 return self._held_still()
             if self._inherited:
                 return self._received(self._inherited.popleft())
+            goes_on = False  # the word was for an epoch that was taken over: the process itself has yet to report
             self._await_launcher()
         if self._ended is not None or self._child is None:
-            return self._ended or _beat(0.0)
+            return self._ended or _beat(time.monotonic() - self._began)
         if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline - time.monotonic())
@@ -96,16 +94,13 @@ class Slot:
         self._launcher.close()
 
     def _has_folder(self) -> bool:
-        """Make all files that the trial will write to: once they are there, a full disk keeps no trial from starting.
-
-        False where there is no room even for these.
-        """
+        """Make the files that a trial needs to begin; False where there is no room even for these."""
         assert self._assignment is not None
         folder, params = self._assignment.folder, json.dumps(self._assignment.params, indent=2)
         try:
             write_whole(folder / "params.json", params + "\n", sync=False)
             (folder / LOG).touch()
-            (folder / LOCK).touch()
+            fence.prepare(folder)
             (folder / MARK).unlink(missing_ok=True)  # of a stop that an earlier driver was asked for
         except OSError as error:
             if not is_full(error):
@@ -118,7 +113,7 @@ class Slot:
         assert self._assignment is not None
         if self._inherited is None and self._assignment.task == "test":
             self._inherited = deque()
-        if self._inherited is None and keep_off(self._assignment.folder, seconds):
+        if self._inherited is None and fence.keep_off(self._assignment.folder, seconds):
             self._last = self._assignment.epoch
             events, self._assignment = adopt(self._assignment)
             self._inherited = deque(events)
@@ -168,6 +163,12 @@ class Slot:
             return self._ended
         return self._received(heard)
 
+    def _imports_for_ever(self) -> bool:
+        """Tell whether the last trial was given up since its module was never imported."""
+        given = self._assignment
+        waits = self._child is None and self._ended is None and not self._launcher.ready
+        return given is not None and waits and time.monotonic() - self._began > given.patience
+
     def _silence(self) -> float:
         """Measure how long the trial has said nothing, in seconds."""
         return time.monotonic() - self._heard
@@ -177,7 +178,7 @@ class Slot:
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            listened = [*([] if child.silent else [child.connection]), *self._launcher.wakes]
+            listened = [*([] if child.hung_up else [child.connection]), *self._launcher.wakes]
             wait(listened, min(left, self._launcher.tick) if child.status is None else 0)
             if child.status is None:
                 child.status = self._launcher.status(child, 0)
@@ -228,7 +229,7 @@ class Slot:
         """Have a process that has been silent for long write its stacks into its log, for whoever finds it hung."""
         if self._assignment is not None and self._silence() > self._assignment.patience:
             child.dump_stacks()
-            time.sleep(STACKS_SECONDS)
+            time.sleep(fence.STACKS_SECONDS)
 
     def _leaves(self, child: Child) -> bool:
         """Tell whether it is gone, or goes within some seconds; one that reports again does not."""

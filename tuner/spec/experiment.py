@@ -120,7 +120,7 @@ class Experiment(Model):
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     """When a trial is saved, and what is kept."""
     watchdog: Watchdog = Field(default_factory=Watchdog)
-    """When a silent trial is taken for hung."""
+    """When a silent trial is taken for hung; each time that it is, it gets twice as long."""
     seed: int = Field(default=0, ge=0)
     """Fixes params, initial weights and the order of the data."""
     storage: str | None = Field(default=None, min_length=1)

@@ -16,14 +16,17 @@ Changes = Mapping[str, Mapping[str, Any]]
 """The parts that are new, by section of the spec."""
 
 
-def changes(old: Experiment, new: Experiment, closed: str = "") -> Changes:
+def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False) -> Changes:
     """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
 
-    `closed` tells what ended the run, if anything did.
+    `hours` is how long the run has run; one that `is_over` goes on with a larger budget alone.
     """
     found = {key: part for key in ("budget", *SETTINGS) if (part := _parts(old, new, key))}
-    budget = found.get("budget", {})
-    if problems := [*_fixed(old, new), *_smaller(old, new), *_out_of_time(new, budget, closed)]:
+    problems = [*_fixed(old, new), *_smaller(old, new), *_out_of_time(new, hours)]
+    if is_over and not problems and "budget" not in found:
+        what = "must have a larger budget beside other settings where the run is over, but got none"
+        problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]
+    if problems:
         raise UserError(*problems)
     return found
 
@@ -57,11 +60,11 @@ def _smaller(old: Experiment, new: Experiment) -> Iterator[Problem]:
         yield _problem("target", what, after, "Stop the run by --stop to end it earlier.")
 
 
-def _out_of_time(new: Experiment, budget: Mapping[str, Any], closed: str) -> Iterator[Problem]:
-    """Refuse more trials or epochs where the run would end again at once."""
-    if budget and closed == "hours" and "hours" not in budget:
-        what = "more than before, since the run has used them up"
-        yield _problem("hours", what, new.budget.hours, "Add --set budget.hours=… too, or =null for no limit.")
+def _out_of_time(new: Experiment, hours: float) -> Iterator[Problem]:
+    """Refuse what would end again at once."""
+    if new.budget.hours is not None and new.budget.hours <= hours:
+        what = f"more than the {hours:.3g} that the run has used"
+        yield _problem("hours", what, new.budget.hours, "Give --set budget.hours=… too, or =null for no limit.")
 
 
 def _problem(key: str, what: str, got: Any, fix: str) -> Problem:

@@ -219,7 +219,9 @@ class Trial:
                 if not is_full(error):
                     raise
                 delete_folder(folder)
+                waits = time.monotonic()
                 self._channel.full(f"{folder}: {error}")
+                self._began += time.monotonic() - waits  # no part of what the epoch takes
 
     def _restore(self, name: str) -> None:
         if self._source is None:
