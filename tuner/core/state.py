@@ -207,7 +207,7 @@ class RunState:
             self._end(trial, decision.outcome, decision.reason)
         if decision.target:
             self._close("target", "stopped", "budget.target is reached")
-            trial.before = "running"
+            trial.before = "running" if record.epoch < self.spec.budget.epochs else ""
 
     def _rank(self, record: Report) -> None:
         value = self.objective(record)

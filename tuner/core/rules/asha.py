@@ -34,7 +34,7 @@ def cutoff(rung: Sequence[Entry], factor: float) -> float | None:
 class Asha:
     """Stop a trial that is not among the best 1/factor at a rung, or pause it until it is."""
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Asha, tops: Tops = NONE) -> None:
         factor, graces = scheduler.reduction_factor, [scheduler.grace_epochs]
@@ -96,7 +96,7 @@ class Ladder:
             of=len(rung) + 1,
         )
         if self.promote:
-            best = mark.rank <= mark.of // self.factor
+            best = mark.rank <= self._best_of(mark.of)
             return Decision(action="go" if best else "pause", mark=mark)
         if others is not None and score < others:
             return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark))
@@ -107,11 +107,15 @@ class Ladder:
         rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
         for epoch, bracket in sorted((rung for rung in rungs if self.promote or rung[0] in self.tops), reverse=True):
             rung = self._rung(run, bracket, epoch)
-            count = max(int(len(rung) // self.factor), int(epoch in self.tops))
+            count = max(self._best_of(len(rung)), int(epoch in self.tops))
             for _, _, name in rung[:count]:
                 if run.trials[name].status == "paused" and self._reached(run.trials[name]) == epoch:
                     return name
         return None
+
+    def _best_of(self, count: int) -> int:
+        """Count the best 1/factor of so many; 8 // 1.6 would be 4."""
+        return math.floor(count / self.factor + 1e-9)
 
     def _rung(self, run: RunState, bracket: int, epoch: int) -> list[Entry]:
         """List who came to a rung, the best first."""

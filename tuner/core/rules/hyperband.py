@@ -16,7 +16,7 @@ from tuner.spec.experiment import Experiment
 class Hyperband:
     """Send each trial through one of several brackets of ASHA."""
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Hyperband, tops: Tops = NONE) -> None:
         factor = scheduler.reduction_factor
@@ -27,7 +27,7 @@ class Hyperband:
         self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops, self.bracket)
         self.seed = experiment.seed
         # Hyperband gives each bracket about the same budget: a bracket with fewer rungs takes fewer trials.
-        weights = [factor ** (count - 1 - s) / (count - s) for s in range(count)]
+        weights = [factor ** (count - 1 - s) / (fitting - s) for s in range(count)]
         self.shares = [weight / sum(weights) for weight in weights]
 
     def bracket(self, number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO, first_paused
@@ -15,7 +16,7 @@ from tuner.spec.experiment import Experiment
 class Median:
     """Stop a trial whose best value is worse than the median of the others' running means."""
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Median) -> None:
         self.objective, self.grace, self.min_trials = experiment.objective, scheduler.grace_epochs, scheduler.min_trials
@@ -31,7 +32,7 @@ class Median:
         ]
         if len(means) < self.min_trials:
             return GO
-        median = statistics.median(means)
+        median = _middle(means)
         best = max([*self._scores(run, trial, epoch), self.objective.score(value)])
         mark = Mark(
             bracket=0, epoch=epoch, value=value, cutoff=self.objective.score(median),
@@ -58,8 +59,23 @@ class Median:
 
     def _mean(self, run: RunState, trial: TrialState, epoch: int) -> float | None:
         scores = self._scores(run, trial, epoch, since=self.grace)
-        return statistics.fmean(scores) if scores else None
+        return _mean(scores) if scores else None
 
     def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
         scores = [self.objective.score(run.objective(r)) for r in trial.reports if since <= r.epoch <= epoch]
         return [score for score in scores if math.isfinite(score)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Take the mean, which is never rounded to outside of its values, and which large values do not overflow."""
+    try:
+        mean = statistics.fmean(values)
+    except OverflowError:
+        mean = math.fsum(value / len(values) for value in values)
+    return min(max(mean, min(values)), max(values))
+
+
+def _middle(values: Sequence[float]) -> float:
+    """Take the median; of two in the middle their mean."""
+    order, half = sorted(values), len(values) // 2
+    return order[half] if len(order) % 2 else _mean(order[half - 1 : half + 1])
