@@ -38,6 +38,8 @@ class Options:
     """Start Ray's dashboard, if Ray is started."""
     json: bool = False
     """Print one event a line on stdout, all else on stderr."""
+    may_exit: bool = False
+    """End the process where its main thread hangs in Ray, or an interrupt would meet it while Ray starts."""
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Loaded:
@@ -204,7 +206,7 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
-                show.say(f"Go on with: python launch.py --resume {folder}")
+                show.say(_go_on(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
                 _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
             raise
@@ -233,7 +235,21 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         dashboard=options.dashboard,
         changes=new,
         say=show.say,
+        farewell=(lambda error: _leave(folder, terminal, show, error)) if options.may_exit else None,
     )
+
+
+def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError) -> None:
+    """Say, in another thread, what there is to say before the process ends."""
+    show.say(_go_on(folder))
+    show.__exit__()
+    if not isinstance(error, Interrupted):
+        print(error, file=terminal.err, flush=True)
+    _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
+
+
+def _go_on(folder: Path) -> str:
+    return f"Go on with: python launch.py --resume {folder}"
 
 
 def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:

@@ -94,7 +94,7 @@ def _run(flags: argparse.Namespace) -> int:
         print(api.stop(flags.stop))
         return 0
 
-    options = api.Options(flags.address, not flags.no_dashboard, flags.json)
+    options = api.Options(flags.address, not flags.no_dashboard, flags.json, may_exit=True)
     if flags.resume is not None:
         if flags.check:
             return _audit(flags.resume)

@@ -7,9 +7,11 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from tuner.errors import ClusterError, UserError
 
 PREFIX = "tuner-"
+VITAL = ("gcs_server", "raylet")
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -97,15 +100,37 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
         yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
     finally:
         ray.shutdown()
+        _kill(_processes(scratch))  # its agents would look for its head for another minute
         _keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def dead() -> list[str]:
+    """Name the processes of a Ray of our own that it cannot do without, and that are dead."""
+    import ray
+
+    node = ray._private.worker._global_node
+    known = {} if node is None else node.all_processes
+    return [name for name in VITAL for one in known.get(name, ()) if one.process.poll() is not None]
+
+
+def abandon(keep_logs: Path, code: int) -> None:
+    """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
+    found: list[int] = []
+    for scratch in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*"):
+        _keep(scratch, keep_logs)
+        found += _processes(scratch)
+    # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
+    sys.setswitchinterval(60)
+    _kill(found)
+    os._exit(code)
 
 
 def _join(address: str) -> Any:
     import ray
 
     try:
-        _knock(address)
+        knock(address)
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
@@ -115,7 +140,7 @@ def _join(address: str) -> Any:
         ) from None
 
 
-def _knock(address: str) -> None:
+def knock(address: str) -> None:
     """Open the cluster's port: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
@@ -159,6 +184,27 @@ def _lives(pid: int) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _processes(scratch: Path) -> list[int]:
+    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            named = str(scratch).encode() in (process / "cmdline").read_bytes()
+            if named or ((process / "comm").read_text().startswith("ray::") and _writes_into(process, scratch)):
+                found.append(int(process.name))
+    return found
+
+
+def _kill(processes: Sequence[int]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _writes_into(process: Path, folder: Path) -> bool:
+    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
 
 
 def _keep(scratch: Path, folder: Path) -> None:

@@ -23,7 +23,8 @@ from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
-from tuner.errors import ClusterError, Interrupted, RunFailed
+from tuner.engine.way_out import WayOut
+from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
 from tuner.slot.code import Code
 from tuner.slot.shared import SharedZygote
@@ -68,10 +69,12 @@ def drive(
     dashboard: bool = True,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
     say: Say = _silent,
+    farewell: Callable[[TunerError], None] | None = None,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
-    `changes` holds the parts of the spec that are others from now on, by section.
+    `changes` holds the parts of the spec that are others from now on, by section. Where a `farewell` is given,
+    it may be called from another thread, after which the process ends: see `WayOut`.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
@@ -84,13 +87,16 @@ def drive(
             _evaluate(folder, state, code, test, None, say)
             _refuse_if_all_failed(state)
             return
+        way_out = stack.enter_context(WayOut(folder / "ray", farewell))
+        signals = stack.enter_context(Signals(way_out))
         say("starting Ray", lasting=False)
-        signals = stack.enter_context(Signals())
         zygote = _shared_zygote(stack, state.spec, code, address)
         clusters.prepare(dashboard)
         followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
         cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
         signals.set()  # Ray has set its own
+        way_out.watch(cluster, clusters.existing(address))
+        stack.callback(way_out.rest)
         if zygote is not None:
             zygote.check()
         say(_where(cluster))
@@ -229,7 +235,8 @@ def _where(cluster: clusters.Cluster) -> str:
 class Signals:
     """A first SIGINT or SIGTERM ends the run cleanly, a second one at once; before trials run, the first one does."""
 
-    def __init__(self) -> None:
+    def __init__(self, way_out: WayOut) -> None:
+        self.way_out = way_out
         self.live: LiveRun | None = None
         self._before: dict[int, Any] = {}
 
@@ -251,6 +258,7 @@ class Signals:
             raise Interrupted("interrupted")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.live is None or self.live.over:
+        if self.live is not None and not self.live.over:
+            self.live.interrupted = True
+        elif not self.way_out.leave(Interrupted("interrupted")):
             raise KeyboardInterrupt
-        self.live.interrupted = True

@@ -19,22 +19,27 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     """Runs one stint after another; user code never runs in this process."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the slot with its first assignment."""
+        """Start the slot."""
         code: Code = config["code"]
         assignment: Assignment = config["assignment"]
         self.node = ray.util.get_node_ip_address()
         self.worker = ray.get_runtime_context().get_worker_id()[:8]
         self.machine = ray.get_runtime_context().get_node_id()
         self.slot = Slot(code, assignment.cpus, config["zygote"])
-        self.slot.begin(assignment)
+        # Not yet: by the time that this worker has started, Ray may have given its trial to another one.
+        self.first: Assignment | None = assignment
 
     def step(self) -> dict[str, Any]:
         """Let the trial go on until it waits for a decision; a second at most."""
+        if self.first is not None:
+            self.slot.begin(self.first)
+            self.first = None
         return {HEARD: (self.slot.stretch(), self.node, self.worker, self.machine)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on the next assignment; a trial that still runs is killed."""
         self.slot.begin(new_config["assignment"])
+        self.first = None
         return True
 
     def cleanup(self) -> None:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from tuner.slot import child
@@ -207,6 +208,8 @@ class Server:
 def _become_trial(assignment: Assignment, log: str) -> None:
     """Take a process group, a log file and the threads of this trial, and signals as a script has them."""
     os.setsid()
+    with contextlib.suppress(OSError):  # a kernel short of memory shall take this one: Ray's workers offer themselves
+        Path("/proc/self/oom_score_adj").write_text("1000")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that down
     log_fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log_fd, 1)

@@ -1,0 +1,150 @@
+"""What tests of faults need: drivers that leave nothing, a small cluster, and what must hold at last."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from support import command, environment, reports, trained, wait_for
+
+from tuner.core.state import RunState, replay
+from tuner.ledger import read
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
+FLAGS = ("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+STEADY = """
+import time
+
+class Counter:
+    def __init__(self): self.n = 0
+    def state_dict(self): return {"n": self.n}
+    def load_state_dict(self, state): self.n = state["n"]
+
+def train(trial, *, lr, sleep=0.1):
+    counter = Counter()
+    trial.track(counter=counter)
+    for epoch in trial.epochs():
+        time.sleep(sleep)
+        counter.n += 1
+        assert counter.n == epoch
+        print("trained", epoch, flush=True)
+        trial.report(loss=lr / counter.n)
+"""
+
+
+class Driver:
+    """A driver in a process of its own, which ends with this block however the test ends."""
+
+    def __init__(
+        self, folder: Path, flags: Sequence[str] = FLAGS, *, run: Path | None = None,
+        argv: Sequence[str] = (), before: Sequence[str] = (), **more: str,
+    ) -> None:  # fmt: skip
+        self.folder, self.run = folder, run or folder / "runs" / "r"
+        self._output = folder / f"said-{time.monotonic_ns()}"
+        with self._output.open("w") as file:
+            self.process = subprocess.Popen(
+                [*before, *(argv or command(*flags))], cwd=folder, env={**environment(), **more},
+                stdout=file, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self.pid = self.process.pid
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        kill(self.below())
+
+    def said(self) -> str:
+        """Read what the user sees."""
+        return self._output.read_text()
+
+    def below(self, mark: str = "") -> list[psutil.Process]:
+        """Find the processes of its run that live, also orphans: they work in its folder, or name that of its Ray."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                spelled, where = " ".join(process.cmdline()), Path(process.cwd())
+            except psutil.Error:
+                continue
+            mine = f"/tuner-{self.pid}-" in spelled or where.is_relative_to(self.folder)
+            if spelled and mine and mark in spelled and process.pid != self.pid:
+                found.append(process)
+        return found
+
+    def until(self, count: int) -> None:
+        """Wait for so many reports of the run."""
+        wait_for(lambda: self.process.poll() is not None or len(reports(self.run)) >= count)
+        assert self.process.poll() is None, self.said()
+
+    def until_said(self, text: str) -> None:
+        """Wait until the user has read something."""
+        wait_for(lambda: self.process.poll() is not None or text in self.said())
+        assert self.process.poll() is None, self.said()
+
+    def ends(self, code: int, alone: bool = True) -> str:
+        """Wait for its end, after which nothing of it lives, where its Ray is its own; returns what it said."""
+        try:
+            got = self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it hangs; it said:\n{self.said()}")
+        said = self.said()
+        assert got == code, f"exit {got}:\n{said}"
+        assert "Traceback" not in said, said
+        deadline = time.monotonic() + 20
+        while alone and (left := self.below()):
+            assert time.monotonic() < deadline, f"left behind: {left}\n{said}"
+            time.sleep(0.1)
+        return said
+
+
+def kill(processes: Sequence[psutil.Process]) -> None:
+    """Kill them one after the other; who is gone is gone."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+def holds(launch, run: Path, deaths: int) -> RunState:
+    """Hold what was trained against what was recorded; each death may cost a trial the epoch in progress."""
+    said = launch("--resume", str(run), "--check").stdout
+    assert said.endswith("all as they stand in the ledger\n"), said
+    state, known = replay(read(run)), trained(run)
+    for name, trial in state.trials.items():
+        heard = [report.epoch for report in reports(run) if report.trial == name]
+        assert heard == list(range(1, trial.epoch + 1)), f"{name}: no epoch is skipped, none recorded twice"
+        assert set(heard) <= set(known[name]), f"{name}: what is recorded was trained"
+        assert len(known[name]) - len(set(known[name])) <= deaths, f"{name}: trained twice what was saved"
+    return state
+
+
+def all_finished(state: RunState, epochs: int) -> bool:
+    """Tell whether every trial came to its last epoch."""
+    return {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", epochs)}
+
+
+@contextmanager
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
+    """Start a cluster of a head and another node, of one CPU each, in a folder where nobody else finds it."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="rc", dir="/tmp") as scratch:
+        monkeypatch.setenv("RAY_TMPDIR", scratch)
+        (Path(scratch) / "ray").mkdir()
+        cluster = Cluster(True, head_node_args={"num_cpus": 1, "temp_dir": scratch, "include_dashboard": False})
+        try:
+            yield cluster, cluster.add_node(num_cpus=1)
+        finally:
+            cluster.shutdown()

@@ -1,0 +1,127 @@
+"""Real runs that parts of Ray, the driver or several of them are taken from at once, and impatient users."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, two_nodes
+from support import ROOT, records, reports, wait_for
+
+from tuner.core.records import Lost
+
+pytestmark = pytest.mark.ray
+LONG = {"budget": {"trials": 4, "epochs": 60}, "scheduler": {"kind": "none"}}
+GO_ON = "Go on with: python launch.py --resume runs/r"
+SLOW = "import os\n" + STEADY.replace("sleep(sleep)", "sleep(1000 if epoch == 3 and os.path.exists('slow') else 0.1)")
+"""Its third epoch does not end while there is a file named `slow`."""
+UNLIKE = STEADY.replace("sleep(sleep)", "sleep(0.1 if trial.id == 't0000' else 0.5)")
+PATIENT = (
+    "import tuner.engine.stops as stops; stops.GRACE_SECONDS = 1000.0\n"
+    "from tuner.cli import main; raise SystemExit(main({flags}))"
+)
+
+
+@pytest.mark.parametrize("part", ["/gcs_server", "/raylet "])
+def test_a_part_of_its_own_ray_dies(launch, write, tmp_path: Path, part: str) -> None:
+    write(STEADY, **LONG)
+    with Driver(tmp_path) as driver:
+        driver.until(10)
+        (victim,) = driver.below(part)
+        victim.kill()
+        said = driver.ends(3)
+    assert GO_ON in said
+    launch("--resume", "r", "--no-dashboard")
+    assert all_finished(holds(launch, driver.run, deaths=1), 60)
+
+
+def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 500}, scheduler={"kind": "none"})
+    with two_nodes(monkeypatch) as (cluster, _), Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
+        driver.until(10)
+        cluster.head_node.kill_gcs_server()
+        said = driver.ends(3, alone=False)
+        # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
+        launch("--resume", "r", "--no-dashboard")
+    assert GO_ON in said
+    assert all_finished(holds(launch, driver.run, deaths=1), 500)
+
+
+def test_a_worker_that_comes_too_late_leaves_its_trial_alone(launch, write, tmp_path: Path) -> None:
+    write(UNLIKE, budget={"trials": 2, "epochs": 40}, scheduler={"kind": "none"})
+    log = tmp_path / "runs" / "r" / "trials" / "t0000" / "log.txt"
+    with Driver(tmp_path) as driver:
+        wait_for(lambda: {report.trial for report in reports(driver.run)} == {"t0000", "t0001"})
+        # The other trial's worker comes free a moment later, and takes this trial while Ray starts a worker for it.
+        wait_for(lambda: log.read_text().count("trained") >= 22)
+        kill([worker_of(driver, "t0001")])
+        driver.ends(0)
+    lost = [(record.trial, record.cause) for record in records(driver.run) if isinstance(record, Lost)]
+    assert lost == [("t0001", "worker")]
+    assert all_finished(holds(launch, driver.run, deaths=1), 40)
+
+
+def test_the_driver_and_a_worker_die_at_once(launch, write, tmp_path: Path) -> None:
+    write(STEADY, **LONG)
+    with Driver(tmp_path) as driver:
+        wait_for(lambda: {report.trial for report in reports(driver.run)} == {"t0000", "t0001"})
+        kill([psutil.Process(driver.pid), worker_of(driver, "t0001")])
+        driver.process.wait()
+        launch("--resume", "r", "--no-dashboard")  # the rest of the dead one's Ray lives on for a minute
+    assert all_finished(holds(launch, driver.run, deaths=1), 60)
+
+
+def test_the_driver_and_a_node_die_at_once(launch, write, tmp_path: Path, monkeypatch) -> None:
+    write(STEADY, **LONG)
+    with two_nodes(monkeypatch) as (cluster, other):
+        with Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
+            driver.until(10)
+            kill([psutil.Process(driver.pid)])
+            cluster.remove_node(other, allow_graceful=False)
+        launch("--resume", "r", "--address", cluster.address)
+    assert all_finished(holds(launch, driver.run, deaths=1), 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path, number: signal.Signals) -> None:
+    write(SLOW, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
+    (tmp_path / "slow").touch()
+    # The first signal alone would let the epochs, which never end, have a thousand seconds instead of five.
+    argv = [sys.executable, "-c", PATIENT.format(flags=list(FLAGS))]
+    with Driver(tmp_path, argv=argv, PYTHONPATH=str(ROOT)) as driver:
+        driver.until(4)
+        driver.process.send_signal(number)
+        driver.until_said("Ctrl-C stops at once")
+        driver.process.send_signal(number)
+        said = driver.ends(130)
+    assert GO_ON in said
+    assert len(reports(driver.run)) == 4
+    (tmp_path / "slow").unlink()
+    launch("--resume", "r", "--no-dashboard")
+    assert all_finished(holds(launch, driver.run, deaths=1), 5)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.0, 1), (2.0, 1), (4.0, 2)])
+def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path, seconds: float, count: int) -> None:
+    write(STEADY, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
+    with Driver(tmp_path) as driver:
+        driver.until_said("starting Ray")
+        time.sleep(seconds)
+        for _ in range(count):
+            driver.process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        said = driver.ends(130)
+    assert GO_ON in said
+    launch("--resume", "r", "--no-dashboard")
+    assert all_finished(holds(launch, driver.run, deaths=1), 5)
+
+
+def worker_of(driver: Driver, trial: str) -> psutil.Process:
+    """Find the Ray worker that a trial was last heard of from: its log is named by its id and its process."""
+    worker = [report.worker for report in reports(driver.run) if report.trial == trial][-1]
+    (log,) = Path("/tmp").glob(f"tuner-{driver.pid}-*/session_2*/logs/worker-{worker}*.out")
+    return psutil.Process(int(log.stem.rpartition("-")[2]))
