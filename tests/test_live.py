@@ -9,7 +9,7 @@ import pytest
 from played import Played
 
 from tuner.core.events import StopAsked
-from tuner.core.records import Ended, Record, Report
+from tuner.core.records import Ended, Given, Record, Report
 from tuner.core.streak import LONGEST
 from tuner.engine import wishes
 from tuner.errors import ClusterError, RunFailed, UserError
@@ -175,6 +175,23 @@ def test_the_same_exception_at_the_same_line_is_one_although_its_text_holds_the_
     assert played.live.error is None, "the first one failed elsewhere"
     played.fail(played.work(), "ValueError: 3", error=error)
     assert isinstance(played.live.error, RunFailed)
+
+
+def test_a_trial_out_of_memory_begins_again_with_smaller_batches_and_then_with_more_of_the_gpu(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=2, resources={"gpus": 0.25, "placement": "pack"})
+    work = played.work()
+    assert (work.parts, work.gpus) == (1, 0.25)
+    seen = []
+    for _ in range(4):
+        seen.append((work.trial, work.attempt, work.parts, work.gpus))
+        assert played.fail(work, "out of memory: 1 GiB", outcome="infeasible", splits=True) == "stop"
+        work = played.work()
+    assert seen == [("t0000", "1.0", 1, 0.25), ("t0000", "1.1", 2, 0.25), ("t0000", "1.2", 2, 0.5),
+                    ("t0000", "1.3", 2, 1.0)]  # fmt: skip
+    assert (work.trial, work.parts, work.gpus) == ("t0001", 1, 0.25)
+    assert played.core.run.trials["t0000"].outcome == "infeasible"
+    given = [(record.trial, record.gpus) for record in played.published if isinstance(record, Given)]
+    assert given == [("t0000", 0.25), ("t0000", 0.5), ("t0000", 1.0), ("t0001", 0.25)]
 
 
 @pytest.mark.parametrize("between", ["another error", "a report first", "a trial that finished"])

@@ -130,7 +130,7 @@ def local_trial(loaded: Loaded, show: Any = print) -> None:
     """Run the first trial in this very process, open to a debugger; nothing is kept."""
     import tempfile
 
-    from tuner.trial.trial import LocalTrial
+    from tuner.trial.local import LocalTrial
 
     function = loaded.function or to_code(loaded.trainable).load()
     with tempfile.TemporaryDirectory(prefix="tuner-local-") as folder:
@@ -175,7 +175,7 @@ def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
     params = {**spec.fixed, **make_asker(spec).ask(0).params}
     return Assignment(
         run=folder, trial=trial_id(0), params=params, seed=chance.integer(spec.seed, "trial", 0),
-        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=spec.resources.gpus,
+        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=spec.resources_of(params).share,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from tuner.core.events import Elapsed, Event, Free, Gone, Reported, Returned, Silent
+from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
 from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
 from tuner.core.run import RETURNED, Core
 from tuner.core.search.asker import Asker
@@ -83,6 +83,9 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
     if isinstance(record, Report):
         return None if skips["rule"] else _reported(record)
     if isinstance(record, Lost):
+        if record.cause == "memory":
+            reason, splits = record.reason.rpartition("; ")[0], record.parts > 0
+            return Failed(trial=record.trial, outcome="infeasible", reason=reason, splits=splits)
         if record.silent:
             return Silent(trial=record.trial, seconds=record.silent)
         return Gone(trial=record.trial, reason=record.reason, cause=record.cause)

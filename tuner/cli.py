@@ -122,12 +122,11 @@ def _check(loaded: Loaded) -> None:
     from tuner.plan import plan
 
     spec = loaded.experiment
-    fitting = (os.cpu_count() or 1) // spec.resources.cpus
-    slots = max(1, min(fitting, spec.resources.max_trials or fitting, spec.trials))
+    cpus = spec.resource_entries[-1].cpus
+    fitting = (os.cpu_count() or 1) // cpus
+    slots = max(1, min(fitting, spec.max_trials or fitting, spec.trials))
     if fitting == 0:
-        print(
-            f"Not one trial fits on this machine: it has {os.cpu_count()} CPUs, a trial asks for {spec.resources.cpus}."
-        )
+        print(f"Not one trial fits on this machine: it has {os.cpu_count()} CPUs, a trial asks for {cpus}.")
     planned = plan(spec, slots)
     print(f"{loaded.file}: {api.describe(loaded)}")
     print(f"trials at once   {slots} on this machine's CPUs (a GPU is looked for when the run starts)")

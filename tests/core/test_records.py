@@ -22,6 +22,7 @@ from tuner.core.records import (
     Decision,
     Disk,
     Ended,
+    Given,
     Header,
     Lost,
     Mark,
@@ -77,9 +78,15 @@ BUILDERS: dict[type[Record], st.SearchStrategy[Record]] = {
         seconds=floats, memory=counts, node=names, worker=names,
     ),
     Promoted: st.builds(Promoted, time=floats, trial=names, reason=names),
-    Lost: st.builds(Lost, time=floats, trial=names, reason=names, cause=st.sampled_from(get_args(Cause))),
+    Given: st.builds(Given, time=floats, trial=names, cpus=counts, gpus=floats),
+    Lost: st.builds(
+        Lost, time=floats, trial=names, reason=names, cause=st.sampled_from(get_args(Cause)), silent=floats,
+        parts=counts, least_gpus=floats,
+    ),
     Ended: st.builds(Ended, time=floats, trial=names, outcome=outcomes, reason=names, error=names),
-    Asked: st.builds(Asked, time=floats, trial=st.none() | names, budget=mappings),
+    Asked: st.builds(
+        Asked, time=floats, trial=st.none() | names, budget=mappings, settings=st.dictionaries(names, mappings)
+    ),
     Tick: st.builds(Tick, time=floats, elapsed=floats),
     Disk: st.builds(Disk, time=floats, full=st.booleans(), free=counts),
 }  # fmt: skip

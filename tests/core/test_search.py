@@ -221,7 +221,8 @@ def test_what_each_outcome_is_in_the_study(case: str, mode: str) -> None:
         "stopped", "stopped",
     ]  # fmt: skip
     complete, pruned, fail = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
-    states = [complete, pruned, pruned, pruned, fail, fail, fail, fail, fail, complete, pruned, pruned]
+    infeasible = pruned if case == "tpe" else fail  # told as a constraint that is broken
+    states = [complete, pruned, pruned, pruned, fail, infeasible, fail, fail, fail, complete, pruned, pruned]
     assert [trial.state for trial in trials] == states
     assert trials[0].value == sign * 0.9, "the best of its epochs"
     assert trials[0].intermediate_values == {1: sign * 0.5, 2: sign * 0.9, 3: sign * 0.8, 4: sign * 0.7}

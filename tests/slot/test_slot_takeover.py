@@ -287,3 +287,27 @@ def test_the_manifest_holds_what_was_reported_since_the_last_checkpoint(bench: B
     _, given = after_a_death(bench, 4, save_every=3)
     manifest = json.loads((bench.root / "run" / given.checkpoint_name(3) / "manifest.json").read_text())
     assert [report["epoch"] for report in manifest["reports"]] == [1, 2, 3]
+
+
+SPLITS = """
+import torch
+def train(trial):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trial.track(model=model, optimizer=optimizer)
+    for epoch in trial.epochs():
+        largest = 0
+        for batch in trial.batches([torch.zeros(8, 2)]):
+            largest = max(largest, len(batch))
+            if len(batch) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        trial.report(loss=largest)
+"""
+
+
+def test_whether_batches_could_come_in_parts_is_told_and_then_they_do(bench: Bench) -> None:
+    slot = bench.slot(SPLITS)
+    (event,) = bench.run(slot)
+    assert (event["outcome"], event["splits"]) == ("infeasible", True)
+    events = bench.run(slot, bench.assignment(parts=2, attempt="1.1"))
+    assert [event["metrics"]["loss"] for event in events[:-1]] == [4, 4, 4]

@@ -270,3 +270,23 @@ def test_loaders_that_are_made_anew_are_not_kept(tmp_path: Path) -> None:
 
     run(train, assignment(tmp_path, epochs=6))
     assert sizes == [1] * 6
+
+
+@pytest.mark.parametrize(("cpus", "workers", "threads"), [(4, 0, 4), (2, 0, 3), (4, 1, 3), (4, 3, 1), (2, 5, 1)])
+def test_the_workers_of_a_loader_are_among_the_cpus_of_its_trial(
+    tmp_path: Path, cpus: int, workers: int, threads: int
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    loader = torch.utils.data.DataLoader([1, 2], num_workers=workers)
+
+    def train(trial: Trial) -> None:
+        for _ in trial.batches(loader):
+            seen.append(torch.get_num_threads())
+        trial.report(loss=0)
+
+    torch.set_num_threads(3)
+    try:
+        run(train, assignment(tmp_path, cpus=cpus))
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {threads}

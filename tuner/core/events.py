@@ -42,6 +42,8 @@ class Failed:
     outcome: Outcome
     reason: str
     error: str = ""
+    splits: bool = False
+    """Where memory was too small: whether its batches could come in parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

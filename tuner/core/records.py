@@ -17,8 +17,8 @@ Outcome = Literal["finished", "stopped", "diverged", "failed", "infeasible", "lo
 OUTCOMES: tuple[Outcome, ...] = (
     "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
 )  # fmt: skip
-Cause = Literal["worker", "machine", "stalled", "disk"]
-"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room for what it writes."""
+Cause = Literal["worker", "machine", "stalled", "disk", "memory"]
+"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory."""
 SPELLED = ("nan", "inf", "-inf")
 """What JSON has no number for."""
 
@@ -83,6 +83,16 @@ def trial_id(number: int) -> str:
 def trial_number(name: str) -> int:
     """Read the number out of a trial's name."""
     return int(name[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given(Record):
+    """What a trial runs on from here on; not written for one that has no GPU."""
+
+    kind: ClassVar[str] = "given"
+    trial: str
+    cpus: int
+    gpus: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +171,10 @@ class Lost(Record):
     cause: Cause = "worker"
     silent: float = 0.0
     """For how many seconds it was silent before, where that is the reason."""
+    parts: int = 0
+    """In how many parts its batches come from now on; 0 for no change."""
+    least_gpus: float = 0.0
+    """The share of a GPU that it gets from now on, at least; 0 for no change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +226,7 @@ class Disk(Record):
 
 
 KINDS: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (Header, Session, Suggested, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
+    cls.kind: cls for cls in (Header, Session, Suggested, Given, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
 }
 
 

@@ -10,6 +10,7 @@ from tuner.core.rules import make_rule
 from tuner.core.search.asker import Asker
 from tuner.core.state import RunState, TrialState
 from tuner.spec.experiment import Experiment
+from tuner.spec.resources import floor_share
 
 RETURNED = "the function returned"
 MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20}
@@ -52,6 +53,8 @@ class Core:
         if isinstance(event, Returned):
             return self._returned(trial)
         if isinstance(event, Failed):
+            if event.outcome == "infeasible" and (retry := _with_more_memory(trial, event)) is not None:
+                return retry
             return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error)
         if isinstance(event, Silent):
             return self._silent(trial, event.seconds)
@@ -154,3 +157,17 @@ class Core:
         if hours is None or self.run.closed or event.seconds < hours * 3600:
             return None
         return Tick(elapsed=event.seconds)
+
+
+def _with_more_memory(trial: TrialState, event: Failed) -> Lost | None:
+    """Find what a trial that ran out of memory has not tried: its batches in two parts, then more of its GPU."""
+    if event.splits and trial.parts == 1:
+        return Lost(
+            trial=trial.id, reason=f"{event.reason}; its batches come in two parts now", cause="memory", parts=2
+        )
+    share = trial.given[1]
+    if not 0 < share < 1:
+        return None
+    more = floor_share(max(1, round(1 / share) // 2))
+    reason = f"{event.reason}; it gets {more:g} of a GPU now"
+    return Lost(trial=trial.id, reason=reason, cause="memory", least_gpus=more)

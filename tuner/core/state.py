@@ -15,6 +15,7 @@ from tuner.core.records import (
     Clone,
     Disk,
     Ended,
+    Given,
     Header,
     Lost,
     Mark,
@@ -53,6 +54,12 @@ class TrialState:
     outcome: Outcome | None = None
     reason: str = ""
     error: str = ""
+    parts: int = 1
+    """In how many parts each batch is trained, for lack of memory."""
+    least_gpus: float = 0.0
+    """The share of a GPU that it needs at least: it ran out of memory with less."""
+    given: tuple[int, float] = (0, 0.0)
+    """The CPUs and GPUs that it ran on last; zeros where that was not written down."""
     before: Literal["", "running", "paused"] = ""
     """What it was when the run closed: a larger budget lets it go on."""
     losses: int = 0
@@ -135,11 +142,12 @@ class RunState:
             self._suggested(record)
         elif isinstance(record, Report):
             self._report(record)
+        elif isinstance(record, Given):
+            self.trials[record.trial].given = record.cpus, record.gpus
         elif isinstance(record, Promoted):
             self.trials[record.trial].status = "running"
         elif isinstance(record, Lost):
-            self.trials[record.trial].losses += 1
-            self.trials[record.trial].in_a_row[record.cause] += 1
+            self._lost(self.trials[record.trial], record)
         elif isinstance(record, Ended):
             self.streak.add(record, bool(self.trials[record.trial].reports))
             self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
@@ -208,6 +216,12 @@ class RunState:
         if decision.target:
             self._close("target", "stopped", "budget.target is reached")
             trial.before = "running" if record.epoch < self.spec.budget.epochs else ""
+
+    @staticmethod
+    def _lost(trial: TrialState, record: Lost) -> None:
+        trial.losses += 1
+        trial.in_a_row[record.cause] += 1
+        trial.parts, trial.least_gpus = record.parts or trial.parts, record.least_gpus or trial.least_gpus
 
     def _rank(self, record: Report) -> None:
         value = self.objective(record)

@@ -7,12 +7,13 @@ from pathlib import Path
 from tuner.core import chance
 from tuner.core.run import Core
 from tuner.core.state import TrialState
+from tuner.engine.placement import Share
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
 
-def assign(core: Core, trial: TrialState, folder: str) -> Assignment:
-    """Make the assignment of a trial that goes on, or begins."""
+def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignment:
+    """Make the assignment of a trial that goes on, or begins, with this share of a machine."""
     spec, run = core.spec, core.run
     checkpoint, epoch = _newest_whole(trial, Path(folder))
     return Assignment(
@@ -33,8 +34,10 @@ def assign(core: Core, trial: TrialState, folder: str) -> Assignment:
         verify=run.best_saved is None,
         horizon=run.horizon,
         patience=spec.watchdog.seconds,
-        cpus=spec.resources.cpus,
-        gpus=spec.resources.gpus,
+        precision=spec.precision,
+        parts=trial.parts,
+        cpus=share.cpus,
+        gpus=share.gpus,
     )
 
 

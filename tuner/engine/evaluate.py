@@ -52,6 +52,7 @@ def _known(folder: Path, checkpoint: str) -> bool:
 def _assignment(folder: Path, run: RunState) -> Assignment:
     best, spec = run.best_saved, run.spec
     assert best is not None
+    resources, trial = spec.resources_of(best.params), run.trials[best.trial]
     return Assignment(
         run=str(folder.resolve()),
         trial=best.trial,
@@ -61,8 +62,9 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
         epochs=spec.budget.epochs,
         checkpoint=best.checkpoint,
         epoch=best.epoch,
-        cpus=spec.resources.cpus,
-        gpus=spec.resources.gpus,
+        precision=spec.precision,
+        cpus=resources.cpus,
+        gpus=max(resources.share, trial.given[1]) if resources.share else 0,
         task="test",
     )
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent, StopAsked
-from tuner.core.records import Disk, Record, Report
+from tuner.core.records import Disk, Given, Record, Report
 from tuner.core.run import Core
 from tuner.engine.assign import assign
+from tuner.engine.placement import Placement
 from tuner.engine.room import Room
 from tuner.engine.stops import Stops
 from tuner.errors import ClusterError, RunFailed, TunerError, UserError
@@ -19,6 +20,8 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
+EVERYTHING = {"CPU": 1000.0, "GPU": 100.0}
+"""A machine on which anything fits, where nothing is known of the real ones."""
 
 
 class LiveRun:
@@ -31,7 +34,9 @@ class LiveRun:
         folder: str,
         publish: Callable[[Record], None],
         say: Callable[[str], None] = lambda text: None,
+        placement: Placement | None = None,
     ) -> None:
+        self.placement = placement or Placement(core.spec, [EVERYTHING])
         self.core, self.ledger, self.folder, self.publish, self.say = core, ledger, folder, publish, say
         self.working: set[str] = set()
         """Trials that have a worker."""
@@ -97,8 +102,19 @@ class LiveRun:
         while not (waiting := [t for t in run.having("running") if t.id not in self.working]):
             if self.commit(Free()) is None:
                 return None
-        self.working.add(waiting[0].id)
-        return assign(self.core, waiting[0], self.folder)
+        trial = waiting[0]
+        share = self.placement.share(trial.params, trial.least_gpus)
+        if not self.placement.take(trial.id, share):
+            return None
+        self.working.add(trial.id)
+        if (share.gpus or trial.given[1]) and trial.given != (share.cpus, share.gpus):
+            self.write(Given(trial=trial.id, cpus=share.cpus, gpus=share.gpus))
+        return assign(self.core, trial, self.folder, share)
+
+    def _leaves(self, name: str) -> None:
+        """Take in that a trial has no worker any more."""
+        self.working.discard(name)
+        self.placement.give_back(name)
 
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
@@ -120,12 +136,12 @@ class LiveRun:
             goes_on = self.commit(Silent(trial=name, seconds=event["silent"])) is None
         if goes_on and (kind in ("beat", "full") or (kind == "report" and not (self.stops.all and saved))):
             return "go"
-        self.working.discard(name)
+        self._leaves(name)
         return "stop"
 
     def lost(self, name: str, reason: str, is_machine: bool = False) -> None:
         """Take in that a trial's worker is gone."""
-        self.working.discard(name)
+        self._leaves(name)
         self.commit(Gone(trial=name, reason=reason, cause="machine" if is_machine else "worker"))
 
     def tick(self) -> None:
@@ -191,7 +207,8 @@ class LiveRun:
             self.commit(Returned(trial=name))
             return
         outcome = event.get("outcome", "failed")
-        self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"]))
+        splits = event.get("splits", False)
+        self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"], splits=splits))
         streak, last = self.core.run.streak, self.core.run.trials[name]
         if streak.is_over:
             count = len(streak.trials)

@@ -23,6 +23,7 @@ from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
+from tuner.engine.placement import Placement
 from tuner.engine.way_out import WayOut
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
@@ -119,7 +120,7 @@ def _shared_zygote(stack: ExitStack, spec: Experiment, code: Code, address: str 
     """Begin to import the trainable while Ray starts, where all trials will run on this machine."""
     if sys.platform != "linux" or clusters.existing(address):
         return None
-    return stack.enter_context(SharedZygote(code, spec.resources.cpus))
+    return stack.enter_context(SharedZygote(code, spec.resource_entries[-1].cpus))
 
 
 def _raise_if_unfinished(live: LiveRun) -> None:
@@ -179,14 +180,13 @@ def _begin(
     followers: Followers,
     say: Say,
 ) -> LiveRun:
-    from tuner.engine import placement
-
-    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, say)
+    placement = Placement(core.spec, cluster.nodes)
+    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, say, placement)
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),
         pid=os.getpid(),
-        slots=placement.slots(core.spec, cluster.nodes),
+        slots=placement.slots,
         versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version)},
     )
     live.write(session)
@@ -200,12 +200,11 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
     from ray.exceptions import RayError
     from ray.tune import TuneError
 
-    from tuner.engine.placement import bundles
     from tuner.engine.scheduler import Scheduler, StopAll
     from tuner.engine.search import Search
     from tuner.engine.worker import Worker
 
-    search = Search(live, code, zygote, bundles(live.core.spec.resources))
+    search = Search(live, code, zygote)
     try:
         tune.run(
             Worker,

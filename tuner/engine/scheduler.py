@@ -23,6 +23,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         super().__init__()
         self.live, self.search = live, search
         self._is_set_up = False
+        self._shapes: set[Any] = set()
+        """What Ray was asked for so far, for one trial each."""
         self._machines: dict[str, str] = {}
         """Ray's trial id → the machine that it was last heard of from."""
 
@@ -31,14 +33,26 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         controller = tune_controller._tune_controller
         if not self._is_set_up:
             self._is_set_up = True
-            # By itself Ray keeps one free worker, and kills another that is free beside it.
-            controller._actor_cache.increase_max(trial.placement_group_factory, self.live.core.run.slots)
             # A snapshot of each trial, for a file that nobody reads.
             controller._mark_trial_to_checkpoint = lambda trial: None
+        self._keep_workers(controller._actor_cache, trial.placement_group_factory)
         # It walks over all trials at each turn; those that ended are in the ledger.
         controller._trials[:] = [known for known in controller._trials if not known.is_finished()]
         controller._stopped_trials.clear()
         controller._failed_trials.clear()
+
+    def _keep_workers(self, cache: Any, shape: Any) -> None:
+        """Have Ray keep all free workers as long as all trials get the same.
+
+        By itself it keeps one, and kills another that is free beside it. Where trials differ in what they get it has
+        to: a worker that is kept would hold what another kind of trial waits for.
+        """
+        slots = self.live.core.run.slots
+        if not self._shapes:
+            cache.increase_max(shape, slots)
+        elif len(self._shapes) == 1 and shape not in self._shapes:
+            cache.decrease_max(next(iter(self._shapes)), slots)
+        self._shapes.add(shape)
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Write the reports down, then answer; the worker learns it from its next call."""
@@ -50,6 +64,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""
         name, _ = self.search.stints[trial.trial_id]
+        if self.search.latest[name] != trial.trial_id:
+            return  # late news of a worker whose trial has another by now
         machine = self._machines.pop(trial.trial_id, None)
         is_machine = machine is not None and _is_gone(machine)
         self.live.lost(name, "the machine is gone" if is_machine else _reason(trial), is_machine)

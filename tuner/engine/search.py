@@ -15,11 +15,13 @@ from tuner.slot.code import Code
 class Search(SearchAlgorithm):  # type: ignore[misc]
     """Hands out one Ray trial for each stint of one of ours: what pauses and goes on later is a new Ray trial."""
 
-    def __init__(self, live: LiveRun, code: Code, zygote: str | None, bundles: PlacementGroupFactory) -> None:
-        self.live, self.bundles = live, bundles
+    def __init__(self, live: LiveRun, code: Code, zygote: str | None) -> None:
+        self.live = live
         self.config = {"code": code, "zygote": zygote}
         self.stints: dict[str, tuple[str, int]] = {}
         """Ray's trial id → (our trial, its generation)."""
+        self.latest: dict[str, str] = {}
+        """Our trial → Ray's id of its last stint."""
         self.experiment: Experiment
         self._count = 0
 
@@ -34,12 +36,13 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
         self._count += 1
         name = f"{assignment.trial}_{self._count}"
         self.stints[name] = (assignment.trial, assignment.generation)
+        self.latest[assignment.trial] = name
         return Trial(
             self.experiment.run_identifier,
             config={**self.config, "assignment": assignment},
             trial_id=name,
             storage=self.experiment.storage,
-            placement_group_factory=self.bundles,
+            placement_group_factory=PlacementGroupFactory([{"CPU": assignment.cpus, "GPU": assignment.gpus}]),
             stopping_criterion={},
         )
 

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tuner.errors import UserError
+from tuner.slot.advice import advice
 from tuner.slot.code import Code
 from tuner.slot.fence import Hold
 from tuner.slot.memory import is_out_of_memory
@@ -37,6 +38,8 @@ class Pipe:
     def __init__(self, connection: Connection, assignment: Assignment, hold: Hold | None) -> None:
         self.connection, self.assignment, self.hold = connection, assignment, hold
         self.last = assignment.epoch
+        self.trial: Trial | None = None
+        """The trial that reports through it."""
 
     def report(
         self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
@@ -146,14 +149,18 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         if isinstance(error, OSError) and is_full(error):
             return {"event": "lost", "reason": _clean(_first_line(error)), "cause": "disk"}
         if is_out_of_memory(error):
-            return {**_failure(f"out of memory: {_first_line(error)}"), "outcome": "infeasible"}
-        return _failure(_first_line(error), misuse=isinstance(error, UserError))
+            splits = pipe.trial is not None and pipe.trial.could_split
+            failure = _failure(f"out of memory: {_first_line(error)}")
+            return {**failure, "outcome": "infeasible", "splits": splits}
+        hint = advice(error)
+        return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
 
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
+    hold_to_share(assignment.gpus)
     randomness.seed_all(assignment.seed)
-    trial = Trial(assignment, pipe)
+    trial = pipe.trial = Trial(assignment, pipe)
     if code.plain_ray:
         from tuner.slot import ray_session
 
@@ -164,6 +171,15 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         if assignment.task == "test":
             return {"event": "tested", "metrics": trial.tested(returned)}
     return {"event": "returned"}
+
+
+def hold_to_share(gpus: float) -> None:
+    """Let torch take no more memory of its GPU than this share of it, from the moment that it uses the GPU."""
+    if 0 < gpus < 1 and "torch" in sys.modules:
+        import torch
+
+        # Called at once it would begin to use the GPU, which costs a context and some hundred MiB.
+        torch.cuda._lazy_call(lambda: torch.cuda.set_per_process_memory_fraction(gpus))  # type: ignore[no-untyped-call]
 
 
 def _failure(reason: str, misuse: bool = False) -> Message:

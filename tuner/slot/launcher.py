@@ -227,7 +227,10 @@ def spawn(
 
 def order(assignment: Assignment) -> tuple[Assignment, str, dict[str, str]]:
     """Say what a process is to do: the assignment, its log file, and which devices it may see."""
-    environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
+    if assignment.gpus:
+        environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
+    else:
+        environment = dict.fromkeys(DEVICES, "")  # it sees none, whatever its worker was told
     return assignment, str(assignment.folder / LOG), environment
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate")
+SIGNS = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
+    # What cuDNN and cuBLAS say where they find no memory for their own.
+    "cudnn_status_not_initialized", "cudnn_status_alloc_failed", "cublas_status_alloc_failed",
+    "unable to find an engine to execute this computation",
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -70,8 +70,8 @@ def _sections() -> Iterator[str]:
 
 LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
 - A URL as `storage`: give a folder; a network file system may hold it.
-- A list as `objective`, a list as `resources`, `resources.placement`: give one mapping.
-- `gpus: auto` or a share of a GPU, `ranks` above 1: give whole GPUs and `ranks: 1`.
+- A list as `objective`: give one mapping.
+- `gpus: auto`, `ranks` above 1: give a number, and `ranks: 1`.
 - `search.kind: auto`: write `kind: tpe`.
 """
 

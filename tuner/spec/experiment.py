@@ -26,6 +26,7 @@ from tuner.spec.kinds import (
     Tpe,
 )
 from tuner.spec.model import Finite, Model, SpecProblems
+from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
 
@@ -65,19 +66,6 @@ class Start(Model):
     """Params tried first; those left out are drawn by the search."""
 
 
-class Resources(Model):
-    """What one trial gets."""
-
-    cpus: int = Field(default=1, ge=1)
-    """CPU cores of a trial."""
-    gpus: int = Field(default=0, ge=0)
-    """GPUs of a trial."""
-    ranks: int = Field(default=1, ge=1, le=1)
-    """Processes of a trial."""
-    max_trials: int | None = Field(default=None, ge=1)
-    """Trials at once; as many as fit by default."""
-
-
 class Checkpoint(Model):
     """When a trial is saved, and what is kept."""
 
@@ -115,12 +103,14 @@ class Experiment(Model):
     """How new params are found."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
     """Which trials go on."""
-    resources: Resources = Field(default_factory=Resources)
-    """What one trial gets."""
+    resources: AnyResources = Field(default_factory=Resources)
+    """What one trial gets; in a list the first entry whose `when` holds."""
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     """When a trial is saved, and what is kept."""
     watchdog: Watchdog = Field(default_factory=Watchdog)
     """When a silent trial is taken for hung; each time that it is, it gets twice as long."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What `trial.autocast()` computes in; fp16 needs `trial.scaler` too."""
     seed: int = Field(default=0, ge=0)
     """Fixes params, initial weights and the order of the data."""
     storage: str | None = Field(default=None, min_length=1)
@@ -139,7 +129,7 @@ class Experiment(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
-                      self.search, self.scheduler, self.budget.trials, self.budget.epochs)  # fmt: skip
+                      self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources)  # fmt: skip
         if problems := list(rules.check(parts)):
             raise SpecProblems(problems)
         return self
@@ -156,6 +146,20 @@ class Experiment(Model):
         sections = {key: (getattr(self, key), part) for key, part in parts.items()}
         changed = {key: type(old).model_validate({**old.model_dump(), **part}) for key, (old, part) in sections.items()}
         return self.model_copy(update=changed)
+
+    def resources_of(self, params: Mapping[str, Any]) -> Resources:
+        """Find what a trial with these params of its own gets."""
+        return choose(self.resources, {**self.fixed, **params})
+
+    @property
+    def resource_entries(self) -> list[Resources]:
+        """All that trials may get; the last one is for those that no other entry names."""
+        return entries(self.resources)
+
+    @property
+    def max_trials(self) -> int | None:
+        """The most trials at once; None for as many as fit."""
+        return self.resource_entries[-1].max_trials
 
     @property
     def search_seed(self) -> int:

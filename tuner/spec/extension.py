@@ -22,7 +22,7 @@ def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool 
     `hours` is how long the run has run; one that `is_over` goes on with a larger budget alone.
     """
     found = {key: part for key in ("budget", *SETTINGS) if (part := _parts(old, new, key))}
-    problems = [*_fixed(old, new), *_smaller(old, new), *_out_of_time(new, hours)]
+    problems = [*_listed(old, new), *_fixed(old, new), *_smaller(old, new), *_out_of_time(new, hours)]
     if is_over and not problems and "budget" not in found:
         what = "must have a larger budget beside other settings where the run is over, but got none"
         problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]
@@ -32,6 +32,8 @@ def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool 
 
 
 def _parts(old: Experiment, new: Experiment, key: str) -> dict[str, Any]:
+    if key == "resources" and (isinstance(old.resources, list) or isinstance(new.resources, list)):
+        return {}
     before, after = getattr(old, key).model_dump(), getattr(new, key).model_dump()
     return {name: value for name, value in after.items() if value != before[name]}
 
@@ -40,6 +42,11 @@ def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
     for key in type(old).model_fields:
         if key not in ("budget", *SETTINGS) and getattr(old, key) != getattr(new, key):
             yield Problem("--set", key, "must stay as it was when the run began, but is changed", ANEW)
+
+
+def _listed(old: Experiment, new: Experiment) -> Iterator[Problem]:
+    if old.resources != new.resources and (isinstance(old.resources, list) or isinstance(new.resources, list)):
+        yield Problem("--set", "resources", "must stay as it was where it is a list, but is changed", ANEW)
 
 
 def _smaller(old: Experiment, new: Experiment) -> Iterator[Problem]:

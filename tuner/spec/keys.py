@@ -89,6 +89,8 @@ def model_of(draft: Draft, place: Place) -> type[Model] | None:
         dist = str(draft.mapping(*place).get("dist"))
         return DISTS.get(MEANT_DISTS.get(dist, dist))
     section = str(place[0])
+    if len(place) == 2 and section == "resources" and isinstance(place[1], int):
+        return exp.Resources
     if len(place) == 1 and section in KINDS:
         return KINDS[section].get(str(draft.mapping(section).get("kind", exp.DEFAULT_KINDS[section])))
     return SECTIONS.get(section) if len(place) == 1 else None
@@ -99,6 +101,8 @@ def _models(draft: Draft) -> Iterator[tuple[Place, type[Model]]]:
     for section in (*SECTIONS, *KINDS):
         if model := model_of(draft, (section,)):
             yield (section,), model
+    if isinstance(listed := draft.get(("resources",)), list):
+        yield from ((("resources", i), exp.Resources) for i in range(len(listed)))
     for name in draft.mapping("space"):
         _find_dist(draft, ("space", name))
         if model := model_of(draft, ("space", name)):

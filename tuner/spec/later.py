@@ -9,7 +9,6 @@ from tuner.spec.model import Place
 from tuner.spec.words import shown
 
 TOP_LEVEL = {
-    "precision": "Write what your function needs into fixed, and use torch.autocast in it.",
     "confirm": "Start one run for each seed, with --set seed=1 and so on.",
     "loggers": "TensorBoard files and the ledger are always written.",
     "constraints": "Report a bad value of the objective where a constraint is broken.",
@@ -42,21 +41,22 @@ def _check_objective(draft: Draft) -> None:
 def _check_resources(draft: Draft) -> None:
     resources = draft.value.get("resources")
     if isinstance(resources, list):
-        instead = "Give one mapping that is enough for every trial: {cpus: 1, gpus: 0}."
-        return _refuse(draft, ("resources",), instead, "one mapping, since a list with `when`")
-    if not isinstance(resources, dict):
-        return None
-    _refuse(draft, ("resources", "placement"), "All of a trial runs on one node.")
-    gpus, ranks = resources.get("gpus"), resources.get("ranks")
-    if gpus == "auto" or (isinstance(gpus, float) and not gpus.is_integer()):
-        what = "auto" if gpus == "auto" else "a share of a GPU"
-        _refuse(draft, ("resources", "gpus"), "Write gpus: 0 or gpus: 1.", f"a whole number, since {what}")
+        for i in range(len(resources)):
+            _check_entry(draft, ("resources", i))
+    else:
+        _check_entry(draft, ("resources",))
+
+
+def _check_entry(draft: Draft, place: Place) -> None:
+    entry = draft.mapping(*place)
+    gpus, ranks = entry.get("gpus"), entry.get("ranks")
+    if gpus == "auto":
+        _refuse(draft, (*place, "gpus"), "Write gpus: 0.5, say.", "a number, since auto")
     if _above_one(ranks):
-        _refuse(draft, ("resources", "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
+        _refuse(draft, (*place, "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
     elif _above_one(gpus) and ranks is None:
         what = f"must be 1 where gpus is {gpus}, since one process for each GPU is not yet supported, but got nothing"
-        draft.refuse(("resources", "ranks"), what, "Add ranks: 1, for one process with all GPUs.")
-    return None
+        draft.refuse((*place, "ranks"), what, "Add ranks: 1, for one process with all GPUs.")
 
 
 def _above_one(value: Any) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from tuner.spec import space as spaces
 from tuner.spec.kinds import Asha, Hyperband, Median, Pbt, SomeScheduler, SomeSearch
 from tuner.spec.model import Broken, Place
+from tuner.spec.resources import Resources, entries
+from tuner.spec.resources import check as check_resources
 from tuner.spec.space import Choice, Float, SomeDimension
 from tuner.spec.words import brief, did_you_mean, shown
 
@@ -29,6 +31,7 @@ class Parts:
     scheduler: SomeScheduler | None
     trials: int | None
     epochs: int | None
+    resources: Resources | Sequence[Resources]
 
 
 def check(parts: Parts) -> Iterator[Broken]:
@@ -38,6 +41,7 @@ def check(parts: Parts) -> Iterator[Broken]:
     yield from _search(parts)
     yield from _scheduler(parts)
     yield from _points(parts)
+    yield from _resources(parts)
 
 
 def _names(parts: Parts) -> Iterator[Broken]:
@@ -140,6 +144,16 @@ def _points(parts: Parts) -> Iterator[Broken]:
             elif name in parts.space and not parts.space[name].contains(value):
                 yield Broken(place, f"must be a value that space.{name} can have, but got {shown(value)}",
                              _can_be(parts.space[name]))  # fmt: skip
+
+
+def _resources(parts: Parts) -> Iterator[Broken]:
+    yield from check_resources(parts.resources)
+    listed = not isinstance(parts.resources, Resources)
+    for i, entry in enumerate(entries(parts.resources)):
+        for name, wanted in entry.when.items():
+            place: Place = ("resources", i, "when", name) if listed else ("resources", "when", name)
+            if name not in parts.fixed:
+                yield from _condition(parts, place, name, wanted)
 
 
 def _unnamed(parts: Parts, place: Place, name: str) -> Broken:

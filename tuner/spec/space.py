@@ -31,7 +31,7 @@ class Dimension(Model):
 
     def active(self, params: Mapping[str, Any]) -> bool:
         """Tell whether this parameter is there, given those it depends on."""
-        return all(name in params and _matches(params[name], wanted) for name, wanted in self.when.items())
+        return matches(self.when, params)
 
 
 class Float(Dimension):
@@ -162,7 +162,12 @@ def _grid_count(dimension: SomeDimension) -> int:
     return math.floor((dimension.high - dimension.low) / dimension.step + 1e-8) + 1
 
 
-def _matches(value: object, wanted: object) -> bool:
+def matches(when: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Tell whether the parameters of a condition are there and have the values, or one of the values, it names."""
+    return all(name in params and _is_one_of(params[name], wanted) for name, wanted in when.items())
+
+
+def _is_one_of(value: object, wanted: object) -> bool:
     options = wanted if isinstance(wanted, list) else [wanted]
     return any(_same(value, option) for option in options)
 

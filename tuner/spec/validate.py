@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,12 +13,14 @@ from tuner.spec.experiment import DEFAULT_KINDS, Experiment
 from tuner.spec.kinds import AnyScheduler, AnySearch, SomeScheduler, SomeSearch
 from tuner.spec.messages import translate
 from tuner.spec.model import Broken
+from tuner.spec.resources import AnyResources, Resources
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, SomeDimension
 
 _T = TypeVar("_T")
 _DIMENSION: TypeAdapter[SomeDimension] = TypeAdapter(AnyDimension)
 _SEARCH: TypeAdapter[SomeSearch] = TypeAdapter(AnySearch)
+_RESOURCES: TypeAdapter[Resources | Sequence[Resources]] = TypeAdapter(AnyResources)
 _SCHEDULER: TypeAdapter[SomeScheduler] = TypeAdapter(AnyScheduler)
 
 
@@ -50,6 +52,7 @@ def _valid_parts(draft: Draft) -> Parts:
         scheduler=_valid(_SCHEDULER, _with_kind(draft, "scheduler")),
         trials=_whole(draft.mapping("budget").get("trials")),
         epochs=_whole(draft.mapping("budget").get("epochs")),
+        resources=_valid(_RESOURCES, draft.value.get("resources", {})) or Resources(),
     )
 
 

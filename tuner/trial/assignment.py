@@ -44,7 +44,12 @@ class Assignment:
     patience: float = math.inf
     """Silent for so many seconds, a trial tells what it is doing before it is killed."""
     cpus: int = 1
-    gpus: int = 0
+    gpus: float = 0
+    """Several, one, or a share of one."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What `trial.autocast` computes in."""
+    parts: int = 1
+    """In how many parts each batch is trained, for lack of memory."""
     task: Literal["train", "test"] = "train"
     """`test`: restore, evaluate once on the test split, and end."""
 

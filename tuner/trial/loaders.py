@@ -91,3 +91,14 @@ def _start_workers(loader: Any) -> None:
     torch.set_rng_state(state)
     for generator, before in drawn:
         generator.set_state(before)
+
+
+def leave_cpus_to_workers(loader: Any, cpus: int) -> None:
+    """Let torch use the CPUs of the trial that the loader's workers leave, one at least."""
+    if "torch" not in sys.modules:
+        return
+    import torch
+
+    workers = getattr(loader, "num_workers", 0)
+    if workers or torch.get_num_threads() < cpus:
+        torch.set_num_threads(max(1, cpus - workers))

@@ -6,14 +6,16 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tuner.errors import UserError
 from tuner.storage import delete_folder, is_full
 from tuner.trial import checkpoint, media, randomness, tracked
+from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
 from tuner.trial.assignment import Assignment
-from tuner.trial.loaders import Loaders
+from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.metrics import as_epoch, as_numbers, spell
 from tuner.trial.stopping import is_stopping
 
@@ -70,6 +72,7 @@ class Trial:
         self._goes_on = self._source is not None and not assignment.cloned
         self._randomness_due = self._goes_on
         self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
+        self._accumulation = Accumulation(assignment.parts)
         self._began = time.monotonic()
 
     @property
@@ -104,6 +107,26 @@ class Trial:
 
         return torch.device("cuda" if self._assignment.gpus and torch.cuda.is_available() else "cpu")
 
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the YAML's `precision`: `with trial.autocast(): loss = criterion(model(x), y)`."""
+        import torch
+
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._assignment.precision)
+        return torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
+
+    @property
+    def scaler(self) -> torch.amp.GradScaler:
+        """The scaler of gradients that fp16 needs, saved and restored with the trial; it does nothing otherwise."""
+        import torch
+
+        if "scaler" not in self._tracked:
+            scaler = torch.amp.GradScaler(self.device.type, enabled=self._assignment.precision == "fp16")
+            self.track(scaler=scaler)
+        made = self._tracked["scaler"]
+        if not isinstance(made, torch.amp.GradScaler):
+            raise UserError(f"trial.track(scaler=...): must be a GradScaler, but got {type(made).__name__}.")
+        return made
+
     def track(self, **objects: Any) -> None:
         """Save these objects with each report; when a trial resumes they are restored inside this call.
 
@@ -113,8 +136,13 @@ class Trial:
             _check_trackable(name, thing)
             self._tracked[name] = thing
             self._initial[name] = tracked.initial(thing)
+            self._accumulation.gate(thing)
         for name in tracked.in_order(self._tracked, list(objects)):
             self._restore(name)
+        if self._assignment.parts > 1 and mixes_samples(objects.values()):
+            print(
+                f"note: batches come in {self._assignment.parts} parts for lack of memory, and BatchNorm sees the parts"
+            )
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs still to be trained: from the one after the checkpoint to the budget's last; 1-based."""
@@ -127,9 +155,14 @@ class Trial:
         self._looping = False
 
     def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches of a loader; the state of its random generators is saved and restored with the trial."""
+        """Yield the batches of a loader; the state of its random generators is saved and restored with the trial.
+
+        A trial that ran out of memory gets each batch in two parts. The tracked optimizers still step once a batch, on
+        the same gradients, if the loss is a mean over its batch.
+        """
         self._loaders.meet(loader)
-        yield from loader
+        leave_cpus_to_workers(loader, self._assignment.cpus)
+        yield from self._accumulation.batches(loader)
 
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
         """Register what measures the model on the test split; it is called once, for the best trial, restored.
@@ -173,6 +206,11 @@ class Trial:
         if self._test is not None:
             return self._measured()
         return as_numbers(returned, "trial.test") if returned is not None else {}
+
+    @property
+    def could_split(self) -> bool:
+        """Tell whether smaller parts of each batch could be trained to the same end, were there not enough memory."""
+        return self._accumulation.largest >= 2 * self._assignment.parts and can_split(self._tracked.values())
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
@@ -256,25 +294,3 @@ def _check_trackable(name: str, thing: Any) -> None:
         raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
     if name in TAKEN or not name.isidentifier():
         raise UserError(f"trial.track({name}=...): must be another name; {' and '.join(TAKEN)} are the trial's own.")
-
-
-class LocalTrial(Trial):
-    """A trial in this very process, open to a debugger: reports are printed, nothing decides on them."""
-
-    def __init__(self, assignment: Assignment, show: Callable[[str], None] = print) -> None:
-        randomness.seed_all(assignment.seed)
-        super().__init__(assignment, _Printer(show))
-
-
-class _Printer:
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self.show = show
-
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
-        text = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
-        self.show(f"epoch {epoch}  {text}  ({seconds:.2f} s)")
-
-    def full(self, reason: str) -> None:
-        raise OSError(reason)

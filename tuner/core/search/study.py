@@ -129,6 +129,10 @@ class StudySearcher:
         values = [(r.epoch, self.run.objective(r)) for r in trial.reports]
         finite = {epoch: value for epoch, value in values if math.isfinite(value)}
         state = STATES[trial.outcome]
+        if trial.outcome == "infeasible" and self.spec.search.kind == "tpe":
+            # As a failure the sampler would not hear of it, and propose its neighbours.
+            Trial(self.study, told._trial_id).set_constraint("memory", 1.0)
+            state = TrialState.PRUNED
         if trial.outcome != "diverged":
             handle = Trial(self.study, told._trial_id)
             for epoch, value in finite.items():

@@ -1,0 +1,102 @@
+"""Shares of GPUs that a cluster says it has: which one each trial sees, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuner.core.records import Given
+from tuner.core.state import replay
+from tuner.ledger import read
+
+SEES = """
+import os, time
+
+def train(trial, *, lr, width=8):
+    for epoch in trial.epochs():
+        time.sleep(0.2)
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+        print("sees", repr(seen), flush=True)
+        trial.report(loss=lr / epoch)
+"""
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Start a cluster of one node that says it has two GPUs; gives its address."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="rg", dir="/tmp") as scratch:
+        monkeypatch.setenv("RAY_TMPDIR", scratch)  # else it leaves its address where other runs would find it
+        (Path(scratch) / "ray").mkdir()
+        head = {"num_cpus": 8, "num_gpus": 2, "temp_dir": scratch, "include_dashboard": False}
+        made = Cluster(True, head_node_args=head)
+        try:
+            yield str(made.address)
+        finally:
+            made.shutdown()
+
+
+def seen(run: Path) -> dict[str, set[str]]:
+    """Read which GPUs each trial saw."""
+    logs = {log.parent.name: log.read_text().splitlines() for log in (run / "trials").glob("*/log.txt")}
+    return {name: {line.split()[1] for line in lines if line.startswith("sees")} for name, lines in logs.items()}
+
+
+def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(
+        SEES, budget={"trials": 4, "epochs": 4}, scheduler={"kind": "none"}, resources={"gpus": 0.25, "max_trials": 2}
+    )
+    launch("--space", "mine.yaml", "--name", "spread", "--address", cluster)
+    run = tmp_path / "runs" / "spread"
+    assert set().union(*seen(run).values()) == {"'0'", "'1'"}, "two at once, on two GPUs"
+    assert all(len(gpus) == 1 for gpus in seen(run).values())
+    given = [(record.trial, record.gpus) for record in read(run) if isinstance(record, Given)]
+    assert given == [(f"t{i:04d}", 1.0) for i in range(4)]
+
+    pack = ("--set", "resources.placement=pack")
+    launch("--space", "mine.yaml", "--name", "pack", "--address", cluster, *pack)
+    assert set().union(*seen(tmp_path / "runs" / "pack").values()) == {"'0'"}
+
+    launch("--space", "mine.yaml", "--name", "none", "--address", cluster, "--set", "resources.gpus=0")
+    assert set().union(*seen(tmp_path / "runs" / "none").values()) == {"''"}
+
+
+def test_wide_trials_wait_for_a_whole_gpu_and_all_end(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    space = {"lr": {"dist": "float", "low": 0.1, "high": 1}, "width": {"dist": "choice", "values": [8, 32]}}
+    write(
+        SEES, space=space, budget={"trials": 12, "epochs": 2}, scheduler={"kind": "none"},
+        resources=[{"when": {"width": 32}, "gpus": 1}, {"gpus": 0.5}],
+    )  # fmt: skip
+    launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
+    state = replay(read(tmp_path / "runs" / "r"))
+    assert {trial.outcome for trial in state.trials.values()} == {"finished"}
+    assert {trial.given for trial in state.trials.values() if trial.params["width"] == 32} == {(1, 1.0)}
+    assert {trial.given for trial in state.trials.values() if trial.params["width"] == 8} == {(1, 0.5)}
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_trials_out_of_memory_get_the_whole_gpu_one_after_the_other(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(
+        "def train(trial, *, lr):\n"
+        "    if trial._assignment.gpus < 1: raise MemoryError('too little')\n"
+        "    for epoch in trial.epochs(): trial.report(loss=lr / epoch)\n",
+        budget={"trials": 6, "epochs": 2}, scheduler={"kind": "none"}, resources={"gpus": 0.5, "placement": "pack"},
+    )  # fmt: skip
+    launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
+    state = replay(read(tmp_path / "runs" / "r"))
+    ends = {(trial.outcome, trial.losses, trial.given) for trial in state.trials.values()}
+    assert ends == {("finished", 1, (1, 1.0))}, "no worker is kept that holds what another one waits for"
+    told = launch("--why", "r/t0000").stdout
+    assert "out of memory: MemoryError: too little; it gets 1 of a GPU now (memory)" in told
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")

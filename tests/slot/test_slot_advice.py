@@ -1,0 +1,50 @@
+"""What a trial's error says beside torch's own text."""
+
+from __future__ import annotations
+
+import pytest
+
+from .bench import Bench
+
+MODEL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear({wide}, 2))
+
+    def forward(self, x):
+        return self.body(x)
+
+def train(trial):
+    {line}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "Net()(torch.zeros(3, 4))",
+            "mat1 and mat2 shapes cannot be multiplied (3x8 and 9x2) (in the layer body.2 "
+            "(Linear(in_features=9, out_features=2, bias=True)): what comes in does not fit it)",
+        ),
+        ("nn.Conv2d(3, 4, 3)(torch.zeros(1, 5, 8, 8))", "in the layer Conv2d (Conv2d(3, 4, kernel_size=(3, 3)"),
+        ("raise RuntimeError('CUDA error: device-side assert triggered')", "a label or an index is out of range"),
+    ],
+)
+def test_an_error_of_torchs_is_explained(bench: Bench, line: str, said: str) -> None:
+    (event,) = bench.run(bench.slot(MODEL.format(wide=9, line=line)))
+    assert event["event"] == "failed"
+    assert said in event["reason"]
+
+
+@pytest.mark.parametrize(
+    "line", ["raise RuntimeError('no')", "raise ValueError('size of tensor a')", "torch.ones(2) @ 3"]
+)
+def test_other_errors_stay_as_they_are(bench: Bench, line: str) -> None:
+    (event,) = bench.run(bench.slot(MODEL.format(wide=8, line=line)))
+    assert "(in the layer" not in event["reason"]
+    assert "most often" not in event["reason"]
