@@ -82,7 +82,8 @@ def test_an_address_where_nothing_answers(bench: Bench) -> None:
 def test_devices_are_those_of_the_slot(bench: Bench, shared: SharedZygote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,8")
     slot = bench.slot(bench.code(COUNTS_IMPORTS), shared=shared.address)
-    assert bench.run(slot)[0]["metrics"]["cuda"] == 3
+    assert bench.run(slot, bench.assignment(gpus=2))[0]["metrics"]["cuda"] == len("7,8")
+    assert bench.run(slot, bench.assignment("t1"))[0]["metrics"]["cuda"] == 0, "a trial without GPUs sees none"
 
 
 def test_an_import_that_fails_is_told_early(bench: Bench) -> None:
