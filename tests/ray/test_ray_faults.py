@@ -57,7 +57,7 @@ def test_a_worker_that_comes_too_late_leaves_its_trial_alone(launch, write, tmp_
     with Driver(tmp_path) as driver:
         wait_for(lambda: {report.trial for report in reports(driver.run)} == {"t0000", "t0001"})
         # The other trial's worker comes free a moment later, and takes this trial while Ray starts a worker for it.
-        wait_for(lambda: log.read_text().count("trained") >= 22)
+        wait_for(lambda: log.read_text().count("trained") >= 25)
         kill([worker_of(driver, "t0001")])
         driver.ends(0)
     lost = [(record.trial, record.cause) for record in records(driver.run) if isinstance(record, Lost)]
@@ -105,14 +105,19 @@ def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path, numbe
     assert all_finished(holds(launch, driver.run, deaths=1), 5)
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.0, 1), (2.0, 1), (4.0, 2)])
-def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path, seconds: float, count: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "number", "count"),
+    [(0.0, signal.SIGINT, 1), (2.0, signal.SIGTERM, 1), (4.0, signal.SIGINT, 2)],
+)
+def test_an_interrupt_while_ray_starts(
+    launch, write, tmp_path: Path, seconds: float, number: signal.Signals, count: int
+) -> None:
     write(STEADY, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
     with Driver(tmp_path) as driver:
         driver.until_said("starting Ray")
         time.sleep(seconds)
         for _ in range(count):
-            driver.process.send_signal(signal.SIGINT)
+            driver.process.send_signal(number)
             time.sleep(0.2)
         said = driver.ends(130)
     assert GO_ON in said

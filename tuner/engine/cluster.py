@@ -94,7 +94,8 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
-        info = _join(found) if found else _start(dashboard, scratch)
+        with _sigterm_kept():
+            info = _join(found) if found else _start(dashboard, scratch)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         url = info.dashboard_url
         yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
@@ -103,6 +104,19 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
         _kill(_processes(scratch))  # its agents would look for its head for another minute
         _keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM while it starts: its handler leaves with exit code 15, and without a word."""
+    import ray
+
+    utils = ray._private.utils
+    before, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 def dead() -> list[str]:
