@@ -10,9 +10,13 @@ from tuner.core.records import SCHEMA, Header, Record, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.engine.live import LiveRun
+from tuner.engine.placement import Placement
 from tuner.ledger import Ledger
 from tuner.spec.experiment import Experiment
 from tuner.trial import Assignment, checkpoint
+
+LARGE = {"CPU": 1000.0, "GPU": 100.0}
+"""A machine on which all trials of a test fit."""
 
 
 def experiment(**parts: Any) -> Experiment:
@@ -44,7 +48,8 @@ class Played:
         self.core = Core(self.spec, make_asker(self.spec))
         for record in self.ledger.records:
             self.core.apply(record)
-        self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append)
+        placement = Placement(self.spec, [LARGE])
+        self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append, placement)
         session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={})
         self.core.apply(self.ledger.append(session))
 

@@ -82,23 +82,17 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
     `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), and other settings of
     `resources`, `checkpoint` and `watchdog`.
     """
+    from tuner.outputs.results import read_state
+
     folder = find_run(run)
-    loaded = reload(folder)
-    if not overrides:
-        return _drive(folder, loaded, options or Options())
-    from tuner.outputs.results import read_state
-
-    grown = reload(folder, overrides)
     state = read_state(folder)
-    new = changes(loaded.experiment, grown.experiment, state.elapsed / 3600, state.finished())
-    return _drive(folder, grown, options or Options(), new)
+    loaded = _reload(folder, state, overrides)
+    new = changes(state.spec, loaded.experiment, state.elapsed / 3600, state.finished()) if overrides else {}
+    return _drive(folder, loaded, options or Options(), new, told(state.spec, new, state.horizon))
 
 
-def reload(folder: Path, overrides: Sequence[str] = ()) -> Loaded:
-    """Read the experiment of a run out of its ledger, and find its functions again."""
-    from tuner.outputs.results import read_state
-
-    state = read_state(folder)
+def _reload(folder: Path, state: RunState, overrides: Sequence[str]) -> Loaded:
+    """Find the functions of a run again; `overrides` change what its ledger says of it."""
     if state.spec.trainable.startswith("__main__:"):
         fix = "Put it into a module, and start anew; what the run found so far stays as it is."
         raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
@@ -179,26 +173,30 @@ def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
     )  # fmt: skip
 
 
-def _drive(folder: Path, loaded: Loaded, options: Options, new: Changes | None = None) -> Result:
+def _drive(
+    folder: Path, loaded: Loaded, options: Options, new: Changes | None = None, news: Sequence[str] = ()
+) -> Result:
     from tuner.outputs.console import aside
     from tuner.outputs.results import Result
 
     try:
         with aside(folder / "driver.log") as terminal:
-            _drive_aside(folder, loaded, options, terminal, new or {})
+            _drive_aside(folder, loaded, options, terminal, new or {}, news)
     except OSError as error:
         raise ClusterError(f"{folder}: {error}. Mend that, then go on with --resume.") from error
     return Result(folder)
 
 
-def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, new: Changes) -> None:
+def _drive_aside(
+    folder: Path, loaded: Loaded, options: Options, terminal: Terminal, new: Changes, news: Sequence[str]
+) -> None:
     from tuner.outputs.console import console
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
     with show:
         show.say(f"Run {folder}: {describe(loaded)}")
-        for line in _growth(folder, new):
+        for line in news:
             show.say(line)
         try:
             _engine(folder, loaded, options, terminal, show, new)
@@ -208,19 +206,10 @@ def _drive_aside(folder: Path, loaded: Loaded, options: Options, terminal: Termi
             if isinstance(error, Interrupted | ClusterError):
                 show.say(_go_on(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
-                _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
+                _finish(folder, _left(error))
             raise
         run = _finish(folder, "finished")
     _farewell(folder, run, show.console)
-
-
-def _growth(folder: Path, new: Changes) -> Sequence[str]:
-    from tuner.outputs.results import read_state
-
-    if not new:
-        return []
-    run = read_state(folder)
-    return told(run.spec, new, run.horizon)
 
 
 def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, new: Changes) -> None:
@@ -245,7 +234,12 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError) -> N
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
-    _finish(folder, "stopped" if isinstance(error, Interrupted) else "failed")
+    _finish(folder, _left(error))
+
+
+def _left(error: TunerError) -> str:
+    """Tell in which state an error leaves a run."""
+    return "stopped" if isinstance(error, Interrupted) else "failed"
 
 
 def _go_on(folder: Path) -> str:

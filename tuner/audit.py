@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
 from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
-from tuner.core.run import RETURNED, Core
+from tuner.core.run import GIVEN_UP, RETURNED, Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
@@ -99,8 +99,7 @@ def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     if core.run.trials[record.trial].status == "paused":
         return None if skips["rule"] else Free()
     if record.outcome in ("lost", "stalled"):
-        causes: dict[str, Cause] = {"hung": "stalled", "found": "disk"}
-        cause = causes.get(record.reason.partition(" ")[0], "worker")
+        cause: Cause = next((cause for cause, what in GIVEN_UP.items() if record.reason.startswith(what)), "worker")
         return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)
     returned = record.outcome == "finished" or record.reason.startswith(RETURNED)
     return Returned(trial=record.trial) if returned else None

@@ -19,6 +19,8 @@ MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20}
 A machine that is gone is no fault of the trial's. Nor is a full disk; but one that is full again so often is not the
 run's own, which is the only one that can be waited for.
 """
+GIVEN_UP: dict[Cause, str] = {"worker": "lost its worker", "stalled": "hung", "disk": "found no room"}
+"""What is said of a trial that is given up, by what it was lost for."""
 
 
 class Core:
@@ -44,7 +46,6 @@ class Core:
             return self._elapsed(event)
         if isinstance(event, StopAsked):
             return self._stop(event)
-
         trial = self.run.trials[event.trial]
         if trial.status == "ended":
             return None
@@ -127,10 +128,8 @@ class Core:
     def _gone(self, trial: TrialState, event: Gone) -> Record:
         times = trial.in_a_row[event.cause] + 1
         if times > MAX_LOSSES.get(event.cause, math.inf):
-            stalled = event.cause == "stalled"
-            what = {"stalled": "hung", "disk": "found no room"}.get(event.cause, "lost its worker")
-            reason = f"{what} {times} times without a new report: {event.reason}"
-            return Ended(trial=trial.id, outcome="stalled" if stalled else "lost", reason=reason)
+            reason = f"{GIVEN_UP[event.cause]} {times} times without a new report: {event.reason}"
+            return Ended(trial=trial.id, outcome="stalled" if event.cause == "stalled" else "lost", reason=reason)
         return Lost(trial=trial.id, reason=event.reason, cause=event.cause, silent=event.silent)
 
     def _silent(self, trial: TrialState, seconds: float) -> Record | None:
@@ -139,10 +138,9 @@ class Core:
         Each time that it is taken for hung it gets twice as long: a large model's first epoch may be a slow one.
         """
         slowest = max((report.seconds for report in trial.reports), default=self.run.slowest)
-        watchdog, times = self.spec.watchdog, trial.in_a_row["stalled"]
         if trial.status != "running" or slowest == 0:
             return None
-        if seconds <= max(watchdog.seconds, watchdog.factor * slowest) * 2**times:
+        if seconds <= self.spec.watchdog.patience(slowest) * 2 ** trial.in_a_row["stalled"]:
             return None
         reason = f"silent for {seconds:.3g} s, where no epoch took more than {slowest:.3g} s; log.txt has the stacks"
         return self._gone(trial, Gone(trial=trial.id, reason=reason, cause="stalled", silent=seconds))

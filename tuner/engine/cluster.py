@@ -154,11 +154,11 @@ def _join(address: str) -> Any:
         ) from None
 
 
-def knock(address: str) -> None:
-    """Open the cluster's port: Ray itself would try for minutes."""
+def knock(address: str, seconds: float = 10) -> None:
+    """Open a port of Ray's, within so many seconds: Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host, int(port)), timeout=seconds).close()
 
 
 def _start(dashboard: bool, scratch: Path) -> Any:

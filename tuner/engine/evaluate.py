@@ -34,7 +34,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
         return str(error)
     if test is None and not manifest["has_test"]:
         return None
-    patience = max(run.spec.watchdog.seconds, run.spec.watchdog.factor * run.slowest)
+    patience = run.spec.watchdog.patience(run.slowest)
     event = _run(test or code, _assignment(folder, run), None if test else zygote, patience)
     if event["event"] != "tested":
         return str(event["reason"])

@@ -20,8 +20,6 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
-EVERYTHING = {"CPU": 1000.0, "GPU": 100.0}
-"""A machine on which anything fits, where nothing is known of the real ones."""
 
 
 class LiveRun:
@@ -33,10 +31,10 @@ class LiveRun:
         ledger: Ledger,
         folder: str,
         publish: Callable[[Record], None],
+        placement: Placement,
         say: Callable[[str], None] = lambda text: None,
-        placement: Placement | None = None,
     ) -> None:
-        self.placement = placement or Placement(core.spec, [EVERYTHING])
+        self.placement = placement
         self.core, self.ledger, self.folder, self.publish, self.say = core, ledger, folder, publish, say
         self.working: set[str] = set()
         """Trials that have a worker."""

@@ -181,7 +181,7 @@ def _begin(
     say: Say,
 ) -> LiveRun:
     placement = Placement(core.spec, cluster.nodes)
-    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, say, placement)
+    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say)
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import ray
@@ -11,6 +10,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from tuner.engine.cluster import knock
 from tuner.engine.live import LiveRun
 from tuner.engine.search import Search
 from tuner.engine.worker import HEARD
@@ -22,7 +22,6 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def __init__(self, live: LiveRun, search: Search) -> None:
         super().__init__()
         self.live, self.search = live, search
-        self._is_set_up = False
         self._shapes: set[Any] = set()
         """What Ray was asked for so far, for one trial each."""
         self._machines: dict[str, str] = {}
@@ -31,10 +30,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Have Ray keep every worker, and no ended trial."""
         controller = tune_controller._tune_controller
-        if not self._is_set_up:
-            self._is_set_up = True
-            # A snapshot of each trial, for a file that nobody reads.
-            controller._mark_trial_to_checkpoint = lambda trial: None
+        # A snapshot of each trial, for a file that nobody reads.
+        controller._mark_trial_to_checkpoint = lambda trial: None
         self._keep_workers(controller._actor_cache, trial.placement_group_factory)
         # It walks over all trials at each turn; those that ended are in the ledger.
         controller._trials[:] = [known for known in controller._trials if not known.is_finished()]
@@ -117,7 +114,7 @@ def _is_gone(machine: str) -> bool:
     if node is None or not node["Alive"]:
         return True
     try:
-        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=2).close()
+        knock(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", seconds=2)
     except OSError:
         return True
     return False

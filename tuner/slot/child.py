@@ -158,7 +158,7 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
-    hold_to_share(assignment.gpus)
+    _hold_to_share(assignment.gpus)
     randomness.seed_all(assignment.seed)
     trial = pipe.trial = Trial(assignment, pipe)
     if code.plain_ray:
@@ -173,7 +173,7 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     return {"event": "returned"}
 
 
-def hold_to_share(gpus: float) -> None:
+def _hold_to_share(gpus: float) -> None:
     """Let torch take no more memory of its GPU than this share of it, from the moment that it uses the GPU."""
     if 0 < gpus < 1 and "torch" in sys.modules:
         import torch

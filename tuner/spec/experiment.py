@@ -83,6 +83,10 @@ class Watchdog(Model):
     factor: Finite = Field(default=10.0, ge=1)
     """The least silence, in slowest epochs: the trial's own, before its first report any trial's."""
 
+    def patience(self, slowest: float) -> float:
+        """Tell how long a silence is borne where the slowest epoch took so long, both in seconds."""
+        return max(self.seconds, self.factor * slowest)
+
 
 class Experiment(Model):
     """One experiment, as its YAML describes it."""

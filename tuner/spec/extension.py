@@ -32,10 +32,14 @@ def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool 
 
 
 def _parts(old: Experiment, new: Experiment, key: str) -> dict[str, Any]:
-    if key == "resources" and (isinstance(old.resources, list) or isinstance(new.resources, list)):
+    if key == "resources" and _has_list(old, new):
         return {}
     before, after = getattr(old, key).model_dump(), getattr(new, key).model_dump()
     return {name: value for name, value in after.items() if value != before[name]}
+
+
+def _has_list(old: Experiment, new: Experiment) -> bool:
+    return isinstance(old.resources, list) or isinstance(new.resources, list)
 
 
 def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
@@ -45,7 +49,7 @@ def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
 
 
 def _listed(old: Experiment, new: Experiment) -> Iterator[Problem]:
-    if old.resources != new.resources and (isinstance(old.resources, list) or isinstance(new.resources, list)):
+    if old.resources != new.resources and _has_list(old, new):
         yield Problem("--set", "resources", "must stay as it was where it is a list, but is changed", ANEW)
 
 

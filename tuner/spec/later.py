@@ -67,6 +67,6 @@ def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, sin
     parent = draft.mapping(*place[:-1])
     if place[-1] not in parent:
         return
-    verb = "is" if must.endswith(("it", "URL", "GPU", "auto", "`when`")) else "are"
+    verb = "is" if must.endswith(("it", "URL", "auto")) else "are"
     draft.refuse(place, f"must be {must} {verb} not yet supported, but got {shown(parent[place[-1]])}", instead)
     del parent[str(place[-1])]

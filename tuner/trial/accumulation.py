@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tuner.trial.tracked import kind_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -74,13 +76,13 @@ class Accumulation:
         import torch
 
         self._gated.append(thing)
-        if isinstance(thing, torch.optim.Optimizer):
+        if (kind := kind_of(thing)) == "optimizer":
             _replace(thing, "step", functools.partial(self._step, thing))
             _replace(thing, "zero_grad", functools.partial(self._zero, thing))
         elif isinstance(thing, torch.amp.GradScaler):
             for name in ("step", "unscale_", "update"):
                 _replace(thing, name, self._once_a_batch)
-        elif isinstance(thing, torch.optim.lr_scheduler.LRScheduler):
+        elif kind == "scheduler":
             _replace(thing, "step", self._once_a_batch)
 
     @contextlib.contextmanager

@@ -59,14 +59,14 @@ class Median:
 
     def _mean(self, run: RunState, trial: TrialState, epoch: int) -> float | None:
         scores = self._scores(run, trial, epoch, since=self.grace)
-        return _mean(scores) if scores else None
+        return _mean_of(scores) if scores else None
 
     def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
         scores = [self.objective.score(run.objective(r)) for r in trial.reports if since <= r.epoch <= epoch]
         return [score for score in scores if math.isfinite(score)]
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean_of(values: Sequence[float]) -> float:
     """Take the mean, which is never rounded to outside of its values, and which large values do not overflow."""
     try:
         mean = statistics.fmean(values)
@@ -78,4 +78,4 @@ def _mean(values: Sequence[float]) -> float:
 def _middle(values: Sequence[float]) -> float:
     """Take the median; of two in the middle their mean."""
     order, half = sorted(values), len(values) // 2
-    return order[half] if len(order) % 2 else _mean(order[half - 1 : half + 1])
+    return order[half] if len(order) % 2 else _mean_of(order[half - 1 : half + 1])
