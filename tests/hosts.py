@@ -26,8 +26,10 @@ import time
 
 class Counter:
     def __init__(self): self.n = 0
-    def state_dict(self): return {"n": self.n}
+    def state_dict(self): return {"n": self.n, "weights": [0.1] * SIZE}
     def load_state_dict(self, state): self.n = state["n"]
+
+SIZE = 10
 
 def train(trial, *, lr, sleep=0.1):
     counter = Counter()

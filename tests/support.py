@@ -1,11 +1,15 @@
 """What several tests need to start the real command."""
 
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tuner.core.records import Record, Report
 from tuner.ledger import read
@@ -46,3 +50,26 @@ def trained(run: Path) -> dict[str, list[int]]:
     logs = sorted((run / "trials").glob("*/log.txt"))
     lines = {log.parent.name: log.read_text().splitlines() for log in logs}
     return {name: [int(line.split()[1]) for line in said if line.startswith("trained")] for name, said in lines.items()}
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of a size such as `24m` at a new folder; where that is not allowed the test is left out."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write into a file until there is no room on its disk."""
+    try:
+        with path.open("wb") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+    except OSError:
+        pass

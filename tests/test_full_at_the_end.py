@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, fill, small_disk
 
 from tuner.cli import main
 from tuner.engine import wishes
@@ -21,25 +21,10 @@ FROZEN = ROOT / "tests" / "frozen" / "v1"
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Mount a small disk with a finished run on it, whose summary is missing."""
     monkeypatch.chdir(ROOT)
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    shutil.copytree(FROZEN, folder / "r")
-    (folder / "r" / "summary.json").unlink(missing_ok=True)
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Write until there is no room."""
-    try:
-        with path.open("wb") as file:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-    except OSError:
-        pass
+    with small_disk(tmp_path / "disk", "2m") as folder:
+        shutil.copytree(FROZEN, folder / "r")
+        (folder / "r" / "summary.json").unlink(missing_ok=True)
+        yield folder
 
 
 def test_a_full_disk_is_told_in_a_line_and_the_files_are_written_when_there_is_room(

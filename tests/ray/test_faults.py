@@ -11,31 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import command, environment, records, reports, trained, wait_for
+from hosts import STEADY
+from support import command, environment, fill, records, reports, small_disk, trained, wait_for
 
 from tuner.core.records import Asked, Disk, Ended, Lost
 from tuner.core.state import replay
 from tuner.ledger import read
-
-STEADY = """
-import time
-
-class Counter:
-    def __init__(self): self.n = 0
-    def state_dict(self): return {"n": self.n, "weights": [0.1] * SIZE}
-    def load_state_dict(self, state): self.n = state["n"]
-
-SIZE = 10
-
-def train(trial, *, lr, sleep=0.1):
-    counter = Counter()
-    trial.track(counter=counter)
-    for epoch in trial.epochs():
-        time.sleep(sleep)
-        counter.n += 1
-        print("trained", epoch, flush=True)
-        trial.report(loss=lr / counter.n)
-"""
 
 
 def start(folder: Path, *flags: str, **more: str) -> subprocess.Popen[str]:
@@ -119,13 +100,9 @@ def test_out_of_memory_is_counted_apart(launch, write, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Mount a small disk; where that is not allowed the test is left out."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    """Mount a small disk."""
+    with small_disk(tmp_path / "small", "24m") as folder:
+        yield folder
 
 
 def test_a_full_disk_pauses_the_run_until_there_is_room(write, small: Path, tmp_path: Path) -> None:
@@ -136,13 +113,7 @@ def test_a_full_disk_pauses_the_run_until_there_is_room(write, small: Path, tmp_
     run, ballast = small / "r", small / "ballast"
     driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
     wait_for(lambda: len(reports(run)) > 4)
-    try:
-        with ballast.open("wb") as file:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-    except OSError:
-        pass
+    fill(ballast)
     wait_for(lambda: any(isinstance(record, Disk) and record.full for record in records(run)))
     time.sleep(3)
     before = len(reports(run))
@@ -165,13 +136,7 @@ def test_a_full_temporary_folder_of_rays_is_the_clusters_fault(write, small: Pat
     run = tmp_path / "runs" / "r"
     wait_for(lambda: len(reports(run)) > 4 or driver.poll() is not None)
     if driver.poll() is None:
-        try:
-            with (small / "ballast").open("wb") as file:
-                while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
-        except OSError:
-            pass
+        fill(small / "ballast")
     code = driver.wait(120)
     assert code in (0, 3), driver.stdout.read()
     (small / "ballast").unlink(missing_ok=True)
