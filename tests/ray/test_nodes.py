@@ -31,7 +31,10 @@ def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, 
             said = driver.communicate(timeout=200)[0]
             assert driver.returncode == 0, said
     lost = [record for record in records(run) if isinstance(record, Lost)]
-    assert [record.cause for record in lost] == ["machine"], lost
+    # Its processes die one after the other: a worker may still tell that the trial's process is gone, and another one
+    # there may get the trial and die with it.
+    assert lost and {record.cause for record in lost} <= {"machine", "worker"}, lost
+    assert len({record.trial for record in lost}) == 1, lost
     state = replay(read(run))
     assert {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", 30)}
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
