@@ -10,12 +10,13 @@ from tuner.core.records import SCHEMA, Header, Record, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.engine.live import LiveRun
+from tuner.engine.machines import Node
 from tuner.engine.placement import Placement
 from tuner.ledger import Ledger
 from tuner.spec.experiment import Experiment
 from tuner.trial import Assignment, checkpoint
 
-LARGE = {"CPU": 1000.0, "GPU": 100.0}
+LARGE = Node(1000, 100)
 """A machine on which all trials of a test fit."""
 
 

@@ -9,14 +9,22 @@ from core.experiments import experiment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.engine.placement import Placement, Share
+from tuner.core.gpus import Gpus
+from tuner.core.state import TrialState
+from tuner.engine.machines import Node, Share, Want
+from tuner.engine.placement import Placement
 from tuner.errors import ClusterError
 
-TWO = [{"CPU": 8.0, "GPU": 2.0}]
+TWO = [Node(8, 2)]
 
 
 def placement(resources: Any, nodes: Any = TWO, trials: int = 50) -> Placement:
     return Placement(experiment(resources=resources, budget={"trials": trials, "epochs": 2}), nodes)
+
+
+def want(made: Placement, known: Gpus | None = None, **params: Any) -> Want:
+    trial = TrialState(id="t0000", number=0, params=params, choices={})
+    return made.want(trial, known or Gpus({}))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,7 @@ def placement(resources: Any, nodes: Any = TWO, trials: int = 50) -> Placement:
 )
 def test_shares_lie_on_all_gpus_or_on_few(resources: Any, slots: int, gpus: float) -> None:
     made = placement(resources)
-    assert (made.slots, made.share({}).gpus) == (slots, gpus)
+    assert (made.slots, want(made).gpus) == (slots, gpus)
 
 
 def test_one_gpu_more_than_there_is_and_a_machine_too_small_are_refused_with_what_there_is() -> None:
@@ -48,8 +56,8 @@ def test_one_gpu_more_than_there_is_and_a_machine_too_small_are_refused_with_wha
 
 def test_the_first_entry_whose_condition_holds_counts_and_all_wait_their_turn() -> None:
     made = placement([{"when": {"x": [0.5, 0.25]}, "gpus": 1}, {"gpus": 0.5}])
-    wide, narrow = made.share({"x": 0.25}), made.share({"x": 0.3})
-    assert (wide, narrow) == (Share(1, 1), Share(1, 0.5))
+    wide, narrow = want(made, x=0.25), want(made, x=0.3)
+    assert (wide, narrow) == (Want(1, 1), Want(1, 0.5))
     assert made.slots == 4
     assert made.take("a", narrow)
     assert made.take("b", wide)
@@ -63,18 +71,16 @@ def test_the_first_entry_whose_condition_holds_counts_and_all_wait_their_turn() 
 
 
 def test_nodes_with_gpus_of_their_own_each_hold_their_part() -> None:
-    made = placement(
-        {"gpus": 0.5, "placement": "pack"}, [{"CPU": 1.0, "GPU": 4.0}, {"CPU": 16.0, "GPU": 1.0}, {"CPU": 4.0}]
-    )
+    made = placement({"gpus": 0.5, "placement": "pack"}, [Node(1, 4), Node(16, 1), Node(4)])
     assert made.slots == 3
 
 
 @given(st.lists(st.sampled_from([0.25, 0.3333, 0.5, 1.0, 2.0]), max_size=30), st.randoms())
 def test_no_gpu_is_ever_given_twice(shares: list[float], dice: Any) -> None:
-    made = placement({"gpus": 0}, [{"CPU": 100.0, "GPU": 3.0}])
+    made = placement({"gpus": 0}, [Node(100, 3)])
     held: list[str] = []
     for i, gpus in enumerate(shares):
-        if made.take(str(i), Share(1, gpus)):
+        if made.take(str(i), Want(1, gpus)):
             held.append(str(i))
         if held and dice.random() < 0.4:
             made.give_back(held.pop(dice.randrange(len(held))))
@@ -83,3 +89,92 @@ def test_no_gpu_is_ever_given_twice(shares: list[float], dice: Any) -> None:
     for name in held:
         made.give_back(name)
     assert made._machines[0].gpus == pytest.approx([1.0] * 3)
+
+
+GIB = 2**30
+LARGE_AND_SMALL = [Node(8, 1, card=24 * GIB, name="small"), Node(8, 1, card=80 * GIB, name="large")]
+
+
+def known(level: int = 4, **measured: int) -> Gpus:
+    """Know what trials with these depths took, in GiB."""
+    made = Gpus(experiment(space={"depth": {"dist": "int", "low": 1, "high": 99}}).space)
+    made.packing.level = level
+    for name, memory in measured.items():
+        made.sizes.measured({"depth": int(name[1:])}, 1, memory * GIB)
+    return made
+
+
+def test_a_trial_gets_the_smallest_share_of_each_gpu_that_holds_it() -> None:
+    made = placement({"gpus": "auto"}, LARGE_AND_SMALL)
+    wanted = want(made, known(level=8, d4=10), depth=4)
+    shares = [made.take(str(i), wanted) for i in range(10)]
+    places = [(share.node, share.gpus, share.memory // GIB) for share in shares if share]
+    assert places == [*[("small", 0.5, 12)] * 2, *[("large", 0.1428, 11)] * 7], "a tenth of it stays free"
+
+
+def test_what_is_not_known_is_measured_on_a_whole_gpu_that_is_large_enough() -> None:
+    made = placement({"gpus": "auto"}, LARGE_AND_SMALL)
+    probe = want(made, known(d4=30), depth=6)
+    assert (probe.probe, probe.more_than) == (True, 30 * GIB)
+    share = made.take("a", probe)
+    assert share is not None
+    assert (share.node, share.gpus, share.probe) == ("large", 1.0, True)
+    assert made.take("b", probe) is None, "the small one would not do"
+
+
+def test_one_that_lies_between_two_that_need_about_the_same_is_not_measured() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
+    wanted = want(made, known(d4=10, d8=18), depth=6)
+    assert (wanted.probe, wanted.memory) == (False, int(1.1 * 18 * GIB))
+    assert want(made, known(level=8, d4=3, d8=60), depth=6).probe, "an eighth of a GPU, or a whole one"
+
+
+def test_while_no_two_share_a_gpu_the_trial_itself_is_measured() -> None:
+    made = placement({"gpus": "auto"}, LARGE_AND_SMALL)
+    wanted = want(made, known(level=1), depth=6)
+    assert (wanted.gpus, wanted.probe) == (1.0, False)
+    share = made.take("a", want(made, known(level=1, d5=30), depth=6))
+    assert share is not None
+    assert share.node == "large"
+
+
+def test_one_that_no_gpu_holds_may_try_and_none_waits_for_ever() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=24 * GIB)])
+    share = made.take("a", want(made, known(d4=30), depth=6))
+    assert share is not None
+    assert (share.gpus, share.node) == (1.0, "")
+    made.give_back("a")
+    assert made.take("b", want(made, known(d6=30), depth=6)) == Share(1, 1.0, 24 * GIB)
+
+
+def test_without_gpus_auto_means_the_cpu() -> None:
+    made = placement({"gpus": "auto"}, [Node(4)])
+    assert made.slots == 4
+    assert want(made, known(), depth=6) == Want(1, 0.0)
+
+
+def test_a_trial_that_ran_out_gets_more_than_it_had() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
+    trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, least_gpus=0.5)
+    assert made.take("a", made.want(trial, known(level=8, d4=10))) == Share(1, 0.5, 40 * GIB)
+
+
+def test_one_that_took_more_than_was_measured_is_not_measured_again() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
+    trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, least_gpus=0.5, probed=1)
+    facts = known(level=8, d4=10)
+    facts.sizes.ran_out(trial.params, 1, 20 * GIB)
+    assert made.want(trial, facts) == Want(1, 0.5, int(1.1 * 20 * GIB), 0, 8)
+    trial.parts = 2
+    assert made.want(trial, facts).probe, "with other parts it is another matter"
+
+
+def test_who_shares_a_gpu_is_counted() -> None:
+    made = placement({"gpus": 0.5, "placement": "pack"}, TWO)
+    for name in "abc":
+        made.take(name, Want(1, 0.5))
+    assert [made.together(name) for name in "abcd"] == [2, 2, 1, 0]
+    made.give_back("a")
+    assert made.together("b") == 1
+    made.take("d", Want(1, 0.0))
+    assert made.together("d") == 0

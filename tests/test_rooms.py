@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STDLIB = sys.stdlib_module_names
 HEAVY = {"ray", "torch", "optuna"}
+LATE = {"tuner/trial/simulated.py"}
+"""Files that are themselves imported only when they are needed."""
 
 # room → what it may import beside the standard library and itself
 ROOMS = {
@@ -98,7 +100,7 @@ def test_imports_stay_in_the_room(file: str) -> None:
     assert not strangers, f"{file} ({room}) imports {sorted(strangers)}"
 
 
-@pytest.mark.parametrize("file", [file for file in files() if file.startswith(LAZY)])
+@pytest.mark.parametrize("file", [file for file in files() if file.startswith(LAZY) and file not in LATE])
 def test_heavy_libraries_are_imported_when_they_are_needed(file: str) -> None:
     tops = {module.split(".")[0] for module in imports(file, top_level_only=True)}
     assert not tops & HEAVY, file

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
+from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
 from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
-from tuner.core.run import GIVEN_UP, RETURNED, Core
+from tuner.core.run import FORESEEN, GIVEN_UP, RETURNED, Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
@@ -85,7 +85,10 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
     if isinstance(record, Lost):
         if record.cause == "memory":
             reason, splits = record.reason.rpartition("; ")[0], record.parts > 0
-            return Failed(trial=record.trial, outcome="infeasible", reason=reason, splits=splits)
+            on_gpu = record.ran_out > 0
+            return Failed(trial=record.trial, outcome="infeasible", reason=reason, splits=splits, on_gpu=on_gpu)
+        if record.cause == "foresight":
+            return Due(trial=record.trial)
         if record.silent:
             return Silent(trial=record.trial, seconds=record.silent)
         return Gone(trial=record.trial, reason=record.reason, cause=record.cause)
@@ -98,6 +101,8 @@ def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     """Find what ended a trial: the rule, its function, or too many losses; a failure comes from outside as it is."""
     if core.run.trials[record.trial].status == "paused":
         return None if skips["rule"] else Free()
+    if record.outcome == "infeasible" and record.reason.startswith(FORESEEN):
+        return Due(trial=record.trial)
     if record.outcome in ("lost", "stalled"):
         cause: Cause = next((cause for cause, what in GIVEN_UP.items() if record.reason.startswith(what)), "worker")
         return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)

@@ -135,7 +135,9 @@ def play_on(hand: Hand, curve: Curve, seed: int = 0, faults: float = 0.05) -> Ha
         if dice.random() >= faults:
             hand.do(hand.reported(trial.id, epoch, curve(trial.params, epoch)))
         elif trial.reports:
-            causes = [cause for cause in get_args(Cause) if cause != "memory"]  # which comes of a failure
+            causes = [
+                cause for cause in get_args(Cause) if cause not in ("memory", "foresight")
+            ]  # which come otherwise
             gone = [Gone(trial=trial.id, reason="node", cause=cause) for cause in causes]
             hand.do(dice.choice([*gone, Returned(trial=trial.id)]))
         else:

@@ -27,6 +27,7 @@ from tuner.core.records import (
     Lost,
     Mark,
     Outcome,
+    Probed,
     Promoted,
     Record,
     Report,
@@ -78,12 +79,13 @@ BUILDERS: dict[type[Record], st.SearchStrategy[Record]] = {
         seconds=floats, memory=counts, node=names, worker=names,
     ),
     Promoted: st.builds(Promoted, time=floats, trial=names, reason=names),
-    Given: st.builds(Given, time=floats, trial=names, cpus=counts, gpus=floats),
+    Given: st.builds(Given, time=floats, trial=names, cpus=counts, gpus=floats, memory=counts, probe=st.booleans()),
+    Probed: st.builds(Probed, time=floats, trial=names, gpu_memory=counts, context=counts, step=floats),
     Lost: st.builds(
         Lost, time=floats, trial=names, reason=names, cause=st.sampled_from(get_args(Cause)), silent=floats,
-        parts=counts, least_gpus=floats,
+        parts=counts, least_gpus=floats, ran_out=counts,
     ),
-    Ended: st.builds(Ended, time=floats, trial=names, outcome=outcomes, reason=names, error=names),
+    Ended: st.builds(Ended, time=floats, trial=names, outcome=outcomes, reason=names, error=names, ran_out=counts),
     Asked: st.builds(
         Asked, time=floats, trial=st.none() | names, budget=mappings, settings=st.dictionaries(names, mappings)
     ),

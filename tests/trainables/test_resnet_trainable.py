@@ -11,6 +11,7 @@ import torch
 
 from trainables import resnet
 from tuner.trial import Assignment, Trial
+from tuner.trial.channel import Costs
 
 SMALL = {"lr": 0.1, "width": 4, "train_size": 200, "batch_size": 50}
 
@@ -27,9 +28,7 @@ class Channel:
         self.paths: list[str | None] = []
         self.last = last
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         self.metrics.append(metrics)
         self.paths.append(checkpoint)
         if epoch == self.last:

@@ -13,6 +13,7 @@ import torch
 
 from trainables import mlp, toy
 from tuner.trial import Assignment, Trial
+from tuner.trial.channel import Costs
 
 
 class Channel:
@@ -22,9 +23,7 @@ class Channel:
         self.metrics: list[dict[str, float]] = []
         self.paths: list[str | None] = []
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         self.metrics.append(metrics)
         self.paths.append(checkpoint)
 

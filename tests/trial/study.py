@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.trial import Assignment, Trial, randomness
+from tuner.trial.channel import Costs
 
 
 class Cut(BaseException):
@@ -24,9 +25,7 @@ class Heard:
     metrics: list[dict[str, float]] = field(default_factory=list)
     checkpoints: list[str | None] = field(default_factory=list)
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         """Keep what a slot would be told."""
         self.epochs.append(epoch)
         self.metrics.append(metrics)

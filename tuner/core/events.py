@@ -13,6 +13,13 @@ class Free:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A trial is about to be handed out."""
+
+    trial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
     """A trial reported an epoch."""
 
@@ -23,8 +30,21 @@ class Reported:
     checkpoint: str | None = None
     seconds: float = 0.0
     memory: int = 0
+    gpu_memory: int = 0
+    step: float = 0.0
+    together: int = 0
     node: str = ""
     worker: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Some steps of a trial were measured, alone on a GPU."""
+
+    trial: str
+    gpu_memory: int
+    context: int = 0
+    step: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +64,8 @@ class Failed:
     error: str = ""
     splits: bool = False
     """Where memory was too small: whether its batches could come in parts."""
+    on_gpu: bool = False
+    """It was a GPU's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +101,4 @@ class Elapsed:
     seconds: float
 
 
-Event = Free | Reported | Returned | Failed | Gone | Silent | StopAsked | Elapsed
+Event = Free | Due | Reported | Measured | Returned | Failed | Gone | Silent | StopAsked | Elapsed

@@ -17,8 +17,11 @@ Outcome = Literal["finished", "stopped", "diverged", "failed", "infeasible", "lo
 OUTCOMES: tuple[Outcome, ...] = (
     "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
 )  # fmt: skip
-Cause = Literal["worker", "machine", "stalled", "disk", "memory"]
-"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory."""
+Cause = Literal["worker", "machine", "stalled", "disk", "memory", "foresight"]
+"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory.
+
+Or it never had one: it is foreseen that memory would not suffice.
+"""
 SPELLED = ("nan", "inf", "-inf")
 """What JSON has no number for."""
 
@@ -53,6 +56,8 @@ class Session(Record):
     pid: int
     slots: int
     versions: dict[str, str]
+    card: int = 0
+    """Memory of the largest GPU, bytes; 0 where that is not known, or not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +98,24 @@ class Given(Record):
     trial: str
     cpus: int
     gpus: float
+    memory: int = 0
+    """What that is of the GPU's memory, bytes; 0 where that is not known."""
+    probe: bool = False
+    """For some steps only, which are measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed(Record):
+    """Some steps of a trial were measured, alone on a GPU; then it waits for its share of one."""
+
+    kind: ClassVar[str] = "probed"
+    trial: str
+    gpu_memory: int
+    """The most that its tensors took of the GPU, as torch's allocator reserved it; bytes."""
+    context: int = 0
+    """What the process took beside them, bytes."""
+    step: float = 0.0
+    """Seconds a step; an epoch counts as one where there are no batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +171,12 @@ class Report(Record):
     """Since the trial's last report, or since its function began."""
     memory: int = 0
     """Peak resident memory of the trial's process, bytes."""
+    gpu_memory: int = 0
+    """The most that its tensors have taken of a GPU, as torch's allocator reserved it; bytes."""
+    step: float = 0.0
+    """Seconds a step, the median of the epoch; 0 where there are no batches."""
+    together: int = 0
+    """How many trials shared its GPU, it among them; 0 without a share of one."""
     node: str = ""
     worker: str = ""
 
@@ -175,6 +204,8 @@ class Lost(Record):
     """In how many parts its batches come from now on; 0 for no change."""
     least_gpus: float = 0.0
     """The share of a GPU that it gets from now on, at least; 0 for no change."""
+    ran_out: int = 0
+    """So much memory of a GPU was not enough, bytes; 0 where it was not that, or is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +218,8 @@ class Ended(Record):
     reason: str
     error: str = ""
     """The user's traceback."""
+    ran_out: int = 0
+    """So much memory of a GPU was not enough, bytes; 0 where it was not that, or is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +259,8 @@ class Disk(Record):
 
 
 KINDS: dict[str, type[Record]] = {
-    cls.kind: cls for cls in (Header, Session, Suggested, Given, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
+    cls.kind: cls
+    for cls in (Header, Session, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
 }
 
 

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import math
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent, StopAsked
-from tuner.core.records import Asked, Cause, Decision, Ended, Lost, Promoted, Record, Report, Suggested, Tick, trial_id
+from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
+from tuner.core.records import (
+    Asked,
+    Cause,
+    Decision,
+    Ended,
+    Lost,
+    Probed,
+    Promoted,
+    Record,
+    Report,
+    Suggested,
+    Tick,
+    trial_id,
+)
 from tuner.core.rules import make_rule
 from tuner.core.search.asker import Asker
 from tuner.core.state import RunState, TrialState
@@ -13,6 +26,8 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.resources import floor_share
 
 RETURNED = "the function returned"
+FORESEEN = "would need"
+"""What is said of a trial that never began, since no GPU can hold it."""
 MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20}
 """A trial that is lost more often than this for one cause, without a new report in between, is given up.
 
@@ -49,14 +64,16 @@ class Core:
         trial = self.run.trials[event.trial]
         if trial.status == "ended":
             return None
+        if isinstance(event, Due):
+            return self._due(trial)
         if isinstance(event, Reported):
             return self._report(trial, event)
+        if isinstance(event, Measured):
+            return Probed(trial=trial.id, gpu_memory=event.gpu_memory, context=event.context, step=event.step)
         if isinstance(event, Returned):
             return self._returned(trial)
         if isinstance(event, Failed):
-            if event.outcome == "infeasible" and (retry := _with_more_memory(trial, event)) is not None:
-                return retry
-            return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error)
+            return self._failed(trial, event)
         if isinstance(event, Silent):
             return self._silent(trial, event.seconds)
         return self._gone(trial, event)
@@ -103,6 +120,9 @@ class Core:
             decision=self._judge(trial, event),
             seconds=event.seconds,
             memory=event.memory,
+            gpu_memory=event.gpu_memory,
+            step=event.step,
+            together=event.together,
             node=event.node,
             worker=event.worker,
         )
@@ -156,16 +176,35 @@ class Core:
             return None
         return Tick(elapsed=event.seconds)
 
+    def _due(self, trial: TrialState) -> Record | None:
+        """Let no trial begin of which it is known that no GPU can hold it: as it is, or with batches in two parts."""
+        if trial.given is not None or trial.losses or self.run.gpus.too_much(trial, 1) is None:
+            return None
+        if not self.run.gpus.splits:
+            return None
+        if (need := self.run.gpus.too_much(trial, 2)) is not None:
+            reason = f"{FORESEEN} {need / 2**30:.3g} GiB of a GPU, by what others took, and none has more than "
+            return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{self.run.gpus.card / 2**30:.3g}")
+        reason = "whole batches would not fit on a GPU, by what others took; they come in two parts"
+        return Lost(trial=trial.id, reason=reason, cause="foresight", parts=2)
 
-def _with_more_memory(trial: TrialState, event: Failed) -> Lost | None:
-    """Find what a trial that ran out of memory has not tried: its batches in two parts, then more of its GPU."""
-    if event.splits and trial.parts == 1:
-        return Lost(
-            trial=trial.id, reason=f"{event.reason}; its batches come in two parts now", cause="memory", parts=2
-        )
-    share = trial.given[1]
-    if not 0 < share < 1:
-        return None
-    more = floor_share(max(1, round(1 / share) // 2))
-    reason = f"{event.reason}; it gets {more:g} of a GPU now"
-    return Lost(trial=trial.id, reason=reason, cause="memory", least_gpus=more)
+    def _failed(self, trial: TrialState, event: Failed) -> Record:
+        ran_out = trial.given.memory if event.on_gpu and trial.given else 0
+        if event.outcome == "infeasible" and (retry := self._with_more_memory(trial, event, ran_out)) is not None:
+            return retry
+        return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error, ran_out=ran_out)
+
+    def _with_more_memory(self, trial: TrialState, event: Failed, ran_out: int) -> Lost | None:
+        """Find what a trial that ran out of memory has not tried: batches in two parts, more of a GPU, a larger one."""
+        share, parts, more = trial.given.gpus if trial.given else 0.0, 0, 0.0
+        if event.splits and trial.parts == 1:
+            parts, what = 2, "its batches come in two parts now"
+        elif 0 < share < 1:
+            more = floor_share(max(1, round(1 / share) // 2))
+            what = f"it gets {more:g} of a GPU now"
+        elif 0 < ran_out < self.run.gpus.card:
+            what = "it waits for a larger GPU"
+        else:
+            return None
+        reason = f"{event.reason}; {what}"
+        return Lost(trial=trial.id, reason=reason, cause="memory", parts=parts, least_gpus=more, ran_out=ran_out)

@@ -6,9 +6,10 @@ import math
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tuner.core.gpus import Gpus
 from tuner.core.records import (
     Asked,
     Cause,
@@ -20,6 +21,7 @@ from tuner.core.records import (
     Lost,
     Mark,
     Outcome,
+    Probed,
     Promoted,
     Record,
     Report,
@@ -58,8 +60,10 @@ class TrialState:
     """In how many parts each batch is trained, for lack of memory."""
     least_gpus: float = 0.0
     """The share of a GPU that it needs at least: it ran out of memory with less."""
-    given: tuple[int, float] = (0, 0.0)
-    """The CPUs and GPUs that it ran on last; zeros where that was not written down."""
+    given: Given | None = None
+    """What it ran on last; None where that was not written down."""
+    probed: int = 0
+    """In how many parts its batches came when it was measured; 0 where it was not."""
     before: Literal["", "running", "paused"] = ""
     """What it was when the run closed: a larger budget lets it go on."""
     losses: int = 0
@@ -125,6 +129,7 @@ class RunState:
         self.changed = False
         """The user has given it a larger budget, or other settings."""
         self.streak = Streak()
+        self.gpus = Gpus({})
         self.full = False
         """The run waits for room on the disk."""
         self.elapsed = 0.0
@@ -135,7 +140,7 @@ class RunState:
         """Take in one record."""
         if isinstance(record, Header):
             self.spec, self.name = Experiment.model_validate(record.spec), record.name
-            self.folder = record.folder
+            self.folder, self.gpus = record.folder, Gpus(self.spec.space)
         elif isinstance(record, Session):
             self._session(record)
         elif isinstance(record, Suggested):
@@ -143,13 +148,16 @@ class RunState:
         elif isinstance(record, Report):
             self._report(record)
         elif isinstance(record, Given):
-            self.trials[record.trial].given = record.cpus, record.gpus
+            self.trials[record.trial].given = replace(record, time=0.0)
+        elif isinstance(record, Probed):
+            self.gpus.probed(self.trials[record.trial], record)
         elif isinstance(record, Promoted):
             self.trials[record.trial].status = "running"
         elif isinstance(record, Lost):
             self._lost(self.trials[record.trial], record)
         elif isinstance(record, Ended):
             self.streak.add(record, bool(self.trials[record.trial].reports))
+            self.gpus.ran_out(self.trials[record.trial], record.ran_out)
             self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
         elif isinstance(record, Asked):
             self._asked(record)
@@ -181,6 +189,7 @@ class RunState:
 
     def _session(self, record: Session) -> None:
         self.attempt, self.slots, self.versions = record.attempt, record.slots, record.versions
+        self.gpus.card = record.card
         self._elapsed_before, self._session_began = self.elapsed, record.time
         self.streak.clear()
 
@@ -198,6 +207,7 @@ class RunState:
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
         self._rank(record)
+        self.gpus.reported(trial, record)
         decision = record.decision
         if decision.mark is not None:
             trial.mark = decision.mark
@@ -217,10 +227,10 @@ class RunState:
             self._close("target", "stopped", "budget.target is reached")
             trial.before = "running" if record.epoch < self.spec.budget.epochs else ""
 
-    @staticmethod
-    def _lost(trial: TrialState, record: Lost) -> None:
+    def _lost(self, trial: TrialState, record: Lost) -> None:
         trial.losses += 1
         trial.in_a_row[record.cause] += 1
+        self.gpus.lost(trial, record)
         trial.parts, trial.least_gpus = record.parts or trial.parts, record.least_gpus or trial.least_gpus
 
     def _rank(self, record: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tuner.core import chance
 from tuner.core.run import Core
 from tuner.core.state import TrialState
-from tuner.engine.placement import Share
+from tuner.engine.machines import Share
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
@@ -38,6 +38,9 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         parts=trial.parts,
         cpus=share.cpus,
         gpus=share.gpus,
+        context=run.gpus.context,
+        node=share.node,
+        task="probe" if share.probe else "train",
     )
 
 

@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
+from tuner.trial.meter import SIMULATED, cards
 
 PREFIX = "tuner-"
 VITAL = ("gcs_server", "raylet")
@@ -43,8 +45,7 @@ QUIET = {
 class Cluster:
     """A Ray that this process is connected to."""
 
-    nodes: list[dict[str, float]]
-    """Resources of each machine."""
+    nodes: list[Node]
     dashboard: str
     """Address of Ray's dashboard; empty where there is none."""
     scratch: Path
@@ -96,7 +97,7 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     try:
         with _sigterm_kept():
             info = _join(found) if found else _start(dashboard, scratch)
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [_node(node) for node in ray.nodes() if node["Alive"]]
         url = info.dashboard_url
         yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
     finally:
@@ -171,10 +172,37 @@ def _start(dashboard: bool, scratch: Path) -> Any:
             log_to_driver=False,
             logging_level=logging.WARNING,
             object_store_memory=100 * 2**20,
+            num_gpus=len(cards()) if os.environ.get(SIMULATED) else None,
             _temp_dir=str(scratch),
         )
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
+
+
+def _node(told: dict[str, Any]) -> Node:
+    resources = told["Resources"]
+    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), name=told["NodeID"])
+
+
+def with_cards(cluster: Cluster) -> list[Node]:
+    """Ask each machine that has GPUs how much memory these have; the smallest counts where they differ.
+
+    Raises ClusterError where one does not know.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+    ask = ray.remote(num_cpus=0)(cards)
+    asked = [node for node in cluster.nodes if node.gpus]
+    told = ray.get([ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked])
+    for node, sizes in zip(asked, told, strict=True):
+        if not sizes:
+            raise ClusterError(
+                f"resources.gpus: auto needs to know how much memory a GPU has, but nvidia-smi does not tell it on the "
+                f"machine {node.name[:8]}. Write gpus: 0.5, say."
+            )
+    known = {node.name: min(sizes) for node, sizes in zip(asked, told, strict=True)}
+    return [replace(node, card=known.get(node.name, 0)) for node in cluster.nodes]
 
 
 def _sweep() -> None:

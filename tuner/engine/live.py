@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent, StopAsked
+from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
 from tuner.core.records import Disk, Given, Record, Report
 from tuner.core.run import Core
+from tuner.core.state import TrialState
 from tuner.engine.assign import assign
 from tuner.engine.placement import Placement
 from tuner.engine.room import Room
@@ -20,6 +21,8 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
+FACTS = ("epoch", "metrics", "checkpoint", "seconds", "memory", "gpu_memory", "step")
+"""What a worker tells with a report."""
 
 
 class LiveRun:
@@ -97,17 +100,26 @@ class LiveRun:
         run = self.core.run
         if self.over or run.full or len(self.working) >= run.slots:
             return None
-        while not (waiting := [t for t in run.having("running") if t.id not in self.working]):
-            if self.commit(Free()) is None:
-                return None
-        trial = waiting[0]
-        share = self.placement.share(trial.params, trial.least_gpus)
-        if not self.placement.take(trial.id, share):
+        trial = self._next()
+        if trial is None:
+            return None
+        share = self.placement.take(trial.id, self.placement.want(trial, run.gpus))
+        if share is None:
             return None
         self.working.add(trial.id)
-        if (share.gpus or trial.given[1]) and trial.given != (share.cpus, share.gpus):
-            self.write(Given(trial=trial.id, cpus=share.cpus, gpus=share.gpus))
+        given = Given(trial=trial.id, cpus=share.cpus, gpus=share.gpus, memory=share.memory, probe=share.probe)
+        if (share.gpus or trial.given) and trial.given != given:
+            self.write(given)
         return assign(self.core, trial, self.folder, share)
+
+    def _next(self) -> TrialState | None:
+        """Find the trial that is to be handed out next, and that has a chance."""
+        while True:
+            trial = next((t for t in self.core.run.having("running") if t.id not in self.working), None)
+            if trial is None and self.commit(Free()) is None:
+                return None
+            if trial is not None and self.commit(Due(trial=trial.id)) is None:
+                return trial
 
     def _leaves(self, name: str) -> None:
         """Take in that a trial has no worker any more."""
@@ -119,9 +131,13 @@ class LiveRun:
         self.tick()
         kind, saved = event["event"], bool(event.get("checkpoint"))
         if kind == "report":
-            self._reported(name, Reported(trial=name, generation=generation, node=node, worker=worker, **_facts(event)))
+            facts = {key: event[key] for key in FACTS if key in event}
+            where = self._where(name, node, worker)
+            self._reported(name, Reported(trial=name, generation=generation, **where, **facts))
             if saved and (stop := self.stops.after_report(name)) is not None:
                 self.commit(stop)
+        elif kind == "probed":
+            self.commit(Measured(trial=name, **{key: event[key] for key in ("gpu_memory", "context", "step")}))
         elif kind == "full":
             self._is_full()
         elif kind == "lost":
@@ -157,6 +173,9 @@ class LiveRun:
         """Leave nothing behind that speaks of a live run."""
         self.stops.close()
         self.room.use_reserve()
+
+    def _where(self, name: str, node: str, worker: str) -> dict[str, Any]:
+        return {"together": self.placement.together(name), "node": node, "worker": worker}
 
     def _lost(self, name: str, event: dict[str, Any]) -> None:
         cause = event.get("cause", "worker")
@@ -205,8 +224,8 @@ class LiveRun:
             self.commit(Returned(trial=name))
             return
         outcome = event.get("outcome", "failed")
-        splits = event.get("splits", False)
-        self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"], splits=splits))
+        more = {key: event.get(key, False) for key in ("splits", "on_gpu")}
+        self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"], **more))
         streak, last = self.core.run.streak, self.core.run.trials[name]
         if streak.is_over:
             count = len(streak.trials)
@@ -230,7 +249,3 @@ class LiveRun:
         elif event.get("misuse"):
             self.error = UserError(f"trial {name}: {event['reason']}\n{event['error']}".rstrip())
         return self.error is not None
-
-
-def _facts(event: dict[str, Any]) -> dict[str, Any]:
-    return {key: event[key] for key in ("epoch", "metrics", "checkpoint", "seconds", "memory")}

@@ -6,48 +6,20 @@ suggested long before it can run.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
+from tuner.core.gpus import Gpus
+from tuner.core.state import TrialState
+from tuner.engine.machines import Machine, Node, Share, Want, count, spread
 from tuner.errors import ClusterError
 from tuner.spec.experiment import Experiment, Resources
 from tuner.spec.resources import floor_share
 
-Node = Mapping[str, float]
-"""Resources of one machine, such as {"CPU": 8, "GPU": 2}."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a trial is given."""
-
-    cpus: int
-    gpus: float
-
-
-class Machine:
-    """What is free on one machine."""
-
-    def __init__(self, node: Node) -> None:
-        self.cpus = node.get("CPU", 0.0)
-        self.gpus = [1.0] * int(node.get("GPU", 0))
-        """The free part of each GPU."""
-
-    def find(self, share: Share) -> list[int] | None:
-        """Find GPUs for a share, the fullest that has room first as Ray does; None where there is no room."""
-        if share.cpus > self.cpus:
-            return None
-        least, count = (share.gpus, 1) if 0 < share.gpus < 1 else (1.0, int(share.gpus))
-        fitting = sorted((free, i) for i, free in enumerate(self.gpus) if free >= least - 1e-6)
-        return [i for _, i in fitting[:count]] if len(fitting) >= count else None
-
-    def take(self, share: Share, gpus: Sequence[int], sign: int = 1) -> None:
-        """Take a share away from what is free; with `sign` -1 give it back."""
-        self.cpus -= sign * share.cpus
-        for i in gpus:
-            self.gpus[i] -= sign * min(share.gpus, 1.0)
+MARGIN = 1.1
+"""So much more than was measured is given: memory comes apart into pieces, and a later batch may be larger."""
+MOST_PARTS = 16
+"""Into no more parts a GPU is cut by `gpus: auto`."""
 
 
 class Placement:
@@ -56,29 +28,47 @@ class Placement:
     def __init__(self, spec: Experiment, nodes: Sequence[Node]) -> None:
         self.spec = spec
         self._machines = [Machine(node) for node in nodes]
+        self._cards = sorted({node.card for node in nodes if node.gpus})
+        self.largest_card = max(self._cards, default=0)
+        """Memory of the largest GPU, bytes; 0 where nobody asked."""
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
-        counts = [_count(_share(entry), nodes) for entry in spec.resource_entries]
-        for entry, count in zip(spec.resource_entries, counts, strict=True):
-            if count == 0:
+        counts = [count(self._smallest(entry), nodes) for entry in spec.resource_entries]
+        for entry, one in zip(spec.resource_entries, counts, strict=True):
+            if one == 0:
                 raise ClusterError(_too_much(entry, nodes))
         most = max(counts)
         self.slots = min(most, spec.max_trials or most, spec.trials)
         """How many trials run at once, at most."""
-        self._least = _spread(spec, nodes, self.slots)
+        self._least = 0.0
+        last = spec.resource_entries[-1]
+        if len(counts) == 1 and last.placement == "spread" and last.gpus != "auto":
+            self._least = spread(self._smallest(last), nodes, self.slots)
 
-    def share(self, params: Mapping[str, Any], least: float = 0.0) -> Share:
-        """Tell what a trial with these params is given; where it has a GPU, no less than so much of it."""
-        share = _share(self.spec.resources_of(params))
-        return Share(share.cpus, max(share.gpus, self._least, least)) if share.gpus else share
+    def want(self, trial: TrialState, known: Gpus) -> Want:
+        """Tell what a trial is to be given, by its params and by what is known of such trials."""
+        entry = self.spec.resources_of(trial.params)
+        if entry.gpus == "auto" and self._cards:
+            return self._measured(entry, trial, known)
+        gpus = max(entry.share, self._least, trial.least_gpus) if self._cards and entry.share else 0.0
+        return Want(entry.cpus, gpus)
 
-    def take(self, trial: str, share: Share) -> bool:
-        """Take a place for a trial; False where there is none at the moment."""
+    def take(self, trial: str, want: Want) -> Share | None:
+        """Take a place for a trial; None where there is none at the moment."""
+        if want.by_card and all(want.on(card) is None for card in self._cards):
+            want = Want(want.cpus, 1.0, probe=want.probe)  # no GPU is large enough, as far as is known: let it try
         for machine in self._machines:
-            if (gpus := machine.find(share)) is not None:
+            if (share := want.on_node(machine.node)) is not None and (gpus := machine.find(share)) is not None:
                 machine.take(share, gpus)
                 self._taken[trial] = machine, share, gpus
-                return True
-        return False
+                return share if len(self._cards) > 1 else replace(share, node="")
+        return None
+
+    def together(self, trial: str) -> int:
+        """Count the trials on the GPU of a trial that has a share of one, or one; 0 for others."""
+        machine, _, gpus = self._taken.get(trial, (None, None, []))
+        if len(gpus) != 1:
+            return 0
+        return sum(1 for other, _, others in self._taken.values() if other is machine and others == gpus)
 
     def give_back(self, trial: str) -> None:
         """Give back a trial's place, if it has one."""
@@ -86,40 +76,40 @@ class Placement:
             machine, share, gpus = self._taken.pop(trial)
             machine.take(share, gpus, -1)
 
+    def _measured(self, entry: Resources, trial: TrialState, known: Gpus) -> Want:
+        """Give a trial the share that it needs; where that is not known well, a whole GPU for some steps, to measure.
 
-def _share(entry: Resources) -> Share:
-    return Share(entry.cpus, entry.share)
+        While no two trials share a GPU anyway, the trial itself is what is measured.
+        """
+        least, most = known.sizes.bounds(trial.params, trial.parts)
+        if most is None and trial.probed == trial.parts:
+            most = least  # it was measured, and then it, or one like it, took more: measured again it would be the same
+        if known.packing.level == 1:
+            return Want(entry.cpus, 1.0, more_than=least if most is None else 0)
+        wants = [
+            Want(entry.cpus, trial.least_gpus, int(MARGIN * need) + known.context, 0, known.packing.level)
+            for need in (least, most or 0)
+        ]
+        if most is None or any(_far_apart(*(want.on(card) for want in wants)) for card in self._cards):
+            return Want(entry.cpus, 1.0, more_than=least, probe=True)
+        return wants[1]
+
+    def _smallest(self, entry: Resources) -> Share:
+        """Find the least that an entry may come to."""
+        if entry.gpus != "auto":
+            return Share(entry.cpus, entry.share)
+        return Share(entry.cpus, floor_share(MOST_PARTS) if self._cards else 0)
 
 
-def _spread(spec: Experiment, nodes: Sequence[Node], slots: int) -> float:
-    """Find the larger share by which as many trials lie on all GPUs: Ray itself fills one GPU after the other.
-
-    0 where they are to be packed, where trials differ in what they get, or where all GPUs are full anyway.
-    """
-    last, differ = spec.resource_entries[-1], len(spec.resource_entries) > 1
-    if differ or last.placement == "pack" or not 0 < last.gpus < 1:
-        return 0.0
-    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    for parts in range(max(1, math.ceil(slots / gpus)), round(1 / last.share)):
-        if _count(Share(last.cpus, floor_share(parts)), nodes) >= slots:
-            return floor_share(parts)
-    return 0.0
-
-
-def _count(share: Share, nodes: Sequence[Node]) -> int:
-    """Count the trials with such a share that run at once."""
-    machines, count = [Machine(node) for node in nodes], 0
-    for machine in machines:
-        while (gpus := machine.find(share)) is not None:
-            machine.take(share, gpus)
-            count += 1
-    return count
+def _far_apart(least: float | None, most: float | None) -> bool:
+    """Tell whether two shares of a GPU differ by more than a factor of two, or only one of them is possible."""
+    return least != most and (least is None or most is None or most > 2.01 * least)
 
 
 def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
-    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
+    cpus, gpus = (max((getattr(node, name) for node in nodes), default=0) for name in ("cpus", "gpus"))
     whose = f" with {entry.when}" if entry.when else ""
     return (
-        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.gpus:g} "
-        f"GPUs, and the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs. Ask for less, or add a machine."
+        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.share:g} "
+        f"GPUs, and the largest has {cpus:g} CPUs and {gpus:g} GPUs. Ask for less, or add a machine."
     )

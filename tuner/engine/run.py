@@ -180,13 +180,15 @@ def _begin(
     followers: Followers,
     say: Say,
 ) -> LiveRun:
-    placement = Placement(core.spec, cluster.nodes)
+    sized = any(entry.gpus == "auto" for entry in core.spec.resource_entries)
+    placement = Placement(core.spec, clusters.with_cards(cluster) if sized else cluster.nodes)
     live = LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say)
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=placement.slots,
+        card=placement.largest_card,
         versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version)},
     )
     live.write(session)
@@ -225,7 +227,7 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
 
 
 def _where(cluster: clusters.Cluster) -> str:
-    cpus, gpus = (int(sum(node.get(name, 0) for node in cluster.nodes)) for name in ("CPU", "GPU"))
+    cpus, gpus = (int(sum(getattr(node, name) for node in cluster.nodes)) for name in ("cpus", "gpus"))
     machines = "this machine" if cluster.local else f"a cluster of {len(cluster.nodes)} machines"
     board = f"; dashboard {cluster.dashboard}" if cluster.dashboard else ""
     return f"Ray runs on {machines}: {cpus} CPUs, {gpus} GPUs{board}"

@@ -10,6 +10,10 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 
 from tuner.engine.live import LiveRun
 from tuner.slot.code import Code
+from tuner.trial import Assignment
+
+NODE_ID = "ray.io/node-id"
+"""The label by which Ray knows each of its machines."""
 
 
 class Search(SearchAlgorithm):  # type: ignore[misc]
@@ -42,10 +46,18 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
             config={**self.config, "assignment": assignment},
             trial_id=name,
             storage=self.experiment.storage,
-            placement_group_factory=PlacementGroupFactory([{"CPU": assignment.cpus, "GPU": assignment.gpus}]),
+            placement_group_factory=_place(assignment),
             stopping_criterion={},
         )
 
     def is_finished(self) -> bool:
         """Tell Ray whether no more work will come."""
         return self.live.over
+
+
+def _place(assignment: Assignment) -> PlacementGroupFactory:
+    """Ask Ray for what a trial is given, on one machine where it was made for that one's GPUs."""
+    bundles = [{"CPU": assignment.cpus, "GPU": assignment.gpus}]
+    if not assignment.node:
+        return PlacementGroupFactory(bundles)
+    return PlacementGroupFactory(bundles, bundle_label_selector=[{NODE_ID: assignment.node}])

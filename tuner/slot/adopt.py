@@ -64,6 +64,8 @@ def _reports(assignment: Assignment, path: Path) -> tuple[int, list[dict[str, An
                 "checkpoint": str(path.relative_to(assignment.run)) if one["epoch"] == manifest["epoch"] else None,
                 "seconds": float(one["seconds"]),
                 "memory": int(one["memory"]),
+                "gpu_memory": int(one.get("gpu_memory", 0)),
+                "step": float(one.get("step", 0.0)),
             }
             for one in manifest["reports"]
         ]

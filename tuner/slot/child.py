@@ -12,6 +12,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+from dataclasses import asdict
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,13 +21,14 @@ from tuner.errors import UserError
 from tuner.slot.advice import advice
 from tuner.slot.code import Code
 from tuner.slot.fence import Hold
-from tuner.slot.memory import is_out_of_memory
+from tuner.slot.memory import is_of_gpu, is_out_of_memory
 from tuner.storage import is_full
 from tuner.trial import Assignment, Trial, randomness
-from tuner.trial.trial import Tested
+from tuner.trial.channel import Costs, Probed, Tested
+from tuner.trial.meter import meter
 
 Message = dict[str, Any]
-"""What a child sends: `event` is report, full, returned, tested, failed or lost; the rest depends on it."""
+"""What a child sends: `event` is report, full, returned, tested, probed, failed or lost; the rest depends on it."""
 FULL_SECONDS = 1.0
 LONGEST = 20_000
 """So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
@@ -40,22 +42,13 @@ class Pipe:
         self.last = assignment.epoch
         self.trial: Trial | None = None
         """The trial that reports through it."""
+        self.meter = meter(assignment.gpus, assignment.context)
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         """Send one report, and wait where it is judged; a process that may not go on is killed, here or later."""
         _flush()
-        self.connection.send(
-            {
-                "event": "report",
-                "epoch": epoch,
-                "metrics": metrics,
-                "checkpoint": checkpoint,
-                "seconds": seconds,
-                "memory": memory,
-            }
-        )
+        facts = {"epoch": epoch, "metrics": metrics, "checkpoint": checkpoint, **asdict(costs)}
+        self.connection.send({"event": "report", **facts})
         waits, self.last = self.assignment.waits(self.last, epoch, metrics), epoch
         if waits:
             self._wait()
@@ -76,7 +69,7 @@ class Pipe:
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    hold = Hold(assignment.folder) if assignment.task == "train" else None
+    hold = Hold(assignment.folder) if assignment.task != "test" else None
     try:
         if hold is not None and not hold.take():
             connection.send({"event": "lost", "reason": "another process trains this trial"})
@@ -141,6 +134,8 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         return _call(code, assignment, pipe)
     except Tested as done:
         return {"event": "tested", "metrics": done.metrics}
+    except Probed as done:
+        return {"event": "probed", "gpu_memory": pipe.meter.peak(), "context": pipe.meter.context(), "step": done.step}
     except SystemExit as stop:
         if stop.code in (None, 0) and assignment.task == "train":
             return {"event": "returned"}
@@ -151,35 +146,26 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         if is_out_of_memory(error):
             splits = pipe.trial is not None and pipe.trial.could_split
             failure = _failure(f"out of memory: {_first_line(error)}")
-            return {**failure, "outcome": "infeasible", "splits": splits}
+            return {**failure, "outcome": "infeasible", "splits": splits, "on_gpu": is_of_gpu(error)}
         hint = advice(error)
         return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
 
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
-    _hold_to_share(assignment.gpus)
     randomness.seed_all(assignment.seed)
-    trial = pipe.trial = Trial(assignment, pipe)
-    if code.plain_ray:
-        from tuner.slot import ray_session
+    trial = pipe.trial = Trial(assignment, pipe, pipe.meter)
+    with pipe.meter.held():
+        if code.plain_ray:
+            from tuner.slot import ray_session
 
-        ray_session.use_scratch()
-        ray_session.call(function, trial)
-    else:
+            ray_session.use_scratch()
+            ray_session.call(function, trial)
+            return {"event": "returned"}
         returned = function(trial, **assignment.params)
         if assignment.task == "test":
             return {"event": "tested", "metrics": trial.tested(returned)}
     return {"event": "returned"}
-
-
-def _hold_to_share(gpus: float) -> None:
-    """Let torch take no more memory of its GPU than this share of it, from the moment that it uses the GPU."""
-    if 0 < gpus < 1 and "torch" in sys.modules:
-        import torch
-
-        # Called at once it would begin to use the GPU, which costs a context and some hundred MiB.
-        torch.cuda._lazy_call(lambda: torch.cuda.set_per_process_memory_fraction(gpus))  # type: ignore[no-untyped-call]
 
 
 def _failure(reason: str, misuse: bool = False) -> Message:

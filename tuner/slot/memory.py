@@ -19,6 +19,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
 
 
+def is_of_gpu(error: BaseException) -> bool:
+    """Tell whether an error for lack of memory speaks of a GPU's."""
+    text = str(error).lower()
+    return type(error).__name__ == "OutOfMemoryError" or any(name in text for name in ("cuda", "cudnn", "cublas"))
+
+
 def kernel_kills() -> int:
     """Count the processes that this machine's kernel has killed for lack of memory (Linux; else 0)."""
     try:

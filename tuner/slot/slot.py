@@ -20,8 +20,8 @@ from tuner.trial import Assignment
 from tuner.trial.stopping import MARK
 
 __all__ = ["Event", "Slot"]
-# An event is beat, report, full, returned, tested, failed or lost (`event`); the rest of it depends on that. A beat
-# tells for how many seconds the process has been silent.
+# An event is beat, report, full, returned, tested, probed, failed or lost (`event`); the rest of it depends on that.
+# A beat tells for how many seconds the process has been silent.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
@@ -115,7 +115,8 @@ class Slot:
             self._inherited = deque()
         if self._inherited is None and fence.keep_off(self._assignment.folder, seconds):
             self._last = self._assignment.epoch
-            events, self._assignment = adopt(self._assignment)
+            trains = self._assignment.task == "train"
+            events, self._assignment = adopt(self._assignment) if trains else ([], self._assignment)
             self._inherited = deque(events)
         return self._inherited is not None
 

@@ -71,7 +71,7 @@ def _sections() -> Iterator[str]:
 LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
 - A URL as `storage`: give a folder; a network file system may hold it.
 - A list as `objective`: give one mapping.
-- `gpus: auto`, `ranks` above 1: give a number, and `ranks: 1`.
+- `ranks` above 1: write `ranks: 1`.
 - `search.kind: auto`: write `kind: tpe`.
 """
 
@@ -105,7 +105,8 @@ def _type(described: dict[str, Any]) -> str:
         return f"`{described['const']}`"
     if "enum" in described:
         return " or ".join(f"`{value}`" for value in described["enum"])
-    if members := described.get("anyOf"):
+    members = described.get("anyOf") or described.get("oneOf")
+    if members and not any("$ref" in member for member in described.get("oneOf", ())):
         return " or ".join(_type(member) for member in members if member != {"type": "null"})
     if "$ref" in described or "oneOf" in described:
         return "mapping, below"

@@ -50,8 +50,6 @@ def _check_resources(draft: Draft) -> None:
 def _check_entry(draft: Draft, place: Place) -> None:
     entry = draft.mapping(*place)
     gpus, ranks = entry.get("gpus"), entry.get("ranks")
-    if gpus == "auto":
-        _refuse(draft, (*place, "gpus"), "Write gpus: 0.5, say.", "a number, since auto")
     if _above_one(ranks):
         _refuse(draft, (*place, "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
     elif _above_one(gpus) and ranks is None:

@@ -16,6 +16,16 @@ NEAR = 0.006
 """So far may a share be from 1/n: 0.33 means a third."""
 
 
+def _gpus_form(value: Any) -> str:
+    return "auto" if isinstance(value, str) and value.isalpha() else "number"
+
+
+AnyGpus = Annotated[
+    Annotated[Annotated[Finite, Field(ge=0)], Tag("number")] | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(_gpus_form),
+]
+
+
 class Resources(Model):
     """What one trial gets."""
 
@@ -23,8 +33,8 @@ class Resources(Model):
     """In a list: parameters and the value, or list of values, they must have for this entry to count."""
     cpus: int = Field(default=1, ge=1)
     """CPU cores of a trial, the workers of its loaders among them."""
-    gpus: Finite = Field(default=0, ge=0)
-    """GPUs of a trial: none, a share 1/n of one, one, or several."""
+    gpus: AnyGpus = 0.0
+    """GPUs of a trial: none, a share 1/n of one, one, several, or `auto`: the share that it needs, as measured."""
     ranks: int | None = Field(default=None, ge=1)
     """Processes of a trial; one for each GPU by default."""
     placement: Literal["spread", "pack"] = "spread"
@@ -34,18 +44,24 @@ class Resources(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if problem := _share_problem(self.gpus):
+        if self.gpus == "auto":
+            if self.world_size > 1:
+                what = f"must be 1 where gpus is auto, but got {self.ranks}"
+                raise SpecProblems([Broken(("ranks",), what, f"Write gpus: {self.ranks}, or ranks: 1.")])
+        elif problem := _share_problem(self.gpus):
             raise SpecProblems([problem])
         return self
 
     @property
     def world_size(self) -> int:
         """The number of processes that train together."""
-        return self.ranks or max(1, int(self.gpus))
+        return self.ranks or (1 if self.gpus == "auto" else max(1, int(self.gpus)))
 
     @property
     def share(self) -> float:
-        """GPUs, as they are asked for: a share a little below 1/n, so that n of them fit on one."""
+        """GPUs, as they are asked for: a share a little below 1/n, so that n fit on one; for `auto` the most."""
+        if self.gpus == "auto":
+            return 1
         return floor_share(round(1 / self.gpus)) if 0 < self.gpus < 1 else self.gpus
 
 

@@ -46,12 +46,16 @@ class Assignment:
     cpus: int = 1
     gpus: float = 0
     """Several, one, or a share of one."""
+    node: str = ""
+    """Ray's id of the one machine where it may run; empty for any."""
+    context: int = 0
+    """What a process is known to take of its GPU beside its tensors, bytes."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """What `trial.autocast` computes in."""
     parts: int = 1
     """In how many parts each batch is trained, for lack of memory."""
-    task: Literal["train", "test"] = "train"
-    """`test`: restore, evaluate once on the test split, and end."""
+    task: Literal["train", "test", "probe"] = "train"
+    """`test`: restore, evaluate once on the test split, and end. `probe`: train some steps, which are measured."""
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tuner.trial import randomness
 from tuner.trial.assignment import Assignment
+from tuner.trial.channel import Costs
 from tuner.trial.trial import Trial
 
 
@@ -21,11 +22,9 @@ class _Printer:
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         text = "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
-        self.show(f"epoch {epoch}  {text}  ({seconds:.2f} s)")
+        self.show(f"epoch {epoch}  {text}  ({costs.seconds:.2f} s)")
 
     def full(self, reason: str) -> None:
         raise OSError(reason)

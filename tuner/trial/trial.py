@@ -7,16 +7,20 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
 from tuner.storage import delete_folder, is_full
 from tuner.trial import checkpoint, media, randomness, tracked
 from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
 from tuner.trial.assignment import Assignment
+from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
+from tuner.trial.meter import Meter, meter
 from tuner.trial.metrics import as_epoch, as_numbers, spell
+from tuner.trial.pace import Pace
 from tuner.trial.stopping import is_stopping
 
 if TYPE_CHECKING:
@@ -26,34 +30,17 @@ Batch = TypeVar("Batch")
 OWN = "trial"
 """Name of the file that holds what the trial itself saves."""
 TAKEN = (OWN, "manifest")
-
-
-class Channel(Protocol):
-    """Where a trial's reports go."""
-
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
-        """Hand over a report; returns when the trial may go on."""
-        ...
-
-    def full(self, reason: str) -> None:
-        """Tell that a checkpoint finds no room; returns when it may be tried again."""
-        ...
-
-
-class Tested(BaseException):
-    """The test task is done: leave the user's function, past its `except Exception`."""
-
-    def __init__(self, metrics: dict[str, float]) -> None:
-        self.metrics = metrics
+PROBE_STEPS = 5
+"""So many batches of each loop a trial trains that is only measured."""
 
 
 class Trial:
     """One configuration in training: its params, its loop, its reports and its checkpoints."""
 
-    def __init__(self, assignment: Assignment, channel: Channel) -> None:
+    def __init__(self, assignment: Assignment, channel: Channel, measures: Meter | None = None) -> None:
         self._assignment, self._channel = assignment, channel
+        self._meter = measures or meter(assignment.gpus, assignment.context)
+        self._pace = Pace(PROBE_STEPS if assignment.task == "probe" else None)
         self._tracked: dict[str, Any] = {}
         self._initial: dict[str, Any] = {}
         self._test: Callable[[], Mapping[str, float]] | None = None
@@ -162,7 +149,7 @@ class Trial:
         """
         self._loaders.meet(loader)
         leave_cpus_to_workers(loader, self._assignment.cpus)
-        yield from self._accumulation.batches(loader)
+        yield from self._accumulation.batches(self._pace.over(loader))
 
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
         """Register what measures the model on the test split; it is called once, for the best trial, restored.
@@ -190,15 +177,17 @@ class Trial:
                 f"trial.report: must hold the objective {metric!r}, but got {got}. "
                 f"Report {metric!r}, or name one of these as objective.metric."
             )
-        seconds, memory = time.monotonic() - self._began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._unsaved.append({"epoch": epoch, "metrics": spell(values), "seconds": seconds, "memory": memory})
+        costs = self._costs()
+        if self._assignment.task == "probe":
+            raise Probed(costs.step or costs.seconds)
+        self._unsaved.append({"epoch": epoch, "metrics": spell(values), **asdict(costs)})
         # A trial whose objective is not finite ends as diverged: nobody goes on from there.
         saves = math.isfinite(values[metric]) and (
             self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
         )
         path = self._save(epoch) if saves else None
         self._reported, self._carried = epoch, None
-        self._channel.report(epoch, values, path, time.monotonic() - self._began, memory)
+        self._channel.report(epoch, values, path, replace(costs, seconds=time.monotonic() - self._began))
         self._began = time.monotonic()
 
     def tested(self, returned: Any) -> dict[str, float]:
@@ -221,6 +210,10 @@ class Trial:
         """The folder that was carried into the checkpoint from which this trial goes on."""
         folder = self._source / checkpoint.CARRIED if self._source else None
         return folder if folder and folder.exists() else None
+
+    def _costs(self) -> Costs:
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Costs(time.monotonic() - self._began, resident, self._meter.peak(), self._pace.take())
 
     def _which_epoch(self, given: int | None) -> int:
         epoch = as_epoch(given) if given is not None else self._epoch if self._looping else self._reported + 1
@@ -252,7 +245,9 @@ class Trial:
         """Write a checkpoint, and where there is no room for it, wait for some."""
         while True:
             try:
-                return checkpoint.save(folder, states, self._carried, check=self._verify, **facts)
+                with self._meter.aside():
+                    checkpoint.save(folder, states, self._carried, check=self._verify, **facts)
+                return
             except OSError as error:
                 if not is_full(error):
                     raise

@@ -1,0 +1,125 @@
+"""Good configurations beside the edge of a GPU's memory: how many trials run out of it, and how good the best is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+
+from tuner.audit import audit
+from tuner.core.events import Due, Failed, Free
+from tuner.core.records import Ended, Given, Session
+from tuner.core.search.kinds import make_asker
+from tuner.core.state import TrialState
+
+from .experiments import Hand, experiment, rebuilt
+
+CARD = 8 * 2**30
+TRIALS = 60
+SPACE: dict[str, Any] = {
+    "lr": {"dist": "float", "low": 1e-4, "high": 1.0, "log": True},
+    "width": {"dist": "choice", "values": [64, 128, 256, 512, 1024]},
+    "batch": {"dist": "int", "low": 16, "high": 512, "log": True},
+    "depth": {"dist": "int", "low": 1, "high": 8},
+}
+
+
+def memory(params: Mapping[str, Any], parts: int = 1) -> int:
+    """Weights, and activations that grow with the batch: a quarter of the space does not fit."""
+    width, batch, depth = params["width"] / 512, params["batch"] / 128, params["depth"] / 4
+    return int((2 * width**2 * depth + 4 * width * batch * depth / parts) * 2**30)
+
+
+def value(params: Mapping[str, Any]) -> float:
+    """The larger the better, so that the best lie at the edge; and a learning rate of 0.01."""
+    size = math.log2(params["width"] / 64) / 8 + 0.06 * math.log2(params["batch"] / 16) + (params["depth"] - 1) / 35
+    return size - 0.15 * abs(math.log10(params["lr"]) + 2)
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a search of sixty trials went."""
+
+    out_of_memory: int
+    best: float
+
+
+def plain(seed: int) -> Found:
+    """Search as Ray Tune with OptunaSearch does: to Optuna a trial that ran out of memory has failed, no more."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    for _ in range(TRIALS):
+        trial = study.ask()
+        params = {
+            "lr": trial.suggest_float("lr", 1e-4, 1.0, log=True),
+            "width": trial.suggest_categorical("width", [64, 128, 256, 512, 1024]),
+            "batch": trial.suggest_int("batch", 16, 512, log=True),
+            "depth": trial.suggest_int("depth", 1, 8),
+        }
+        if memory(params) > CARD:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, value(params))
+    failed = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.FAIL])
+    return Found(len(failed), study.best_value)
+
+
+def ours(seed: int) -> tuple[Found, Hand]:
+    """Search with the core, one trial after the other."""
+    run = Hand(experiment(space=SPACE, budget={"trials": TRIALS, "epochs": 1}, search={"kind": "tpe"}, seed=seed))
+    run.take(Session(attempt=2, host="h", pid=1, slots=1, versions={}, card=CARD))
+    out, best = 0, -math.inf
+    while (record := run.do(Free())) is not None:
+        trial = run.trial(record.trial)  # type: ignore[attr-defined]
+        if isinstance(run.do(Due(trial=trial.id)), Ended):
+            continue
+        run.take(Given(trial=trial.id, cpus=1, gpus=1.0, memory=CARD))
+        out += train(run, trial)
+        best = max([best, *(report.metrics["score"] for report in trial.reports)])
+    return Found(out, best), run
+
+
+def train(run: Hand, trial: TrialState) -> bool:
+    """Train a trial; tell whether it ended since it ran out of memory."""
+    while memory(trial.params, trial.parts) > CARD:
+        failed = Failed(trial=trial.id, outcome="infeasible", reason="out of memory", splits=True, on_gpu=True)
+        if isinstance(run.do(failed), Ended):
+            return True
+    report = run.reported(trial.id, 1, value(trial.params))
+    run.do(replace(report, gpu_memory=memory(trial.params, trial.parts)))
+    return False
+
+
+def test_a_quarter_of_the_trials_that_run_out_of_memory_and_a_better_best() -> None:
+    seeds = range(12)
+    peers, mine = [plain(seed) for seed in seeds], [ours(seed)[0] for seed in seeds]
+    out = [sum(found.out_of_memory for found in all_of_them) for all_of_them in (mine, peers)]
+    assert out[0] <= out[1] / 4, out
+    assert sum(found.best for found in mine) > sum(found.best for found in peers)
+
+
+def test_what_is_foreseen_is_in_the_ledger_and_decided_again_as_it_was() -> None:
+    _, run = ours(0)
+    ends = [record for record in run.records if isinstance(record, Ended)]
+    foreseen = [record for record in ends if record.reason.startswith("would need")]
+    assert foreseen
+    assert all(run.trial(record.trial).given is None for record in foreseen), "they never began"
+    assert {"foresight", "memory"} == {record.cause for record in run.records if record.kind == "lost"}  # type: ignore[attr-defined]
+    found = audit(run.records, {}, make_asker)
+    assert found.difference == ""
+    again = rebuilt(run.spec, run.records)
+    assert again.run.gpus.sizes._cells == run.core.run.gpus.sizes._cells
+
+
+def test_nothing_is_foreseen_of_a_function_whose_batches_were_never_split() -> None:
+    _, run = ours(0)
+    run.core.run.gpus.splits = False
+    run.core.asker = make_asker(run.spec)
+    trial = replace(next(iter(run.core.run.trials.values())), given=None, losses=0, status="running")
+    trial.params.update(width=1024, batch=512, depth=8)
+    run.core.run.trials[trial.id] = trial
+    assert run.core.decide(Due(trial=trial.id)) is None, "it may split, which only trying tells"
+    run.core.run.gpus.splits = True
+    assert isinstance(run.core.decide(Due(trial=trial.id)), Ended)
