@@ -155,6 +155,8 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
     randomness.seed_all(assignment.seed)
     trial = pipe.trial = Trial(assignment, pipe, pipe.meter)
+    if assignment.task == "probe":
+        print("note: some steps, to measure what the trial takes of a GPU; then it begins anew", flush=True)
     with pipe.meter.held():
         if code.plain_ray:
             from tuner.slot import ray_session

@@ -1,0 +1,72 @@
+"""A real process with a share of a simulated GPU: measured, held to its share, and out of memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tuner.trial.meter import SIMULATED
+
+from .bench import Bench
+
+MODEL = """
+import torch
+from torch import nn
+
+def train(trial, width=256, grows=False):
+    model = nn.Sequential(nn.Linear(64, width), nn.Linear(width, width), nn.Linear(width, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    trial.track(model=model, optimizer=optimizer)
+    loader = torch.utils.data.DataLoader(torch.ones(128, 64), batch_size=16)
+    for epoch in trial.epochs():
+        for x in trial.batches(loader):
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+        print("trained", epoch, flush=True)
+        trial.report(loss=0.0)
+"""
+
+
+@pytest.fixture
+def bench(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv(SIMULATED, "8MiB")
+    return bench
+
+
+def test_a_probe_tells_what_it_took_and_the_trial_takes_no_more(bench: Bench) -> None:
+    slot = bench.slot(MODEL)
+    (probed,) = bench.run(slot, bench.assignment(task="probe", gpus=1))
+    assert probed["event"] == "probed"
+    weights = 4 * (64 * 256 + 256 * 256)
+    assert 2 * weights < probed["gpu_memory"] < 4 * weights
+    assert probed["step"] > 0
+    reports = bench.run(slot, bench.assignment(gpus=0.5))[:-1]
+    assert [one["epoch"] for one in reports] == [1, 2, 3]
+    assert {one["gpu_memory"] for one in reports} == {probed["gpu_memory"]}
+    assert all(one["step"] > 0 for one in reports)
+    told = bench.log().splitlines()
+    assert told[0].startswith("note: some steps, to measure")
+    assert told[1:] == ["trained 1", "trained 1", "trained 2", "trained 3"], "a probe ends with its first report"
+
+
+def test_a_share_that_is_too_small_is_out_of_memory_of_the_gpu(bench: Bench) -> None:
+    slot = bench.slot(MODEL)
+    failed = bench.run(slot, bench.assignment(gpus=0.05))[-1]
+    facts: dict[str, Any] = {key: failed[key] for key in ("event", "outcome", "on_gpu", "splits")}
+    assert facts == {"event": "failed", "outcome": "infeasible", "on_gpu": True, "splits": True}
+    assert failed["reason"].startswith("out of memory: OutOfMemoryError: simulated GPU out of memory")
+    fits = bench.run(slot, bench.assignment("t1", gpus=0.5))
+    assert fits[-1]["event"] == "returned"
+
+
+def test_memory_of_the_machine_is_not_that_of_a_gpu(bench: Bench) -> None:
+    slot = bench.slot("def train(trial):\n    raise MemoryError('no more')\n")
+    failed = bench.run(slot, bench.assignment(gpus=1))[-1]
+    assert (failed["outcome"], failed["on_gpu"]) == ("infeasible", False)
+
+
+def test_a_probe_that_never_reports_says_that_it_returned(bench: Bench) -> None:
+    (event,) = bench.run(bench.slot("def train(trial):\n    pass\n"), bench.assignment(task="probe", gpus=1))
+    assert event["event"] == "returned"
