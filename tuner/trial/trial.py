@@ -51,7 +51,6 @@ class Trial:
         """What was reported since the last checkpoint."""
         self._saved = assignment.epoch
         """The epoch of the last checkpoint."""
-        self._verify = assignment.verify
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
             checkpoint.read_manifest(self._source)
@@ -60,7 +59,7 @@ class Trial:
         self._randomness_due = self._goes_on
         self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
         self._accumulation = Accumulation(assignment.parts)
-        self._began = time.monotonic()
+        self._verify, self._began = assignment.verify, time.monotonic()
 
     @property
     def id(self) -> str:
@@ -94,6 +93,14 @@ class Trial:
 
         return torch.device("cuda" if self._assignment.gpus and torch.cuda.is_available() else "cpu")
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """All devices of this process: its GPUs, or the CPU."""
+        import torch
+
+        count = min(math.ceil(self._assignment.gpus), torch.cuda.device_count())
+        return [torch.device("cuda", index) for index in range(count)] or [torch.device("cpu")]
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the YAML's `precision`: `with trial.autocast(): loss = criterion(model(x), y)`."""
         import torch
@@ -107,8 +114,7 @@ class Trial:
         import torch
 
         if "scaler" not in self._tracked:
-            scaler = torch.amp.GradScaler(self.device.type, enabled=self._assignment.precision == "fp16")
-            self.track(scaler=scaler)
+            self.track(scaler=torch.amp.GradScaler(self.device.type, enabled=self._assignment.precision == "fp16"))
         made = self._tracked["scaler"]
         if not isinstance(made, torch.amp.GradScaler):
             raise UserError(f"trial.track(scaler=...): must be a GradScaler, but got {type(made).__name__}.")
@@ -126,10 +132,8 @@ class Trial:
             self._accumulation.gate(thing)
         for name in tracked.in_order(self._tracked, list(objects)):
             self._restore(name)
-        if self._assignment.parts > 1 and mixes_samples(objects.values()):
-            print(
-                f"note: batches come in {self._assignment.parts} parts for lack of memory, and BatchNorm sees the parts"
-            )
+        if (parts := self._assignment.parts) > 1 and mixes_samples(objects.values()):
+            print(f"note: batches come in {parts} parts for lack of memory, and BatchNorm sees the parts")
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs still to be trained: from the one after the checkpoint to the budget's last; 1-based."""
