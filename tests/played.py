@@ -38,7 +38,7 @@ def experiment(**parts: Any) -> Experiment:
 class Played:
     """A live run in a folder, and what it published."""
 
-    def __init__(self, folder: Path, slots: int = 3, **parts: Any) -> None:
+    def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, **parts: Any) -> None:
         self.folder, self.spec = folder, experiment(**parts)
         self.published: list[Record] = []
         if not (folder / "ledger").exists():
@@ -49,9 +49,9 @@ class Played:
         self.core = Core(self.spec, make_asker(self.spec))
         for record in self.ledger.records:
             self.core.apply(record)
-        placement = Placement(self.spec, [LARGE])
+        placement = Placement(self.spec, [node])
         self.live = LiveRun(self.core, self.ledger, str(folder), self.published.append, placement)
-        session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={})
+        session = Session(attempt=self.core.run.attempt + 1, host="h", pid=1, slots=slots, versions={}, card=node.card)
         self.core.apply(self.ledger.append(session))
 
     def close(self) -> None:
@@ -62,13 +62,14 @@ class Played:
         assert assignment is not None
         return assignment
 
-    def report(self, work: Assignment, epoch: int, score: float) -> str:
+    def report(self, work: Assignment, epoch: int, score: float, **more: Any) -> str:
         saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
         if saved:
             checkpoint.save(self.folder / saved, {"count": epoch})
         metrics = {"score": score}
         event = {
             "event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": saved, "seconds": 0.1, "memory": 1,
+            **more,
         }  # fmt: skip
         return self.live.heard(work.trial, work.generation, event, "node", "worker")
 

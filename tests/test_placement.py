@@ -164,7 +164,7 @@ def test_one_that_took_more_than_was_measured_is_not_measured_again() -> None:
     trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, least_gpus=0.5, probed=1)
     facts = known(level=8, d4=10)
     facts.sizes.ran_out(trial.params, 1, 20 * GIB)
-    assert made.want(trial, facts) == Want(1, 0.5, int(1.1 * 20 * GIB), 0, 8)
+    assert made.want(trial, facts) == Want(1, 0.5, int(1.1 * 20 * GIB), 20 * GIB, 8, by_card=True)
     trial.parts = 2
     assert made.want(trial, facts).probe, "with other parts it is another matter"
 
@@ -178,3 +178,12 @@ def test_who_shares_a_gpu_is_counted() -> None:
     assert made.together("b") == 1
     made.take("d", Want(1, 0.0))
     assert made.together("d") == 0
+
+
+def test_one_of_which_a_larger_one_was_measured_lies_where_that_would_fit() -> None:
+    made = placement({"gpus": "auto"}, LARGE_AND_SMALL)
+    for level in (1, 4):
+        share = made.take(str(level), want(made, known(level=level, d4=3, d8=30), depth=6))
+        assert share is not None
+        assert share.node == "large"
+        made.give_back(str(level))

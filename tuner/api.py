@@ -250,11 +250,12 @@ def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -
     from tuner.engine.keep import Keeper
     from tuner.outputs.disk import Disk
     from tuner.outputs.events import Events
+    from tuner.outputs.packing import Shared
     from tuner.outputs.study import Study
     from tuner.outputs.tensorboard import TensorBoard
 
     events = [Events(terminal.out)] if options.json else []
-    return [Disk(folder, show.say), Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
+    return [Disk(folder, show.say), Shared(show.say), Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
 
 
 def _finish(folder: Path, state: str) -> RunState:

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from benchmarks.gpus import packing, work
 from benchmarks.gpus.crew import PATIENCE, Child, Failed, Line, Skipped, ask
-from tuner.slot import child
 from tuner.slot.memory import is_out_of_memory
 from tuner.trial.local import LocalTrial
+from tuner.trial.meter import hold_to_share
 
 Told = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def share(device: str, part: float = 0.25) -> Told:
 
 def take(line: Line, part: float) -> Told:
     """Take block after block until there is none; then give all back, and go on."""
-    child._hold_to_share(part)
+    hold_to_share(part)
     total, blocks, error = torch.cuda.mem_get_info()[1], [], ""
     block = max(2 << 20, int(part * total) // 64)
     while not error and len(blocks) * block < 1.5 * part * total:
@@ -163,7 +163,7 @@ def recovery(device: str) -> Told:
 def train(line: Line, device: str, parts: int, part: float) -> Told:
     """Train a few batches as a trial that has this share, or say how it ran out of memory."""
     torch.set_num_threads(1)
-    child._hold_to_share(part)
+    hold_to_share(part)
     trial = work.trial_of(device, gpus=part, parts=parts)
     try:
         losses = list(_losses(trial, MANY if device == "cuda" else 256))

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.gpus.crew import Line
-from tuner.slot import child
 from tuner.trial import Assignment
 from tuner.trial.local import LocalTrial
+from tuner.trial.meter import hold_to_share
 
 CLASSES = 10
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -64,7 +64,7 @@ def member(line: Line, order: Order) -> int:
 def prepare(order: Order) -> Callable[[], None]:
     """Make a model and its batch in this process, held to its share as a trial is; return one step."""
     torch.set_num_threads(1)
-    child._hold_to_share(order.share)
+    hold_to_share(order.share)
     trial = trial_of(order.device, gpus=order.share, precision=order.precision)
     device = trial.device
     make, batch, count = WORKS[order.work]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from core.experiments import Hand, experiment
 
-from tuner.core.events import Elapsed, Free, Gone, StopAsked
-from tuner.core.records import Asked, Session
+from tuner.core.events import Elapsed, Free, Gone, Measured, StopAsked
+from tuner.core.records import Asked, Given, Lost, Session
+from tuner.outputs.packing import Shared
 from tuner.outputs.why import story
 
 PROMOTE = {"kind": "asha", "promote": True, "reduction_factor": 2}
@@ -66,3 +67,37 @@ def test_a_clone_names_its_donor() -> None:
     run.report(b, 1, 0.1)
     lines = told(run, b)
     assert any(line.startswith(f"cloned: goes on from {a} at epoch 1, with x=") for line in lines), lines
+
+
+def test_what_a_trial_was_given_and_what_it_took() -> None:
+    run = Hand(experiment(scheduler={"kind": "none"}, budget={"trials": 3, "epochs": 2}))
+    (a,) = run.start(1, x=0.5)
+    run.take(Given(trial=a, cpus=1, gpus=1.0, memory=8 * 2**30, probe=True))
+    run.do(Measured(trial=a, gpu_memory=2**30, step=0.0125))
+    run.take(Given(trial=a, cpus=1, gpus=0.25, memory=2 * 2**30))
+    run.take(Lost(trial=a, reason="whole batches would not fit", cause="foresight", parts=2))
+    run.take(Given(trial=a, cpus=2, gpus=2.0))
+    assert told(run, a)[1:] == [
+        "given: CPUs: 1, GPUs: 1 (8 GiB), for some steps that are measured",
+        "measured: it took 1 GiB of the GPU, 12.5 ms a step",
+        "given: CPUs: 1, GPUs: 0.25 (2 GiB)",
+        "foreseen: whole batches would not fit",
+        "given: CPUs: 2, GPUs: 2",
+    ]
+
+
+def test_how_many_share_a_gpu_is_said_when_it_changes() -> None:
+    run = Hand(experiment(resources={"gpus": "auto"}))
+    said: list[str] = []
+    shared = Shared(said.append)
+    for work in (1.0, 1.5, 1.52):
+        level = run.core.run.gpus.packing.level
+        for _ in range(2 * level):
+            run.core.run.gpus.packing.heard(level, 1.0, level / work)
+            shared.see(run.records[-1], run.core.run)
+    assert said == [
+        "work of a GPU, one trial alone taken as 1: 1 trial 1.00; up to 2 may share one where memory allows",
+        "work of a GPU, one trial alone taken as 1: 1 trial 1.00, 2 trials 1.50; up to 4 may share one where memory "
+        "allows",
+        "work of a GPU, one trial alone taken as 1: 1 trial 1.00, 2 trials 1.50, 4 trials 1.52; 2 share one, no more",
+    ]

@@ -28,7 +28,7 @@ from tuner.spec.resources import floor_share
 RETURNED = "the function returned"
 FORESEEN = "would need"
 """What is said of a trial that never began, since no GPU can hold it."""
-MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20}
+MAX_LOSSES: dict[Cause, int] = {"worker": 5, "stalled": 2, "disk": 20, "memory": 8}
 """A trial that is lost more often than this for one cause, without a new report in between, is given up.
 
 A machine that is gone is no fault of the trial's. Nor is a full disk; but one that is full again so often is not the
@@ -196,6 +196,8 @@ class Core:
 
     def _with_more_memory(self, trial: TrialState, event: Failed, ran_out: int) -> Lost | None:
         """Find what a trial that ran out of memory has not tried: batches in two parts, more of a GPU, a larger one."""
+        if trial.in_a_row["memory"] >= MAX_LOSSES["memory"]:
+            return None
         share, parts, more = trial.given.gpus if trial.given else 0.0, 0, 0.0
         if event.splits and trial.parts == 1:
             parts, what = 2, "its batches come in two parts now"

@@ -43,17 +43,14 @@ class Want:
     gpus: float
     """So many, or so much of one, at least."""
     memory: int = 0
-    """Bytes of a GPU that it needs; 0 where it does not matter."""
+    """Bytes of a GPU that its share must have; 0 where a whole GPU is wanted anyway."""
     more_than: int = 0
     """Bytes of a GPU that were not enough."""
     together: int = 1
-    """Where its memory matters: so many trials may share a GPU."""
+    """So many trials may share a GPU."""
     probe: bool = False
-
-    @property
-    def by_card(self) -> bool:
-        """Tell whether the GPU matters to it."""
-        return bool(self.memory or self.more_than or self.probe)
+    by_card: bool = False
+    """It matters which GPU it is."""
 
     def on(self, card: int) -> float | None:
         """Find the smallest share of a GPU with so many bytes that holds it; None where it does not fit."""

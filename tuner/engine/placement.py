@@ -55,8 +55,9 @@ class Placement:
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""
         if want.by_card and all(want.on(card) is None for card in self._cards):
-            want = Want(want.cpus, 1.0, probe=want.probe)  # no GPU is large enough, as far as is known: let it try
-        for machine in self._machines:
+            want = replace(want, memory=0, more_than=0)  # none is large enough, as far as is known: let it try
+        unknown = want.by_card and not want.memory  # then the largest is the best to try
+        for machine in sorted(self._machines, key=lambda one: -one.node.card if unknown else 0):
             if (share := want.on_node(machine.node)) is not None and (gpus := machine.find(share)) is not None:
                 machine.take(share, gpus)
                 self._taken[trial] = machine, share, gpus
@@ -85,13 +86,20 @@ class Placement:
         if most is None and trial.probed == trial.parts:
             most = least  # it was measured, and then it, or one like it, took more: measured again it would be the same
         if known.packing.level == 1:
-            return Want(entry.cpus, 1.0, more_than=least if most is None else 0)
+            return Want(entry.cpus, 1.0, more_than=least if most is None else most, by_card=True)
         wants = [
-            Want(entry.cpus, trial.least_gpus, int(MARGIN * need) + known.context, 0, known.packing.level)
+            Want(
+                entry.cpus,
+                trial.least_gpus,
+                int(MARGIN * need) + known.context,
+                need,
+                known.packing.level,
+                by_card=True,
+            )
             for need in (least, most or 0)
         ]
         if most is None or any(_far_apart(*(want.on(card) for want in wants)) for card in self._cards):
-            return Want(entry.cpus, 1.0, more_than=least, probe=True)
+            return Want(entry.cpus, 1.0, more_than=least if most is None else most, probe=True, by_card=True)
         return wants[1]
 
     def _smallest(self, entry: Resources) -> Share:

@@ -8,10 +8,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tuner.core.records import Asked, Ended, Lost, Mark, Promoted, Record, Report, Session, Suggested, Tick
+from tuner.core.records import (
+    Asked,
+    Ended,
+    Given,
+    Lost,
+    Mark,
+    Probed,
+    Promoted,
+    Record,
+    Report,
+    Session,
+    Suggested,
+    Tick,
+)
 from tuner.core.state import RunState, TrialState, replay
 from tuner.ledger import read
-from tuner.outputs.grid import clean, duration, number, params_text
+from tuner.outputs.grid import clean, duration, number, params_text, size
 
 BECOMES = {"go": "goes on", "pause": "is paused", "clone": "is replaced"}
 Line = tuple[str, str]
@@ -89,12 +102,25 @@ def _own(record: Record, records: Sequence[Record], run: RunState) -> Iterator[L
             yield "cloned", f"goes on from {clone.donor} at epoch {clone.epoch}, with {params_text(clone.params)}"
     elif isinstance(record, Promoted):
         yield "promoted", record.reason
+    elif isinstance(record, Given):
+        yield "given", _given(record)
+    elif isinstance(record, Probed):
+        yield "measured", f"it took {size(record.gpu_memory)} of the GPU, {1000 * record.step:.3g} ms a step"
+    elif isinstance(record, Lost) and record.cause == "foresight":
+        yield "foreseen", record.reason
     elif isinstance(record, Lost):
         yield "lost", f"{record.reason} ({record.cause}); queued again from its last checkpoint"
     elif isinstance(record, Ended):
         yield "ended", f"{record.outcome}: {record.reason}"
     elif isinstance(record, Asked):
         yield "asked", "the user stopped the trial"
+
+
+def _given(record: Given) -> str:
+    memory = f" ({size(record.memory)} each)" if record.memory and record.gpus > 1 else ""
+    memory = f" ({size(record.memory)})" if record.memory and record.gpus <= 1 else memory
+    purpose = ", for some steps that are measured" if record.probe else ""
+    return f"CPUs: {record.cpus}, GPUs: {record.gpus:g}{memory}{purpose}"
 
 
 def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:

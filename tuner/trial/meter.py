@@ -51,18 +51,8 @@ class Cuda:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Let the allocator take no more than the share, less what the process takes beside it."""
-        if 0 < self.gpus < 1 and "torch" in sys.modules:
-            import torch
-
-            # Called at once it would begin to use the GPU, which costs a context and some hundred MiB.
-            torch.cuda._lazy_call(self._cap)  # type: ignore[no-untyped-call]
+        hold_to_share(self.gpus, self.beside)
         yield
-
-    def _cap(self) -> None:
-        import torch
-
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(max(0.0, self.gpus - self.beside / total))
 
     def aside(self) -> AbstractContextManager[None]:
         """Do nothing: the allocator knows what is on a GPU."""
@@ -84,6 +74,20 @@ class Cuda:
 
         free, total = torch.cuda.mem_get_info()
         return max(0, total - free - torch.cuda.memory_reserved())
+
+
+def hold_to_share(gpus: float, context: int = 0) -> None:
+    """Let torch take no more memory of its GPU than a share of it, less `context` bytes, once it uses the GPU."""
+    if not 0 < gpus < 1 or "torch" not in sys.modules:
+        return
+    import torch
+
+    def cap() -> None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.0, gpus - context / total))
+
+    # Called at once it would begin to use the GPU, which costs a context and some hundred MiB.
+    torch.cuda._lazy_call(cap)  # type: ignore[no-untyped-call]
 
 
 def meter(gpus: float, context: int = 0) -> Meter:

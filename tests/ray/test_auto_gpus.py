@@ -1,0 +1,117 @@
+"""`gpus: auto` for real, on simulated GPUs: shares by measurement, two sizes of GPU, out of memory, kills."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hosts import Driver
+
+from tuner.core.records import Given, Probed, Report
+from tuner.core.state import replay
+from tuner.ledger import read
+from tuner.trial.meter import SIMULATED
+
+pytestmark = pytest.mark.ray
+MIB = 2**20
+MODEL = """
+import torch
+from torch import nn
+
+def train(trial, *, lr, width=64, batch=32):
+    model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    trial.track(model=model, optimizer=optimizer)
+    loader = torch.utils.data.DataLoader(torch.ones(256, 64), batch_size=batch)
+    for epoch in trial.epochs():
+        for x in trial.batches(loader):
+            optimizer.zero_grad()
+            loss = (model(x) - 1).square().mean()
+            loss.backward()
+            optimizer.step()
+        trial.report(loss=loss.item())
+"""
+SECTIONS: dict[str, Any] = {
+    "space": {
+        "lr": {"dist": "float", "low": 0.001, "high": 0.01},
+        "width": {"dist": "choice", "values": [64, 128, 256, 512]},
+        "batch": {"dist": "int", "low": 8, "high": 128},
+    },
+    "resources": {"gpus": "auto"},
+}
+
+
+@pytest.fixture
+def two_sizes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Start a cluster of two nodes with a simulated GPU each, one of 2 MiB and one of 16; gives its address."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="rg", dir="/tmp") as scratch:
+        monkeypatch.setenv("RAY_TMPDIR", scratch)
+        (Path(scratch) / "ray").mkdir()
+        monkeypatch.setenv(SIMULATED, "2MiB")
+        made = Cluster(
+            True, head_node_args={"num_cpus": 2, "num_gpus": 1, "temp_dir": scratch, "include_dashboard": False}
+        )
+        try:
+            monkeypatch.setenv(SIMULATED, "16MiB")
+            made.add_node(num_cpus=2, num_gpus=1)
+            monkeypatch.delenv(SIMULATED)
+            yield str(made.address)
+        finally:
+            made.shutdown()
+
+
+def test_each_trial_lies_on_a_gpu_that_holds_it(
+    two_sizes: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(MODEL, **SECTIONS, budget={"trials": 10, "epochs": 4}, scheduler={"kind": "none"})
+    launch("--space", "mine.yaml", "--name", "r", "--address", two_sizes)
+    records = read(tmp_path / "runs" / "r")
+    state = replay(records)
+    assert {trial.outcome for trial in state.trials.values()} == {"finished"}
+    cards = {int(record.memory / record.gpus / MIB + 0.5) for record in records if isinstance(record, Given)}
+    assert cards == {2, 16}, "both were used"
+    for trial in state.trials.values():
+        assert trial.given is not None
+        assert max(report.gpu_memory for report in trial.reports) <= trial.given.memory
+    large = [trial for trial in state.trials.values() if trial.params["width"] == 512]
+    assert large
+    assert all(trial.given and trial.given.memory > 2 * MIB for trial in large), (
+        "it ran out on the small one, or was seen to"
+    )
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+    told = launch("--why", f"r/{large[0].id}").stdout
+    assert "given       CPUs: 1, GPUs: 1 (" in told
+
+
+def test_a_driver_that_is_killed_while_trials_are_measured_goes_on_as_it_would_have(
+    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SIMULATED, "2x8MiB")
+    write(MODEL, **SECTIONS, budget={"trials": 12, "epochs": 3}, scheduler={"kind": "none"})
+    run = tmp_path / "runs" / "r"
+    with Driver(tmp_path) as driver:
+        driver.until(12)
+    launch("--resume", "r", "--no-dashboard")
+    records = read(run)
+    state = replay(records)
+    assert {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", 3)}
+    assert state.gpus.packing.sums, "how many share a GPU was measured"
+    assert any(record.together > 0 for record in records if isinstance(record, Report))
+    probed = [record.trial for record in records if isinstance(record, Probed)]
+    assert len(probed) == len(set(probed)), "no trial is measured twice"
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_without_a_gpu_the_same_file_trains_on_the_cpu(
+    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(MODEL, **SECTIONS, budget={"trials": 3, "epochs": 2})
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    records = read(tmp_path / "runs" / "r")
+    assert not [record for record in records if isinstance(record, Given)]
+    assert all(trial.outcome for trial in replay(records).trials.values())
