@@ -22,11 +22,11 @@ from tuner.slot.code import Code
 from tuner.slot.fence import Hold
 from tuner.slot.memory import is_out_of_memory
 from tuner.storage import is_full
-from tuner.trial import Assignment, Trial, randomness
+from tuner.trial import Assignment, Trial, growth, randomness
 from tuner.trial.trial import Tested
 
 Message = dict[str, Any]
-"""What a child sends: `event` is report, full, returned, tested, failed or lost; the rest depends on it."""
+"""What a child sends: `event` is report, full, note, returned, tested, failed or lost; the rest depends on it."""
 FULL_SECONDS = 1.0
 LONGEST = 20_000
 """So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
@@ -64,6 +64,11 @@ class Pipe:
         """Tell the slot that the disk is full, and wait a moment."""
         self.connection.send({"event": "full", "reason": reason})
         time.sleep(FULL_SECONDS)
+
+    def note(self, text: str) -> None:
+        """Write a note into the trial's log, and leave it with the slot, which knows it when this process is killed."""
+        growth.say(text)
+        self.connection.send({"event": "note", "text": text})
 
     def _wait(self) -> None:
         """Wait for the decision; meanwhile another process may take the trial over, and then this one is at its end."""
@@ -150,7 +155,8 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             return {"event": "lost", "reason": _clean(_first_line(error)), "cause": "disk"}
         if is_out_of_memory(error):
             splits = pipe.trial is not None and pipe.trial.could_split
-            failure = _failure(f"out of memory: {_first_line(error)}")
+            why = pipe.trial.growth.explain(error) if pipe.trial is not None else ""
+            failure = _failure(f"out of memory: {_first_line(error)}{f' ({why})' if why else ''}")
             return {**failure, "outcome": "infeasible", "splits": splits}
         hint = advice(error)
         return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
@@ -161,6 +167,7 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     _hold_to_share(assignment.gpus)
     randomness.seed_all(assignment.seed)
     trial = pipe.trial = Trial(assignment, pipe)
+    trial.growth.tell = pipe.note
     if code.plain_ray:
         from tuner.slot import ray_session
 

@@ -15,6 +15,7 @@ from tuner.storage import delete_folder, is_full
 from tuner.trial import checkpoint, media, randomness, tracked
 from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
 from tuner.trial.assignment import Assignment
+from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.metrics import as_epoch, as_numbers, spell
 from tuner.trial.stopping import is_stopping
@@ -73,6 +74,7 @@ class Trial:
         self._randomness_due = self._goes_on
         self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
         self._accumulation = Accumulation(assignment.parts)
+        self.growth = Growth()
         self._began = time.monotonic()
 
     @property
@@ -162,7 +164,7 @@ class Trial:
         """
         self._loaders.meet(loader)
         leave_cpus_to_workers(loader, self._assignment.cpus)
-        yield from self._accumulation.batches(loader)
+        yield from self._accumulation.batches(self.growth.watch(loader))
 
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
         """Register what measures the model on the test split; it is called once, for the best trial, restored.
