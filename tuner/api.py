@@ -120,6 +120,13 @@ def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) 
     return decide_anew(read(find_run(run)), versions(), progress=progress)
 
 
+def places(loaded: Loaded, options: Options) -> tuple[int, str]:
+    """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
+    from tuner.engine.available import places as find
+
+    return find(loaded.experiment, options.address, options.dashboard)
+
+
 def local_trial(loaded: Loaded, show: Any = print) -> None:
     """Run the first trial in this very process, open to a debugger; nothing is kept."""
     import tempfile

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,12 @@ def _trace() -> Path:
     """Name the file in which `ray start` leaves the address of its cluster, as Ray finds it itself."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     return Path(folder) / "ray" / "ray_current_cluster"
+
+
+def told(nodes: Sequence[Mapping[str, float]], local: bool, names: Sequence[str] = ("CPU", "GPU")) -> str:
+    """Say what a cluster has."""
+    machines = "this machine" if local else f"a cluster of {len(nodes)} machines"
+    return f"{machines}: {', '.join(f'{int(sum(node.get(name, 0) for node in nodes))} {name}s' for name in names)}"
 
 
 @contextmanager

@@ -117,9 +117,15 @@ def _count(share: Share, nodes: Sequence[Node]) -> int:
 
 
 def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
-    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
+    names = ("GPU", "CPU") if entry.share else ("CPU", "GPU")
+    # One machine, rather than the most of each: it may be that no machine has both.
+    largest = max(nodes, key=lambda node: [node.get(name, 0) for name in names], default={})
+    cpus, gpus = largest.get("CPU", 0), largest.get("GPU", 0)
     whose = f" with {entry.when}" if entry.when else ""
+    fix = "Ask for less, or add a machine."
+    if entry.share and not gpus:
+        fix = "There is no GPU here: set gpus to 0, or name a cluster that has some with --address."
     return (
         f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.gpus:g} "
-        f"GPUs, and the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs. Ask for less, or add a machine."
+        f"GPUs, and the largest has {cpus:g} CPUs and {gpus:g} GPUs. {fix}"
     )
