@@ -54,6 +54,16 @@ def test_one_gpu_more_than_there_is_and_a_machine_too_small_are_refused_with_wha
         placement([{"when": {"x": 0.5}, "cpus": 9}, {"cpus": 1}])
 
 
+def test_a_refusal_names_a_machine_that_there_is() -> None:
+    nodes = [Node(64), Node(4, 8)]
+    with pytest.raises(ClusterError, match=r"asks for 8 CPUs and 1 GPUs, and the largest has 4 CPUs and 8 GPUs. Ask"):
+        placement({"cpus": 8, "gpus": 1}, nodes)
+    with pytest.raises(ClusterError, match=r"asks for 65 CPUs and 0 GPUs, and the largest has 64 CPUs and 0 GPUs. Ask"):
+        placement({"cpus": 65}, nodes)
+    with pytest.raises(ClusterError, match=r"the largest has 64 CPUs and 0 GPUs. There is no GPU here: set gpus to 0"):
+        placement({"gpus": 0.5}, nodes[:1])
+
+
 def test_the_first_entry_whose_condition_holds_counts_and_all_wait_their_turn() -> None:
     made = placement([{"when": {"x": [0.5, 0.25]}, "gpus": 1}, {"gpus": 0.5}])
     wide, narrow = want(made, x=0.25), want(made, x=0.3)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tuner.slot.code import Code
     from tuner.trial import Assignment
 
+GO_ON = "Go on with: python launch.py --resume {}"
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -120,6 +122,13 @@ def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) 
     return decide_anew(read(find_run(run)), versions(), progress=progress)
 
 
+def places(loaded: Loaded, options: Options) -> tuple[int, str]:
+    """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
+    from tuner.engine import available
+
+    return available.places(loaded.experiment, options.address, options.dashboard)
+
+
 def local_trial(loaded: Loaded, show: Any = print) -> None:
     """Run the first trial in this very process, open to a debugger; nothing is kept."""
     import tempfile
@@ -204,7 +213,7 @@ def _drive_aside(
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
-                show.say(_go_on(folder))
+                show.say(GO_ON.format(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
                 _finish(folder, _left(error))
             raise
@@ -230,7 +239,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
 
 def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError) -> None:
     """Say, in another thread, what there is to say before the process ends."""
-    show.say(_go_on(folder))
+    show.say(GO_ON.format(folder))
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
@@ -240,10 +249,6 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError) -> N
 def _left(error: TunerError) -> str:
     """Tell in which state an error leaves a run."""
     return "stopped" if isinstance(error, Interrupted) else "failed"
-
-
-def _go_on(folder: Path) -> str:
-    return f"Go on with: python launch.py --resume {folder}"
 
 
 def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import Interrupted, TunerError, UserError
 
 if TYPE_CHECKING:
+    from tuner.api import Options
     from tuner.spec.load import Loaded
 
 
@@ -106,7 +107,7 @@ def _run(flags: argparse.Namespace) -> int:
         check_name(flags.name)
     loaded = api.load(flags.space, flags.set)
     if flags.check:
-        _check(loaded)
+        _check(loaded, options)
     elif flags.local:
         api.local_trial(loaded)
     else:
@@ -114,22 +115,21 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _check(loaded: Loaded) -> None:
-    """Print what a run would do, from this machine alone: no Ray is started."""
+def _check(loaded: Loaded, options: Options) -> None:
+    """Print what a run would do, on the cluster that it would join, else on this machine: no Ray is started."""
     import os
+    from pathlib import Path
 
     from tuner import api
+    from tuner.outputs.console import aside
     from tuner.plan import plan
 
     spec = loaded.experiment
-    cpus = spec.resource_entries[-1].cpus
-    fitting = (os.cpu_count() or 1) // cpus
-    slots = max(1, min(fitting, spec.max_trials or fitting, spec.trials))
-    if fitting == 0:
-        print(f"Not one trial fits on this machine: it has {os.cpu_count()} CPUs, a trial asks for {cpus}.")
+    with aside(Path(os.devnull)):
+        slots, where = api.places(loaded, options)
     planned = plan(spec, slots)
     print(f"{loaded.file}: {api.describe(loaded)}")
-    print(f"trials at once   {slots} on this machine's CPUs (a GPU is looked for when the run starts)")
+    print(f"trials at once   {slots} on {where}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():

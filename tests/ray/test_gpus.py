@@ -68,6 +68,21 @@ def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
     assert set().union(*seen(tmp_path / "runs" / "none").values()) == {"''"}
 
 
+def test_a_check_asks_the_cluster_and_refuses_as_a_run_does(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any]
+) -> None:
+    write(SEES, budget={"trials": 9, "epochs": 4}, resources={"gpus": 0.25})
+    fits = launch("--space", "mine.yaml", "--check", "--address", cluster)
+    assert "trials at once   8 on a cluster of 1 machines: 8 CPUs, 2 GPUs" in fits.stdout.splitlines()
+    assert fits.stderr == ""
+
+    flags = ("--space", "mine.yaml", "--address", cluster, "--set", "resources={gpus: 3, ranks: 1}")
+    checked, begun = launch(*flags, "--check", code=3), launch(*flags, "--name", "big", code=3)
+    assert "asks for 1 CPUs and 3 GPUs, and the largest has 8 CPUs and 2 GPUs." in checked.stderr
+    assert checked.stderr.splitlines()[-1] == begun.stderr.splitlines()[-1]
+    assert checked.stdout == ""
+
+
 def test_wide_trials_wait_for_a_whole_gpu_and_all_end(
     cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -79,6 +79,13 @@ def _trace() -> Path:
     return Path(folder) / "ray" / "ray_current_cluster"
 
 
+def told(nodes: Sequence[Node], local: bool, names: Sequence[str] = ("CPU", "GPU")) -> str:
+    """Say what a cluster has."""
+    machines = "this machine" if local else f"a cluster of {len(nodes)} machines"
+    total = {"CPU": sum(node.cpus for node in nodes), "GPU": sum(node.gpus for node in nodes)}
+    return f"{machines}: {', '.join(f'{int(total[name])} {name}s' for name in names)}"
+
+
 @contextmanager
 def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[Cluster]:
     """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before."""

@@ -115,9 +115,14 @@ def _far_apart(least: float | None, most: float | None) -> bool:
 
 
 def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
-    cpus, gpus = (max((getattr(node, name) for node in nodes), default=0) for name in ("cpus", "gpus"))
+    # One machine, rather than the most of each: it may be that no machine has both.
+    names = ("gpus", "cpus") if entry.share else ("cpus", "gpus")
+    largest = max(nodes, key=lambda node: [getattr(node, name) for name in names], default=Node(0))
     whose = f" with {entry.when}" if entry.when else ""
+    fix = "Ask for less, or add a machine."
+    if entry.share and not largest.gpus:
+        fix = "There is no GPU here: set gpus to 0, or name a cluster that has some with --address."
     return (
         f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.share:g} "
-        f"GPUs, and the largest has {cpus:g} CPUs and {gpus:g} GPUs. Ask for less, or add a machine."
+        f"GPUs, and the largest has {largest.cpus:g} CPUs and {largest.gpus:g} GPUs. {fix}"
     )

@@ -227,10 +227,8 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
 
 
 def _where(cluster: clusters.Cluster) -> str:
-    cpus, gpus = (int(sum(getattr(node, name) for node in cluster.nodes)) for name in ("cpus", "gpus"))
-    machines = "this machine" if cluster.local else f"a cluster of {len(cluster.nodes)} machines"
     board = f"; dashboard {cluster.dashboard}" if cluster.dashboard else ""
-    return f"Ray runs on {machines}: {cpus} CPUs, {gpus} GPUs{board}"
+    return f"Ray runs on {clusters.told(cluster.nodes, cluster.local)}{board}"
 
 
 class Signals:

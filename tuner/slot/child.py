@@ -23,12 +23,12 @@ from tuner.slot.code import Code
 from tuner.slot.fence import Hold
 from tuner.slot.memory import is_of_gpu, is_out_of_memory
 from tuner.storage import is_full
-from tuner.trial import Assignment, Trial, randomness
+from tuner.trial import Assignment, Trial, growth, randomness
 from tuner.trial.channel import Costs, Probed, Tested
 from tuner.trial.meter import meter
 
 Message = dict[str, Any]
-"""What a child sends: `event` is report, full, returned, tested, probed, failed or lost; the rest depends on it."""
+"""What a child sends: `event` is report, full, note, returned, tested, probed, failed or lost; see the slot."""
 FULL_SECONDS = 1.0
 LONGEST = 20_000
 """So many characters of an error are kept, from its beginning and its end: it travels, and becomes a record."""
@@ -57,6 +57,11 @@ class Pipe:
         """Tell the slot that the disk is full, and wait a moment."""
         self.connection.send({"event": "full", "reason": reason})
         time.sleep(FULL_SECONDS)
+
+    def note(self, text: str) -> None:
+        """Write a note into the trial's log, and leave it with the slot, which knows it when this process is killed."""
+        growth.say(text)
+        self.connection.send({"event": "note", "text": text})
 
     def _wait(self) -> None:
         """Wait for the decision; meanwhile another process may take the trial over, and then this one is at its end."""
@@ -145,7 +150,8 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             return {"event": "lost", "reason": _clean(_first_line(error)), "cause": "disk"}
         if is_out_of_memory(error):
             splits = pipe.trial is not None and pipe.trial.could_split
-            failure = _failure(f"out of memory: {_first_line(error)}")
+            why = pipe.trial.growth.explain(error) if pipe.trial is not None else ""
+            failure = _failure(f"out of memory: {_first_line(error)}{f' ({why})' if why else ''}")
             return {**failure, "outcome": "infeasible", "splits": splits, "on_gpu": is_of_gpu(error)}
         hint = advice(error)
         return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
@@ -155,6 +161,7 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
     randomness.seed_all(assignment.seed)
     trial = pipe.trial = Trial(assignment, pipe, pipe.meter)
+    trial.growth.tell = pipe.note
     if assignment.task == "probe":
         print("note: some steps, to measure what the trial takes of a GPU; then it begins anew", flush=True)
     with pipe.meter.held():

@@ -28,14 +28,20 @@ class Child:
     """It has closed its end of the connection."""
     kernel_kills: int = field(default_factory=kernel_kills)
     """How many processes the kernel had killed for memory when this one began."""
+    note: str = ""
+    """What it has found out about itself, should it be killed."""
 
     def read(self) -> Event | None:
-        """Take what it has said, if anything."""
+        """Take what it has said, if anything; a note is kept."""
         try:
-            return dict(self.connection.recv()) if self.connection.poll() else None
+            while self.connection.poll():
+                message = dict(self.connection.recv())
+                if message["event"] != "note":
+                    return message
+                self.note = message["text"]
         except (EOFError, OSError):
             self.hung_up = True
-            return None
+        return None
 
     def dump_stacks(self) -> None:
         """Have it write what it is doing into its log."""
@@ -64,10 +70,11 @@ def failure(reason: str) -> Event:
 
 def died(child: Child, status: int) -> Event:
     """Make the event of a trial whose process has ended without a word."""
+    note = f" ({child.note})" if child.note and status == -signal.SIGKILL else ""
     if status == -signal.SIGKILL and kernel_kills() > child.kernel_kills:
-        reason = "out of memory: its process was killed by the kernel"
+        reason = f"out of memory: its process was killed by the kernel{note}"
         return {**failure(reason), "outcome": "infeasible"}
-    return failure(f"{ending(status)} in the middle of the trial")
+    return failure(f"{ending(status)} in the middle of the trial{note}")
 
 
 def ending(status: int) -> str:

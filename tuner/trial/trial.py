@@ -17,6 +17,7 @@ from tuner.trial import checkpoint, media, randomness, tracked
 from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
+from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
 from tuner.trial.metrics import as_epoch, as_numbers, spell
@@ -59,6 +60,7 @@ class Trial:
         self._randomness_due = self._goes_on
         self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
         self._accumulation = Accumulation(assignment.parts)
+        self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
 
     @property
@@ -153,7 +155,7 @@ class Trial:
         """
         self._loaders.meet(loader)
         leave_cpus_to_workers(loader, self._assignment.cpus)
-        yield from self._accumulation.batches(self._pace.over(loader))
+        yield from self._accumulation.batches(self.growth.watch(self._pace.over(loader)))
 
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
         """Register what measures the model on the test split; it is called once, for the best trial, restored.
