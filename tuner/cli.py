@@ -122,7 +122,7 @@ def _check(loaded: Loaded) -> None:
     from tuner.plan import plan
 
     spec = loaded.experiment
-    cpus = spec.resource_entries[-1].cpus
+    cpus = spec.resource_entries[-1].all_cpus
     fitting = (os.cpu_count() or 1) // cpus
     slots = max(1, min(fitting, spec.max_trials or fitting, spec.trials))
     if fitting == 0:

@@ -64,7 +64,7 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
         epoch=best.epoch,
         precision=spec.precision,
         cpus=resources.cpus,
-        gpus=max(resources.share, trial.given[1]) if resources.share else 0,
+        gpus=max(resources.share, trial.given[1]) / resources.world_size if resources.share else 0,  # one process
         task="test",
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.errors import ClusterError
@@ -21,10 +21,11 @@ Node = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a trial is given."""
+    """What a trial is given, all its ranks together: they have a place all at once, on one machine, or none has."""
 
     cpus: int
     gpus: float
+    ranks: int = 1
 
 
 class Machine:
@@ -69,7 +70,7 @@ class Placement:
     def share(self, params: Mapping[str, Any], least: float = 0.0) -> Share:
         """Tell what a trial with these params is given; where it has a GPU, no less than so much of it."""
         share = _share(self.spec.resources_of(params))
-        return Share(share.cpus, max(share.gpus, self._least, least)) if share.gpus else share
+        return replace(share, gpus=max(share.gpus, self._least, least)) if share.gpus else share
 
     def take(self, trial: str, share: Share) -> bool:
         """Take a place for a trial; False where there is none at the moment."""
@@ -88,7 +89,7 @@ class Placement:
 
 
 def _share(entry: Resources) -> Share:
-    return Share(entry.cpus, entry.share)
+    return Share(entry.all_cpus, entry.share, entry.world_size)
 
 
 def _spread(spec: Experiment, nodes: Sequence[Node], slots: int) -> float:
@@ -101,7 +102,7 @@ def _spread(spec: Experiment, nodes: Sequence[Node], slots: int) -> float:
         return 0.0
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     for parts in range(max(1, math.ceil(slots / gpus)), round(1 / last.share)):
-        if _count(Share(last.cpus, floor_share(parts)), nodes) >= slots:
+        if _count(Share(last.all_cpus, floor_share(parts)), nodes) >= slots:
             return floor_share(parts)
     return 0.0
 
@@ -120,6 +121,6 @@ def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
     most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in ("CPU", "GPU")}
     whose = f" with {entry.when}" if entry.when else ""
     return (
-        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.gpus:g} "
+        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.all_cpus} CPUs and {entry.gpus:g} "
         f"GPUs, and the largest has {most['CPU']:g} CPUs and {most['GPU']:g} GPUs. Ask for less, or add a machine."
     )

@@ -10,6 +10,7 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 
 from tuner.engine.live import LiveRun
 from tuner.slot.code import Code
+from tuner.trial import Assignment
 
 
 class Search(SearchAlgorithm):  # type: ignore[misc]
@@ -42,10 +43,15 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
             config={**self.config, "assignment": assignment},
             trial_id=name,
             storage=self.experiment.storage,
-            placement_group_factory=PlacementGroupFactory([{"CPU": assignment.cpus, "GPU": assignment.gpus}]),
+            placement_group_factory=_place(assignment),
             stopping_criterion={},
         )
 
     def is_finished(self) -> bool:
         """Tell Ray whether no more work will come."""
         return self.live.over
+
+
+def _place(assignment: Assignment) -> PlacementGroupFactory:
+    """Ask for all that a trial's ranks need as one: half of it would be no use, and others would wait for it."""
+    return PlacementGroupFactory([{"CPU": assignment.cpus * assignment.ranks, "GPU": assignment.gpus}])

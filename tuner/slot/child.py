@@ -23,7 +23,8 @@ from tuner.slot.fence import Hold
 from tuner.slot.memory import is_out_of_memory
 from tuner.storage import is_full
 from tuner.trial import Assignment, Trial, randomness
-from tuner.trial.trial import Tested
+from tuner.trial.channel import Tested
+from tuner.trial.ranks import is_echo, join
 
 Message = dict[str, Any]
 """What a child sends: `event` is report, full, returned, tested, failed or lost; the rest depends on it."""
@@ -76,7 +77,8 @@ class Pipe:
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    hold = Hold(assignment.folder) if assignment.task == "train" else None
+    # The ranks of a trial live and die together: the lock of the first is that of all.
+    hold = Hold(assignment.folder) if assignment.task == "train" and assignment.rank == 0 else None
     try:
         if hold is not None and not hold.take():
             connection.send({"event": "lost", "reason": "another process trains this trial"})
@@ -91,7 +93,16 @@ def run(code: Code, assignment: Assignment, connection: Connection) -> int:
             print(message["error"], file=sys.stderr)
     _flush()
     connection.send(message)
+    if assignment.ranks > 1 and message["event"] == "returned":
+        _await_others(connection)
     return int(failed)
+
+
+def _await_others(connection: Connection) -> None:
+    """Keep the connections to the other ranks open until all have returned."""
+    with contextlib.suppress(EOFError, OSError):
+        while connection.recv() != "leave":
+            pass
 
 
 def import_problem(code: Code) -> Message | None:
@@ -153,14 +164,16 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             failure = _failure(f"out of memory: {_first_line(error)}")
             return {**failure, "outcome": "infeasible", "splits": splits}
         hint = advice(error)
-        return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
+        failure = _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
+        return {**failure, "echo": True} if assignment.ranks > 1 and is_echo(error) else failure
 
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
     _hold_to_share(assignment.gpus)
     randomness.seed_all(assignment.seed)
-    trial = pipe.trial = Trial(assignment, pipe)
+    ranks = join(assignment)
+    trial = pipe.trial = Trial(assignment, pipe, ranks)
     if code.plain_ray:
         from tuner.slot import ray_session
 
@@ -170,6 +183,7 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         returned = function(trial, **assignment.params)
         if assignment.task == "test":
             return {"event": "tested", "metrics": trial.tested(returned)}
+        ranks.part()
     return {"event": "returned"}
 
 

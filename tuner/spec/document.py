@@ -71,7 +71,7 @@ def _sections() -> Iterator[str]:
 LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
 - A URL as `storage`: give a folder; a network file system may hold it.
 - A list as `objective`: give one mapping.
-- `gpus: auto`, `ranks` above 1: give a number, and `ranks: 1`.
+- `gpus: auto`: give a number.
 - `search.kind: auto`: write `kind: tpe`.
 """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tuner.spec.draft import Draft
 from tuner.spec.model import Place
 from tuner.spec.words import shown
@@ -49,18 +47,8 @@ def _check_resources(draft: Draft) -> None:
 
 def _check_entry(draft: Draft, place: Place) -> None:
     entry = draft.mapping(*place)
-    gpus, ranks = entry.get("gpus"), entry.get("ranks")
-    if gpus == "auto":
+    if entry.get("gpus") == "auto":
         _refuse(draft, (*place, "gpus"), "Write gpus: 0.5, say.", "a number, since auto")
-    if _above_one(ranks):
-        _refuse(draft, (*place, "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
-    elif _above_one(gpus) and ranks is None:
-        what = f"must be 1 where gpus is {gpus}, since one process for each GPU is not yet supported, but got nothing"
-        draft.refuse((*place, "ranks"), what, "Add ranks: 1, for one process with all GPUs.")
-
-
-def _above_one(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 1
 
 
 def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, since it") -> None:

@@ -7,7 +7,20 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from tuner.errors import UserError
+
+OWN = "trial"
+"""Name of the file that holds what the trial itself saves."""
+TAKEN = (OWN, "manifest")
 Kind = Literal["module", "optimizer", "scheduler", "other"]
+
+
+def check(name: str, thing: Any) -> None:
+    """Raise UserError for what cannot be saved, or not under this name."""
+    if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
+        raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
+    if name in TAKEN or not name.isidentifier():
+        raise UserError(f"trial.track({name}=...): must be another name; {' and '.join(TAKEN)} are the trial's own.")
 
 
 def kind_of(thing: Any) -> Kind:
