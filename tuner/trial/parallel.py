@@ -105,14 +105,14 @@ def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int) -> DataLoader[Any]
 
 def _refuse_unknown(loader: DataLoader[Any]) -> None:
     """Raise UserError for a loader that cannot be made again with another sampler."""
-    from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+    from torch.utils.data import DataLoader, IterableDataset
 
     if isinstance(loader.dataset, IterableDataset):
         fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, and do not prepare it."
         raise UserError(f"trial.prepare: a loader must have a dataset with an index, but got an IterableDataset. {fix}")
     if type(loader) is not DataLoader:
         raise _refusal("be a plain DataLoader", type(loader).__name__)
-    if type(loader.batch_sampler) not in (BatchSampler, type(None)):
+    if loader.batch_size is None and loader.batch_sampler is not None:
         raise _refusal("have no batch_sampler of its own", type(loader.batch_sampler).__name__)
 
 
