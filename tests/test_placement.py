@@ -32,6 +32,9 @@ def placement(resources: Any, nodes: Any = TWO, trials: int = 50) -> Placement:
         ({"gpus": 1}, 2, 1),
         ({"gpus": 2, "ranks": 1}, 1, 2),
         ({"gpus": 0.25, "cpus": 4}, 2, 1.0),
+        ({"gpus": 2}, 1, 2),
+        ({"cpus": 2, "ranks": 2}, 2, 0),
+        ({"cpus": 1, "ranks": 3}, 2, 0),
     ],
 )
 def test_shares_lie_on_all_gpus_or_on_few(resources: Any, slots: int, gpus: float) -> None:
@@ -42,8 +45,19 @@ def test_shares_lie_on_all_gpus_or_on_few(resources: Any, slots: int, gpus: floa
 def test_one_gpu_more_than_there_is_and_a_machine_too_small_are_refused_with_what_there_is() -> None:
     with pytest.raises(ClusterError, match="asks for 1 CPUs and 3 GPUs, and the largest has 8 CPUs and 2 GPUs"):
         placement({"gpus": 3, "ranks": 1})
+    with pytest.raises(ClusterError, match="asks for 9 CPUs and 0 GPUs, and the largest has 8 CPUs"):
+        placement({"cpus": 3, "ranks": 3})
     with pytest.raises(ClusterError, match=r"a trial with \{'x': 0.5\} must fit"):
         placement([{"when": {"x": 0.5}, "cpus": 9}, {"cpus": 1}])
+
+
+def test_all_ranks_of_a_trial_have_a_place_on_one_machine_or_none_has() -> None:
+    made = placement({"ranks": 4}, [{"CPU": 6.0}, {"CPU": 2.0}, {"CPU": 5.0}])
+    assert made.slots == 2
+    share = made.share({})
+    assert share == Share(4, 0, 4)
+    assert made.take("a", share) and made.take("b", share)
+    assert not made.take("c", share), "what is left is on three machines"
 
 
 def test_the_first_entry_whose_condition_holds_counts_and_all_wait_their_turn() -> None:
