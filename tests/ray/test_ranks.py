@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from support import command, environment, records, reports, trained, wait_for
 from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
+from tuner.trial import Assignment
 
 TWO = """
 import os, time
@@ -30,6 +32,7 @@ def train(trial, *, lr, pause=0.0):
     model, loader = trial.prepare(nn.Linear(2, 1), DataLoader(DATA, 4, shuffle=True))
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     trial.track(model=model, optimizer=optimizer)
+    trial.test(lambda: {"ranks": trial.ranks, "gpus": trial._assignment.gpus})
     for epoch in trial.epochs():
         for x, y in trial.batches(loader):
             loss = (model(x) - y).square().mean()
@@ -54,6 +57,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             yield str(made.address)
         finally:
             made.shutdown()
+
+
+def test_a_trial_asks_for_all_that_its_ranks_need_as_one() -> None:
+    from tuner.engine.search import _place
+
+    given = Assignment(run="r", trial="t0", params={}, seed=1, metric="loss", epochs=1, cpus=2, gpus=3, ranks=3)
+    assert _place(given).bundles == [{"CPU": 6, "GPU": 3}]
 
 
 def test_ten_times_more_trials_of_two_ranks_than_there_is_room_for_all_end(
@@ -83,6 +93,8 @@ def test_each_rank_has_a_gpu_of_its_own(
                for log in ("log.txt", "log.rank1.txt")]  # fmt: skip
         assert len(saw[0]) == len(saw[1]) == 1 and saw[0] != saw[1]
         assert saw[0] | saw[1] <= {f"'{i}'" for i in range(5)}
+    tested = json.loads((tmp_path / "runs" / "r" / "best" / "test.json").read_text())
+    assert tested["metrics"] == {"ranks": 1, "gpus": 1}, "one process with the GPU of one rank"
 
 
 def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
