@@ -93,13 +93,13 @@ def run(code: Code, assignment: Assignment, connection: Connection) -> int:
             print(message["error"], file=sys.stderr)
     _flush()
     connection.send(message)
-    if assignment.ranks > 1 and message["event"] == "returned":
+    if assignment.ranks > 1:
         _await_others(connection)
     return int(failed)
 
 
 def _await_others(connection: Connection) -> None:
-    """Keep the connections to the other ranks open until all have returned."""
+    """Keep the connections to the other ranks open until the slot has heard them: each shall say what is its own."""
     with contextlib.suppress(EOFError, OSError):
         while connection.recv() != "leave":
             pass

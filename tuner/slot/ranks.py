@@ -1,7 +1,7 @@
 """The ranks of one trial, each a process, seen from the slot as one: they begin, fail and end together.
 
-While all is well rank 0 speaks for all. Where one fails the others soon fail too, by the connection to it that is gone:
-so the slot hears them out for a moment, and takes the cause for the trial's end.
+While all is well rank 0 speaks for all. Where one fails the others are heard out for a moment: they may have failed in
+the same way, or, where it died, by the connection to it that is gone. Then those that wait for it are killed.
 """
 
 from __future__ import annotations
@@ -134,24 +134,25 @@ class Ranks:
         failed = {rank: end for rank, end in self._ends.items() if end["event"] != "returned"}
         complete = len(self._ends) == len(self.children)
         if not failed:
-            return self._returned() if complete else None
+            if complete:
+                self._let_go()
+            return self._ends[0] if complete else None
         self._since = self._since or time.monotonic()
         patience = ECHO_SECONDS if all(map(_is_echo, failed.values())) else CAUSE_SECONDS
         if not complete and time.monotonic() - self._since < patience:
             return None
-        self._told = True
-        for rank, child in enumerate(self.children):
-            if rank not in self._ends:  # it waits for one that will not come, for hours where it does so in NCCL
-                child.kill()
+        self._let_go()
         rank = min(failed, key=lambda rank: (_weight(failed[rank]), rank))
         return self._named(rank, list(failed.values()))
 
-    def _returned(self) -> Event:
-        """Let them go: had one gone alone, another might have lost its last message."""
+    def _let_go(self) -> None:
+        """Let those leave that have said their last: had one gone alone, another might have lost a message of its."""
         self._told = True
-        for child in self.children:
-            child.say("leave")
-        return self._ends[0]
+        for rank, child in enumerate(self.children):
+            if rank in self._ends:
+                child.say("leave")
+            else:  # it waits for one that will not come
+                child.kill()
 
     def _named(self, rank: int, failed: Sequence[Event]) -> Event:
         """Say which rank it was, unless it was all of them."""
