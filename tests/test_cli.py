@@ -82,6 +82,9 @@ def test_local_runs_in_this_very_process(
     assert f"PID {os.getpid()}" in output
     assert "epoch 2  loss" in output
     assert not (tmp_path / "runs").exists()
+    assert "note" not in output
+    assert main(["--space", "here.yaml", "--local", "--set", "resources.ranks=2"]) == 0
+    assert "note: one process trains here, not 2 ranks" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def placement(resources: Any, nodes: Any = TWO, trials: int = 50) -> Placement:
 
 def want(made: Placement, known: Gpus | None = None, **params: Any) -> Want:
     trial = TrialState(id="t0000", number=0, params=params, choices={})
-    return made.want(trial, known or Gpus({}))
+    return made.want(trial, known or Gpus.of({}))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ def want(made: Placement, known: Gpus | None = None, **params: Any) -> Want:
         ({"gpus": 1}, 2, 1),
         ({"gpus": 2, "ranks": 1}, 1, 2),
         ({"gpus": 0.25, "cpus": 4}, 2, 1.0),
+        ({"gpus": 2}, 1, 2),
+        ({"cpus": 2, "ranks": 2}, 2, 0),
+        ({"cpus": 1, "ranks": 3}, 2, 0),
     ],
 )
 def test_shares_lie_on_all_gpus_or_on_few(resources: Any, slots: int, gpus: float) -> None:
@@ -50,6 +53,8 @@ def test_shares_lie_on_all_gpus_or_on_few(resources: Any, slots: int, gpus: floa
 def test_one_gpu_more_than_there_is_and_a_machine_too_small_are_refused_with_what_there_is() -> None:
     with pytest.raises(ClusterError, match="asks for 1 CPUs and 3 GPUs, and the largest has 8 CPUs and 2 GPUs"):
         placement({"gpus": 3, "ranks": 1})
+    with pytest.raises(ClusterError, match="asks for 9 CPUs and 0 GPUs, and the largest has 8 CPUs"):
+        placement({"cpus": 3, "ranks": 3})
     with pytest.raises(ClusterError, match=r"a trial with \{'x': 0.5\} must fit"):
         placement([{"when": {"x": 0.5}, "cpus": 9}, {"cpus": 1}])
 
@@ -62,6 +67,14 @@ def test_a_refusal_names_a_machine_that_there_is() -> None:
         placement({"cpus": 65}, nodes)
     with pytest.raises(ClusterError, match=r"the largest has 64 CPUs and 0 GPUs. There is no GPU here: set gpus to 0"):
         placement({"gpus": 0.5}, nodes[:1])
+
+
+def test_all_ranks_of_a_trial_have_a_place_on_one_machine_or_none_has() -> None:
+    made = placement({"ranks": 4}, [Node(6), Node(2), Node(5)])
+    assert made.slots == 2
+    assert want(made) == Want(4, 0, ranks=4)
+    assert made.take("a", want(made)) == made.take("b", want(made)) == Share(4, 0, ranks=4)
+    assert made.take("c", want(made)) is None, "what is left is on three machines"
 
 
 def test_the_first_entry_whose_condition_holds_counts_and_all_wait_their_turn() -> None:
@@ -107,7 +120,7 @@ LARGE_AND_SMALL = [Node(8, 1, card=24 * GIB, name="small"), Node(8, 1, card=80 *
 
 def known(level: int = 4, **measured: int) -> Gpus:
     """Know what trials with these depths took, in GiB."""
-    made = Gpus(experiment(space={"depth": {"dist": "int", "low": 1, "high": 99}}).space)
+    made = Gpus.of(experiment(space={"depth": {"dist": "int", "low": 1, "high": 99}}).space)
     made.packing.level = level
     for name, memory in measured.items():
         made.sizes.measured({"depth": int(name[1:])}, 1, memory * GIB)

@@ -31,16 +31,17 @@ def train(
     """Train an MLP of `layers` hidden layers; report val_accuracy, val_loss and train_loss at each epoch."""
     data = load(dataset, train_size=train_size)
     batches = loader(data.train, batch_size, shuffle=True, workers=workers, seed=trial.seed)
-    model = make_model(data, layers=layers, width=width, dropout=dropout, activation=activation).to(trial.device)
+    model = make_model(data, layers=layers, width=width, dropout=dropout, activation=activation)
+    parallel, batches = trial.prepare(model, batches)
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
     trial.track(model=model, optimizer=steps)
     trial.test(lambda: evaluate(model, data, data.test(), trial.device, name="test"))
     for _ in trial.epochs():
         losses = []
-        model.train()
+        parallel.train()
         for images, labels in trial.batches(batches):
-            logits = model(data.normalize(images.to(trial.device)))
+            logits = parallel(data.normalize(images.to(trial.device)))
             loss = functional.cross_entropy(logits, labels.to(trial.device))
             steps.zero_grad()
             loss.backward()

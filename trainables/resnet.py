@@ -53,7 +53,8 @@ def train(
         seed=trial.seed,
     )
     model = ResNet(data.shape[0], len(data.classes), width=width, depth=depth, stages=stages, stem_stride=stem_stride)
-    model.to(trial.device)  # not channels_last, a tenth faster on a CPU: there two threads make gradients vary by run
+    # Not channels_last, a tenth faster on a CPU: there two threads make gradients vary by run.
+    parallel, batches = trial.prepare(model, batches)
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
     rates = make_schedule(steps, schedule, trial.total_epochs * len(batches))
 
@@ -61,9 +62,9 @@ def train(
     trial.test(lambda: evaluate(model, data, data.test(), trial.device, name="test"))
     for _ in trial.epochs():
         losses = []
-        model.train()
+        parallel.train()
         for images, labels in ready(trial.batches(batches), data, trial.device, augment=augment):
-            loss = loss_of(model, images, labels, mixup=mixup, label_smoothing=label_smoothing)
+            loss = loss_of(parallel, images, labels, mixup=mixup, label_smoothing=label_smoothing)
             steps.zero_grad()
             loss.backward()
             steps.step()

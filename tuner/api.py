@@ -139,6 +139,8 @@ def local_trial(loaded: Loaded, show: Any = print) -> None:
     with tempfile.TemporaryDirectory(prefix="tuner-local-") as folder:
         assignment = _first_assignment(loaded, folder)
         show(f"trial {assignment.trial}: {assignment.params}")
+        if (ranks := loaded.experiment.resources_of(assignment.params).world_size) > 1:
+            show(f"note: one process trains here, not {ranks} ranks")
         trial = LocalTrial(assignment, show)
         if loaded.trainable.plain_ray:
             from tuner.slot import ray_session
@@ -176,9 +178,10 @@ def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
 
     spec = loaded.experiment
     params = {**spec.fixed, **make_asker(spec).ask(0).params}
+    resources = spec.resources_of(params)
     return Assignment(
         run=folder, trial=trial_id(0), params=params, seed=chance.integer(spec.seed, "trial", 0),
-        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=spec.resources_of(params).share,
+        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=resources.share / resources.world_size,
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_what_is_foreseen_is_in_the_ledger_and_decided_again_as_it_was() -> None
     found = audit(run.records, {}, make_asker)
     assert found.difference == ""
     again = rebuilt(run.spec, run.records)
-    assert again.run.gpus.sizes._cells == run.core.run.gpus.sizes._cells
+    assert again.run.gpus.sizes.cells == run.core.run.gpus.sizes.cells
 
 
 def test_nothing_is_foreseen_of_a_function_whose_batches_were_never_split() -> None:

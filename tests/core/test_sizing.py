@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def sizes() -> Sizes:
-    return Sizes(experiment(space=SPACE).space)
+    return Sizes.of(experiment(space=SPACE).space)
 
 
 def params(width: int = 64, batch: int = 32, kind: str = "small", lr: float = 0.1) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_memory_is_foreseen_beyond_what_was_measured() -> None:
     for _ in range(30):
         width, batch = dice.choice([64, 128, 256]), dice.randint(1, 256)
         known.measured(params(width, batch), 1, need(width, batch))
-        assert known.foreseen(params(512, 512)) is None or len(known._cells) >= FEWEST
+        assert known.foreseen(params(512, 512)) is None or len(known.cells) >= FEWEST
     told = known.foreseen(params(512, 512))
     assert told is not None
     assert 0.5 * need(512, 512) < told < 1.1 * need(512, 512)

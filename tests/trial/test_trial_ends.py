@@ -12,8 +12,8 @@ from torch import nn
 
 from tuner import Trial
 from tuner.errors import UserError
+from tuner.trial.channel import Tested
 from tuner.trial.local import LocalTrial
-from tuner.trial.trial import Tested
 
 from .study import Function, Heard, assignment, run
 

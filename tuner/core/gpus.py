@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner.core.packing import Packing
@@ -14,18 +15,23 @@ if TYPE_CHECKING:
     from tuner.core.state import TrialState
 
 
+@dataclass(slots=True)
 class Gpus:
     """Takes in what records tell of GPUs."""
 
-    def __init__(self, space: Mapping[str, SomeDimension]) -> None:
-        self.sizes = Sizes(space)
-        self.packing = Packing()
-        self.context = 0
-        """What a process takes beside its tensors, bytes."""
-        self.card = 0
-        """Memory of the largest GPU, bytes; 0 where that is not known."""
-        self.splits = False
-        """The batches of its trials can come in parts, as one that ran out of memory has shown."""
+    sizes: Sizes
+    packing: Packing = field(default_factory=Packing)
+    context: int = 0
+    """What a process takes beside its tensors, bytes."""
+    card: int = 0
+    """Memory of the largest GPU, bytes; 0 where that is not known."""
+    splits: bool = False
+    """The batches of its trials can come in parts, as one that ran out of memory has shown."""
+
+    @classmethod
+    def of(cls, space: Mapping[str, SomeDimension]) -> Gpus:
+        """Know nothing of the trials of a space."""
+        return cls(Sizes.of(space))
 
     def probed(self, trial: TrialState, record: Probed) -> None:
         """Take in what some steps of a trial took, alone on a GPU."""

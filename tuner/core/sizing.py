@@ -9,7 +9,7 @@ caught shrinking memory (the size of a patch) counts as a mere name from then on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.core.foresight import Point, foresee
@@ -45,37 +45,46 @@ class Cell:
         return self.peak if self.peak > self.ran_out else None
 
 
+@dataclass(slots=True)
 class Sizes:
     """Learns what trials take, and tells what another one will need."""
 
-    def __init__(self, space: Mapping[str, SomeDimension]) -> None:
-        self._numbers = {name for name, one in space.items() if _is_numeric(one)} | {PARTS}
-        self._names = {name for name, one in space.items() if not isinstance(one, Float)} | {PARTS}
-        self._cells: dict[Place, Cell] = {}
+    names: tuple[str, ...]
+    """Params that decide about memory, sorted."""
+    numbers: tuple[str, ...]
+    """Those of them along which it grows, sorted."""
+    cells: dict[Place, Cell] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, space: Mapping[str, SomeDimension]) -> Sizes:
+        """Know nothing of the trials of a space."""
+        names = [name for name, one in space.items() if not isinstance(one, Float)]
+        numbers = [name for name in names if _is_numeric(space[name])]
+        return cls(tuple(sorted([PARTS, *names])), tuple(sorted([PARTS, *numbers])))
 
     def cell(self, params: Mapping[str, Any], parts: int = 1) -> Cell:
         """Find what is known of exactly such trials."""
-        return self._cells.get(self._place(params, parts), Cell())
+        return self.cells.get(self._place(params, parts), Cell())
 
     def measured(self, params: Mapping[str, Any], parts: int, peak: int, step: float = 0.0) -> None:
         """Take in what a trial took, and where it was alone on a GPU its seconds a step."""
         place = self._place(params, parts)
-        cell = self._cells.setdefault(place, Cell())
+        cell = self.cells.setdefault(place, Cell())
         cell.peak, cell.step = max(cell.peak, peak), step or cell.step
         self._learn_shrinking(place, cell)
 
     def ran_out(self, params: Mapping[str, Any], parts: int, memory: int) -> None:
         """Take in that so many bytes were not enough."""
-        cell = self._cells.setdefault(self._place(params, parts), Cell())
+        cell = self.cells.setdefault(self._place(params, parts), Cell())
         cell.ran_out = max(cell.ran_out, memory)
 
     def bounds(self, params: Mapping[str, Any], parts: int = 1) -> tuple[int, int | None]:
         """Bound the bytes that a trial needs: at least, and at most; None where nothing larger was measured."""
         place = self._place(params, parts)
-        least = max((cell.least for other, cell in self._cells.items() if self._below(other, place)), default=0)
-        above = [cell.enough for other, cell in self._cells.items() if self._below(place, other)]
+        least = max((cell.least for other, cell in self.cells.items() if self._below(other, place)), default=0)
+        above = [cell.enough for other, cell in self.cells.items() if self._below(place, other)]
         most = min((enough for enough in above if enough is not None), default=None)
-        own = self._cells.get(place, Cell()).enough
+        own = self.cells.get(place, Cell()).enough
         if own is not None:
             return own, own
         return least, None if most is None or most < least else most
@@ -83,35 +92,36 @@ class Sizes:
     def foreseen(self, params: Mapping[str, Any], parts: int = 1) -> float | None:
         """Tell the bytes that a trial will need at least, by what those took that differ from it in numbers alone."""
         place = self._place(params, parts)
-        alike = [(other, cell) for other, cell in self._cells.items() if cell.peak and self._same_names(other, place)]
+        alike = [(other, cell) for other, cell in self.cells.items() if cell.peak and self._same_names(other, place)]
         return foresee([Point(self._as_numbers(other), cell.peak) for other, cell in alike], self._as_numbers(place))
 
     def _same_names(self, one: Place, other: Place) -> bool:
         pairs = zip(one, other, strict=True)
-        return all(a == b or (name in self._numbers and None not in (a, b)) for (name, a), (_, b) in pairs)
+        return all(a == b or (name in self.numbers and None not in (a, b)) for (name, a), (_, b) in pairs)
 
     def _as_numbers(self, place: Place) -> tuple[float, ...]:
         """List the numbers of a place; parts as a share, so that they grow as memory does."""
-        known = [(name, value) for name, value in place if name in self._numbers and value is not None]
+        known = [(name, value) for name, value in place if name in self.numbers and value is not None]
         return tuple(-1 / value if name == PARTS else float(value) for name, value in known)
 
     def _place(self, params: Mapping[str, Any], parts: int) -> Place:
-        values = {**{name: params.get(name) for name in self._names}, PARTS: -parts}
-        return tuple((name, _hashable(values[name])) for name in sorted(values))
+        values = {**{name: params.get(name) for name in self.names}, PARTS: -parts}
+        return tuple((name, _hashable(values[name])) for name in self.names)
 
     def _below(self, low: Place, high: Place) -> bool:
         """Tell whether the one place needs no more than the other, by all that is known."""
         return all(a == b or self._grows(name, a, b) for (name, a), (_, b) in zip(low, high, strict=True))
 
     def _grows(self, name: str, low: Any, high: Any) -> bool:
-        return name in self._numbers and low is not None and high is not None and bool(low < high)
+        return name in self.numbers and low is not None and high is not None and bool(low < high)
 
     def _learn_shrinking(self, place: Place, cell: Cell) -> None:
-        for other, known in self._cells.items():
+        for other, known in self.cells.items():
             pairs = ((other, known), (place, cell)), ((place, cell), (other, known))
             for (low, smaller), (high, larger) in pairs:
                 if larger.peak and smaller.peak > TOLERANCE * larger.peak and self._below(low, high):
-                    self._numbers -= set(_differing(low, high))
+                    shrinking = set(_differing(low, high))
+                    self.numbers = tuple(name for name in self.numbers if name not in shrinking)
 
 
 def _differing(one: Place, other: Place) -> Iterator[str]:

@@ -129,7 +129,7 @@ class RunState:
         self.changed = False
         """The user has given it a larger budget, or other settings."""
         self.streak = Streak()
-        self.gpus = Gpus({})
+        self.gpus = Gpus.of({})
         self.full = False
         """The run waits for room on the disk."""
         self.elapsed = 0.0
@@ -140,7 +140,7 @@ class RunState:
         """Take in one record."""
         if isinstance(record, Header):
             self.spec, self.name = Experiment.model_validate(record.spec), record.name
-            self.folder, self.gpus = record.folder, Gpus(self.spec.space)
+            self.folder, self.gpus = record.folder, Gpus.of(self.spec.space)
         elif isinstance(record, Session):
             self._session(record)
         elif isinstance(record, Suggested):

@@ -35,12 +35,13 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         horizon=run.horizon,
         patience=spec.watchdog.seconds,
         precision=spec.precision,
-        parts=trial.parts,
-        cpus=share.cpus,
+        parts=trial.parts if share.ranks == 1 else 1,
+        cpus=share.cpus // share.ranks,
         gpus=share.gpus,
         context=run.gpus.context,
         node=share.node,
         task="probe" if share.probe else "train",
+        ranks=share.ranks,
     )
 
 

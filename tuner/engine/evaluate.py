@@ -64,7 +64,7 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
         epoch=best.epoch,
         precision=spec.precision,
         cpus=resources.cpus,
-        gpus=trial.given.gpus if trial.given else resources.share,
+        gpus=(trial.given.gpus if trial.given else resources.share) / resources.world_size,  # one process
         task="test",
     )
 

@@ -23,7 +23,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a trial is given."""
+    """What a trial is given, all its ranks together: they have a place all at once, on one machine, or none has."""
 
     cpus: int
     gpus: float
@@ -33,6 +33,7 @@ class Share:
     """Ray's id of the one machine for whose GPUs it was made; empty for any."""
     probe: bool = False
     """For some steps only, which are measured."""
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Want:
     probe: bool = False
     by_card: bool = False
     """It matters which GPU it is."""
+    ranks: int = 1
 
     def on(self, card: int) -> float | None:
         """Find the smallest share of a GPU with so many bytes that holds it; None where it does not fit."""
@@ -65,7 +67,7 @@ class Want:
         """Find its share of a machine; None where its GPUs are too small."""
         if not self.by_card:
             memory = int(min(self.gpus, 1) * node.card)
-            return Share(self.cpus, self.gpus, memory)
+            return Share(self.cpus, self.gpus, memory, ranks=self.ranks)
         gpus = self.on(node.card) if node.gpus else None
         return None if gpus is None else Share(self.cpus, gpus, int(gpus * node.card), node.name, self.probe)
 

@@ -50,7 +50,7 @@ class Placement:
         if entry.gpus == "auto" and self._cards:
             return self._measured(entry, trial, known)
         gpus = max(entry.share, self._least, trial.least_gpus) if self._cards and entry.share else 0.0
-        return Want(entry.cpus, gpus)
+        return Want(entry.all_cpus, gpus, ranks=entry.world_size)
 
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""
@@ -105,7 +105,7 @@ class Placement:
     def _smallest(self, entry: Resources) -> Share:
         """Find the least that an entry may come to."""
         if entry.gpus != "auto":
-            return Share(entry.cpus, entry.share)
+            return Share(entry.all_cpus, entry.share)
         return Share(entry.cpus, floor_share(MOST_PARTS) if self._cards else 0)
 
 
@@ -123,6 +123,6 @@ def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
     if entry.share and not largest.gpus:
         fix = "There is no GPU here: set gpus to 0, or name a cluster that has some with --address."
     return (
-        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.cpus} CPUs and {entry.share:g} "
+        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.all_cpus} CPUs and {entry.share:g} "
         f"GPUs, and the largest has {largest.cpus:g} CPUs and {largest.gpus:g} GPUs. {fix}"
     )

@@ -56,8 +56,11 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
 
 
 def _place(assignment: Assignment) -> PlacementGroupFactory:
-    """Ask Ray for what a trial is given, on one machine where it was made for that one's GPUs."""
-    bundles = [{"CPU": assignment.cpus, "GPU": assignment.gpus}]
+    """Ask for all that a trial's ranks need as one: half of it would be no use, and others would wait for it.
+
+    On one machine, where it was made for that one's GPUs.
+    """
+    bundles = [{"CPU": assignment.cpus * assignment.ranks, "GPU": assignment.gpus}]
     if not assignment.node:
         return PlacementGroupFactory(bundles)
     return PlacementGroupFactory(bundles, bundle_label_selector=[{NODE_ID: assignment.node}])

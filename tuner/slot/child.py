@@ -26,6 +26,7 @@ from tuner.storage import is_full
 from tuner.trial import Assignment, Trial, growth, randomness
 from tuner.trial.channel import Costs, Probed, Tested
 from tuner.trial.meter import meter
+from tuner.trial.ranks import is_echo, join
 
 Message = dict[str, Any]
 """What a child sends: `event` is report, full, note, returned, tested, probed, failed or lost; see the slot."""
@@ -74,7 +75,8 @@ class Pipe:
 
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
-    hold = Hold(assignment.folder) if assignment.task != "test" else None
+    # The ranks of a trial live and die together: the lock of the first is that of all.
+    hold = Hold(assignment.folder) if assignment.task != "test" and assignment.rank == 0 else None
     try:
         if hold is not None and not hold.take():
             connection.send({"event": "lost", "reason": "another process trains this trial"})
@@ -89,7 +91,16 @@ def run(code: Code, assignment: Assignment, connection: Connection) -> int:
             print(message["error"], file=sys.stderr)
     _flush()
     connection.send(message)
+    if assignment.ranks > 1:
+        _await_others(connection)
     return int(failed)
+
+
+def _await_others(connection: Connection) -> None:
+    """Keep the connections to the other ranks open until the slot has heard them: each shall say what is its own."""
+    with contextlib.suppress(EOFError, OSError):
+        while connection.recv() != "leave":
+            pass
 
 
 def import_problem(code: Code) -> Message | None:
@@ -154,13 +165,15 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             failure = _failure(f"out of memory: {_first_line(error)}{f' ({why})' if why else ''}")
             return {**failure, "outcome": "infeasible", "splits": splits, "on_gpu": is_of_gpu(error)}
         hint = advice(error)
-        return _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
+        failure = _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
+        return {**failure, "echo": True} if assignment.ranks > 1 and is_echo(error) else failure
 
 
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
     randomness.seed_all(assignment.seed)
-    trial = pipe.trial = Trial(assignment, pipe, pipe.meter)
+    ranks = join(assignment)
+    trial = pipe.trial = Trial(assignment, pipe, ranks, pipe.meter)
     trial.growth.tell = pipe.note
     if assignment.task == "probe":
         print("note: some steps, to measure what the trial takes of a GPU; then it begins anew", flush=True)
@@ -174,6 +187,7 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
         returned = function(trial, **assignment.params)
         if assignment.task == "test":
             return {"event": "tested", "metrics": trial.tested(returned)}
+        ranks.part()
     return {"event": "returned"}
 
 

@@ -20,7 +20,6 @@ from tuner.slot.process import Child, Event, ending, failure
 from tuner.trial import Assignment
 
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-LOG = "log.txt"
 BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
 
 
@@ -72,6 +71,8 @@ class Zygote:
     def __init__(self, code: Code, cpus: int, bare: Sequence[str] | None = None) -> None:
         self.code, self.cpus, self.bare = code, cpus, bare
         self.ready = self.failed = False
+        self._ended: dict[int, int] = {}
+        """Processes that have ended, and how, until they are asked for."""
         self._process, self._control = self._open()
         self.wakes: Sequence[Connection] = [self._control]
 
@@ -104,15 +105,16 @@ class Zygote:
                 reduction.send_handle(self._control, theirs.fileno(), 0)
             except OSError:
                 raise self._lost() from None
-            return Child(self._hear("forked", None)["pid"], Connection(ours.detach()))
+            pid = self._hear("forked")["pid"]
+            self._ended.pop(pid, None)  # of one that had the same number, and was never asked for
+            return Child(pid, Connection(ours.detach()))
 
     def status(self, child: Child, seconds: float) -> int | None:
         """Wait for the end of a trial's process; raises Lost."""
         deadline = time.monotonic() + seconds
-        while self._control.poll(max(0.0, deadline - time.monotonic())):
-            if (message := self._hear("exited", child.pid))["pid"] == child.pid:
-                return int(message["status"])
-        return None
+        while child.pid not in self._ended and self._control.poll(max(0.0, deadline - time.monotonic())):
+            self._hear("exited")
+        return self._ended.pop(child.pid, None)
 
     def anew(self, ready: Event | None = None) -> Launcher:
         """Make its successor: its like, or where it cannot be forked one that imports less, at last none at all."""
@@ -133,12 +135,15 @@ class Zygote:
     def _end(self) -> str:
         return ending(self._process.wait()) if self._process is not None else "it answers no more"
 
-    def _hear(self, event: str, pid: int | None) -> Event:
+    def _hear(self, event: str) -> Event:
+        """Wait for an event; who has ended meanwhile is remembered, since a trial may have several processes."""
         while True:
             try:
                 message: Event = self._control.recv()
             except (EOFError, OSError):
                 raise self._lost() from None
+            if message["event"] == "exited":
+                self._ended[message["pid"]] = int(message["status"])
             if message["event"] == event:
                 return message
 
@@ -177,7 +182,7 @@ class Fresh:
 
     def __init__(self, code: Code, cpus: int) -> None:
         self.code, self.cpus = code, cpus
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def news(self, seconds: float) -> Event | None:
         """Be ready."""
@@ -185,18 +190,20 @@ class Fresh:
 
     def launch(self, assignment: Assignment) -> Child:
         """Start a trial."""
-        self._process, connection = spawn(self.code, self.cpus, ["once"])
+        process, connection = spawn(self.code, self.cpus, ["once"])
+        self._processes[process.pid] = process
         with contextlib.suppress(OSError):  # it died at once: its status tells
             connection.send(order(assignment))
-        return Child(self._process.pid, connection)
+        return Child(process.pid, connection)
 
     def status(self, child: Child, seconds: float) -> int | None:
         """Wait for the end of a trial's process."""
-        assert self._process is not None
         try:
-            return self._process.wait(seconds)
+            status = self._processes[child.pid].wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+        del self._processes[child.pid]
+        return status
 
     def anew(self, ready: Event | None = None) -> Launcher:
         """Stay as it is."""
@@ -228,10 +235,22 @@ def spawn(
 def order(assignment: Assignment) -> tuple[Assignment, str, dict[str, str]]:
     """Say what a process is to do: the assignment, its log file, and which devices it may see."""
     if assignment.gpus:
-        environment = {name: os.environ[name] for name in DEVICES if name in os.environ}
+        told = {name: os.environ[name] for name in DEVICES if name in os.environ}
+        environment = {name: _of_rank(devices, assignment) for name, devices in told.items()}
     else:
         environment = dict.fromkeys(DEVICES, "")  # it sees none, whatever its worker was told
-    return assignment, str(assignment.folder / LOG), environment
+    return assignment, str(assignment.folder / log_name(assignment.rank)), environment
+
+
+def log_name(rank: int) -> str:
+    """Name the file that takes what a rank prints."""
+    return f"log.rank{rank}.txt" if rank else "log.txt"
+
+
+def _of_rank(devices: str, assignment: Assignment) -> str:
+    """Give a rank its part of the trial's devices: it knows of no others, and its first is `cuda:0`."""
+    listed, each = devices.split(","), int(assignment.gpus)
+    return ",".join(listed[assignment.rank * each :][:each]) if assignment.ranks > 1 else devices
 
 
 def _environment(cpus: int) -> dict[str, str]:

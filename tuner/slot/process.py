@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 from tuner.slot.memory import kernel_kills
 
 Event = dict[str, Any]
+Status = Callable[["Child", float], int | None]
+"""Waits some seconds for the end of a process, and tells how it ended."""
 STACKS = signal.SIGUSR2
 """Has a trial's process write the Python stacks of all its threads into its log."""
 
@@ -30,6 +34,26 @@ class Child:
     """How many processes the kernel had killed for memory when this one began."""
     note: str = ""
     """What it has found out about itself, should it be killed."""
+
+    @property
+    def listened(self) -> list[Connection]:
+        """Where it may say something."""
+        return [] if self.hung_up else [self.connection]
+
+    @property
+    def tick(self) -> float:
+        """Seconds after which to look at it again, whether it has said something or not."""
+        return math.inf
+
+    def look(self, status: Status, seconds: float = 0.0) -> None:
+        """Learn whether it has ended."""
+        if self.status is None:
+            self.status = status(self, seconds)
+
+    def say(self, word: str) -> None:
+        """Tell it something, if it still listens."""
+        with contextlib.suppress(OSError):
+            self.connection.send(word)
 
     def read(self) -> Event | None:
         """Take what it has said, if anything; a note is kept."""
@@ -62,19 +86,18 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self.connection.close()
 
+    def died(self, status: int) -> Event:
+        """Make the event of its end without a word."""
+        note = f" ({self.note})" if self.note and status == -signal.SIGKILL else ""
+        if status == -signal.SIGKILL and kernel_kills() > self.kernel_kills:
+            reason = f"out of memory: its process was killed by the kernel{note}"
+            return {**failure(reason), "outcome": "infeasible"}
+        return failure(f"{ending(status)} in the middle of the trial{note}")
+
 
 def failure(reason: str) -> Event:
     """Make the event of a trial whose process is gone."""
     return {"event": "failed", "reason": reason, "error": "", "misuse": False}
-
-
-def died(child: Child, status: int) -> Event:
-    """Make the event of a trial whose process has ended without a word."""
-    note = f" ({child.note})" if child.note and status == -signal.SIGKILL else ""
-    if status == -signal.SIGKILL and kernel_kills() > child.kernel_kills:
-        reason = f"out of memory: its process was killed by the kernel{note}"
-        return {**failure(reason), "outcome": "infeasible"}
-    return failure(f"{ending(status)} in the middle of the trial{note}")
 
 
 def ending(status: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
@@ -13,8 +12,9 @@ from multiprocessing.connection import wait
 from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
-from tuner.slot.launcher import LOG, Fresh, Launcher, Lost, zygote
-from tuner.slot.process import Child, Event, died
+from tuner.slot.launcher import Fresh, Launcher, Lost, log_name, zygote
+from tuner.slot.process import Child, Event
+from tuner.slot.ranks import Ranks, launch
 from tuner.storage import is_full, write_whole
 from tuner.trial import Assignment
 from tuner.trial.stopping import MARK
@@ -40,7 +40,7 @@ class Slot:
         self.code = code
         self._launcher: Launcher = zygote(code, cpus, shared) if fork else Fresh(code, cpus)
         self._assignment: Assignment | None = None
-        self._child: Child | None = None
+        self._child: Child | Ranks | None = None
         self._waits_for_go = False
         self._last = 0
         self._ended: Event | None = None
@@ -99,7 +99,8 @@ class Slot:
         folder, params = self._assignment.folder, json.dumps(self._assignment.params, indent=2)
         try:
             write_whole(folder / "params.json", params + "\n", sync=False)
-            (folder / LOG).touch()
+            for rank in range(self._assignment.ranks):
+                (folder / log_name(rank)).touch()
             fence.prepare(folder)
             (folder / MARK).unlink(missing_ok=True)  # of a stop that an earlier driver was asked for
         except OSError as error:
@@ -146,12 +147,12 @@ class Slot:
         self._tries += 1
         self._heard = time.monotonic()
         try:
-            self._child = self._launcher.launch(self._assignment)
+            self._child = launch(self._launcher, self._assignment)
         except Lost as lost:  # perhaps long ago: try once more
             self._launcher = self._launcher.anew()
             self._ended = {"event": "lost", "reason": str(lost)} if self._tries > 1 else None
 
-    def _await_event(self, child: Child, seconds: float) -> Event:
+    def _await_event(self, child: Child | Ranks, seconds: float) -> Event:
         try:
             heard = self._hear(child, seconds)
         except Lost as lost:
@@ -160,7 +161,7 @@ class Slot:
         if heard is None:
             return _beat(self._silence())
         if isinstance(heard, int):
-            self._ended = died(child, heard)
+            self._ended = child.died(heard)
             return self._ended
         return self._received(heard)
 
@@ -174,15 +175,14 @@ class Slot:
         """Measure how long the trial has said nothing, in seconds."""
         return time.monotonic() - self._heard
 
-    def _hear(self, child: Child, seconds: float) -> Event | int | None:
+    def _hear(self, child: Child | Ranks, seconds: float) -> Event | int | None:
         """Wait for a message, else for the end of the process, else for time to go by; raises Lost."""
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            listened = [*([] if child.hung_up else [child.connection]), *self._launcher.wakes]
-            wait(listened, min(left, self._launcher.tick) if child.status is None else 0)
-            if child.status is None:
-                child.status = self._launcher.status(child, 0)
+            tick = min(left, self._launcher.tick, child.tick)
+            wait([*child.listened, *self._launcher.wakes], tick if child.status is None else 0)
+            child.look(self._launcher.status)
             if (message := child.read()) is not None:  # read after the status: what it said before it went counts
                 return message
             if child.status is not None or left == 0:
@@ -205,10 +205,9 @@ class Slot:
     def _must_be_answered(self) -> bool:
         return self._waits_for_go or self._may_leave or self._ended is not None
 
-    def _say_go(self, child: Child) -> None:
+    def _say_go(self, child: Child | Ranks) -> None:
         self._heard = time.monotonic()
-        with contextlib.suppress(OSError):
-            child.connection.send("go")
+        child.say("go")
 
     def _finish_child(self) -> None:
         """Let a process that is at its end leave by itself; kill any other, with its whole group."""
@@ -219,20 +218,20 @@ class Slot:
             if not self._leaves(child):
                 self._ask_what_it_does(child)
                 child.kill()
-                child.status = self._launcher.status(child, KILL_SECONDS)
+                child.look(self._launcher.status, KILL_SECONDS)
         except Lost:
             child.kill()
         child.bury()
         if self.code.plain_ray:
             shutil.rmtree(ray_session.scratch(child.pid), ignore_errors=True)
 
-    def _ask_what_it_does(self, child: Child) -> None:
+    def _ask_what_it_does(self, child: Child | Ranks) -> None:
         """Have a process that has been silent for long write its stacks into its log, for whoever finds it hung."""
         if self._assignment is not None and self._silence() > self._assignment.patience:
             child.dump_stacks()
             time.sleep(fence.STACKS_SECONDS)
 
-    def _leaves(self, child: Child) -> bool:
+    def _leaves(self, child: Child | Ranks) -> bool:
         """Tell whether it is gone, or goes within some seconds; one that reports again does not."""
         deadline = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0)
         while (heard := self._hear(child, deadline - time.monotonic())) is not None:

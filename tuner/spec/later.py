@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tuner.spec.draft import Draft
 from tuner.spec.model import Place
 from tuner.spec.words import shown
@@ -28,7 +26,6 @@ def check_later(draft: Draft) -> None:
     if isinstance(storage := draft.value.get("storage"), str) and "://" in storage:
         _refuse(draft, ("storage",), "Give a folder; a network file system may hold it.", "a folder, since a URL")
     _check_objective(draft)
-    _check_resources(draft)
 
 
 def _check_objective(draft: Draft) -> None:
@@ -36,29 +33,6 @@ def _check_objective(draft: Draft) -> None:
     if isinstance(objectives, list):
         instead = "Give one mapping: {metric: val_accuracy, mode: max}; the other metrics may be reported too."
         _refuse(draft, ("objective",), instead, "one objective, since several")
-
-
-def _check_resources(draft: Draft) -> None:
-    resources = draft.value.get("resources")
-    if isinstance(resources, list):
-        for i in range(len(resources)):
-            _check_entry(draft, ("resources", i))
-    else:
-        _check_entry(draft, ("resources",))
-
-
-def _check_entry(draft: Draft, place: Place) -> None:
-    entry = draft.mapping(*place)
-    gpus, ranks = entry.get("gpus"), entry.get("ranks")
-    if _above_one(ranks):
-        _refuse(draft, (*place, "ranks"), "Write ranks: 1.", "1, since several processes of one trial")
-    elif _above_one(gpus) and ranks is None:
-        what = f"must be 1 where gpus is {gpus}, since one process for each GPU is not yet supported, but got nothing"
-        draft.refuse((*place, "ranks"), what, "Add ranks: 1, for one process with all GPUs.")
-
-
-def _above_one(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 1
 
 
 def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, since it") -> None:

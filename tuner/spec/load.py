@@ -18,6 +18,7 @@ from tuner.spec.keys import check_keys
 from tuner.spec.later import check_later
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError
+from tuner.spec.resources import refuse_ranks
 from tuner.spec.validate import validate
 from tuner.spec.words import did_you_mean, shown
 from tuner.spec.yaml_nodes import Parsed, YamlError, parse
@@ -172,6 +173,9 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded
     experiment = validate(draft)
     trainable = _bind(draft, "trainable", file.parent, given)
     test = _bind(draft, "test", file.parent)
+    if experiment is not None and trainable is not None and trainable.plain_ray:
+        for broken in refuse_ranks(experiment.resources, f"{trainable.function}(config) is a plain Ray function"):
+            draft.report(broken)
     if draft.problems or experiment is None or trainable is None:
         raise UserError(*sorted(draft.problems, key=_by_line))
     return Loaded(experiment, file, trainable, test)

@@ -32,11 +32,11 @@ class Resources(Model):
     when: dict[str, Any] = Field(default_factory=dict)
     """In a list: parameters and the value, or list of values, they must have for this entry to count."""
     cpus: int = Field(default=1, ge=1)
-    """CPU cores of a trial, the workers of its loaders among them."""
+    """CPU cores of each process of a trial (rank), the workers of its loaders among them."""
     gpus: AnyGpus = 0.0
-    """GPUs of a trial: none, a share 1/n of one, one, several, or `auto`: the share that it needs, as measured."""
+    """GPUs of a trial: none, a share 1/n of one, one, several (as many for each rank), or `auto`: what it needs."""
     ranks: int | None = Field(default=None, ge=1)
-    """Processes of a trial; one for each GPU by default."""
+    """Processes that train one trial together, on one machine; one for each GPU by default."""
     placement: Literal["spread", "pack"] = "spread"
     """Shares of a GPU: over all GPUs that there are, or on as few as possible."""
     max_trials: int | None = Field(default=None, ge=1)
@@ -48,7 +48,7 @@ class Resources(Model):
             if self.world_size > 1:
                 what = f"must be 1 where gpus is auto, but got {self.ranks}"
                 raise SpecProblems([Broken(("ranks",), what, f"Write gpus: {self.ranks}, or ranks: 1.")])
-        elif problem := _share_problem(self.gpus):
+        elif problem := _share_problem(self.gpus) or _ranks_problem(self.gpus, self.ranks or 1):
             raise SpecProblems([problem])
         return self
 
@@ -56,6 +56,11 @@ class Resources(Model):
     def world_size(self) -> int:
         """The number of processes that train together."""
         return self.ranks or (1 if self.gpus == "auto" else max(1, int(self.gpus)))
+
+    @property
+    def all_cpus(self) -> int:
+        """CPU cores of all ranks together."""
+        return self.cpus * self.world_size
 
     @property
     def share(self) -> float:
@@ -84,6 +89,29 @@ def _share_problem(gpus: float) -> Broken | None:
     below, above = 1 / math.ceil(1 / gpus), 1 / math.floor(1 / gpus)
     what = f"must be a share 1/n of a GPU, but got {brief(gpus)}"
     return Broken(("gpus",), what, f"Write {brief(round(below, 4))} or {brief(round(above, 4))}.")
+
+
+def _ranks_problem(gpus: float, ranks: int) -> Broken | None:
+    """Tell where two ranks would have to share a GPU, which NCCL refuses, or one would get more than another."""
+    if ranks == 1 or gpus % ranks == 0:
+        return None
+    if gpus < 1:
+        what = f"must be 1 where gpus is a share, since no two ranks can be on one GPU, but got {ranks}"
+        return Broken(("ranks",), what, f"Write gpus: {ranks}, or ranks: 1.")
+    dividing = [str(count) for count in range(1, int(gpus) + 1) if gpus % count == 0]
+    what = f"must divide gpus ({brief(gpus)}), since each rank needs GPUs of its own, but got {ranks}"
+    return Broken(("ranks",), what, f"Write ranks: {' or '.join(dividing)}, or gpus: {ranks}.")
+
+
+def refuse_ranks(resources: Resources | Sequence[Resources], since: str) -> Iterator[Broken]:
+    """Yield every entry that asks for several ranks, where the function cannot have them."""
+    listed = not isinstance(resources, Resources)
+    for i, entry in enumerate(entries(resources)):
+        if entry.world_size > 1:
+            place = ("resources", i, "ranks") if listed else ("resources", "ranks")
+            got = entry.ranks or f"nothing, which means one for each of {entry.gpus:g} GPUs"
+            fix = "Write ranks: 1, or a function that takes trial."
+            yield Broken(place, f"must be 1, since {since}, but got {got}", fix)
 
 
 def _form(value: Any) -> str:

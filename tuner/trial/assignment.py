@@ -44,8 +44,14 @@ class Assignment:
     patience: float = math.inf
     """Silent for so many seconds, a trial tells what it is doing before it is killed."""
     cpus: int = 1
+    """Of each rank."""
     gpus: float = 0
-    """Several, one, or a share of one."""
+    """Several, one, or a share of one: those of all ranks, and in a rank's own assignment those of this rank."""
+    rank: int = 0
+    ranks: int = 1
+    """Processes that train this trial together."""
+    meeting: str = ""
+    """The file by which the ranks find each other; made for each attempt."""
     node: str = ""
     """Ray's id of the one machine where it may run; empty for any."""
     context: int = 0

@@ -11,13 +11,15 @@ import json
 import pickle
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from tuner.errors import UserError
-from tuner.storage import write_whole
+from tuner.storage import delete_folder, is_full, write_whole
+from tuner.trial.channel import Channel
 
 MANIFEST = "manifest.json"
 CARRIED = "files"
@@ -51,6 +53,25 @@ def save(
         files.update({str(path.relative_to(folder)): file_facts(path) for path in copied})
     text = json.dumps({"version": VERSION, "files": files, **facts}, indent=1)
     write_whole(folder / MANIFEST, text, sync=False)
+
+
+def save_patiently(channel: Channel, folder: Path, *args: Any, **kwargs: Any) -> float:
+    """Save a checkpoint; where there is no room tell the channel, which answers when it may be tried again.
+
+    Returns the seconds that it waited.
+    """
+    waited = 0.0
+    while True:
+        try:
+            save(folder, *args, **kwargs)
+            return waited
+        except OSError as error:
+            if not is_full(error):
+                raise
+            delete_folder(folder)
+            began = time.monotonic()
+            channel.full(f"{folder}: {error}")
+            waited += time.monotonic() - began
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

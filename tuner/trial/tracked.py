@@ -7,7 +7,20 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from tuner.errors import UserError
+
+OWN = "trial"
+"""Name of the file that holds what the trial itself saves."""
+TAKEN = (OWN, "manifest")
 Kind = Literal["module", "optimizer", "scheduler", "other"]
+
+
+def check(name: str, thing: Any) -> None:
+    """Raise UserError for what cannot be saved, or not under this name."""
+    if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
+        raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
+    if name in TAKEN or not name.isidentifier():
+        raise UserError(f"trial.track({name}=...): must be another name; {' and '.join(TAKEN)} are the trial's own.")
 
 
 def kind_of(thing: Any) -> Kind:
@@ -46,17 +59,13 @@ def in_order(tracked: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return first + schedulers
 
 
-def restore(thing: Any, state: Any) -> None:
-    """Give a resumed trial its whole state back."""
-    thing.load_state_dict(state)
+def restore(thing: Any, state: Any, initials: tuple[Any, Any] | None = None) -> None:
+    """Give a resumed trial its whole state back; a clone gets the donor's weights and counters.
 
-
-def restore_clone(thing: Any, state: Any, own: Any, donors: Any) -> None:
-    """Give a clone the donor's weights and counters, and let it keep its own hyperparameters.
-
-    `own` and `donors` are what `initial` read of this object and of the donor's.
+    A clone keeps its own hyperparameters: `initials` are what `initial` read of this object and of the donor's.
     """
-    kind = kind_of(thing)
+    kind = kind_of(thing) if initials else None
+    own, donors = initials or (None, None)
     if kind == "optimizer":
         _clone_optimizer(thing, state, donors)
     elif kind == "scheduler":

@@ -6,14 +6,13 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
-from tuner.storage import delete_folder, is_full
-from tuner.trial import checkpoint, media, randomness, tracked
+from tuner.trial import checkpoint, media, parallel, precision, randomness, tracked
 from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
@@ -22,15 +21,14 @@ from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
 from tuner.trial.metrics import as_epoch, as_numbers, spell
 from tuner.trial.pace import Pace
+from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
+from tuner.trial.tracked import OWN
 
 if TYPE_CHECKING:
     import torch
 
 Batch = TypeVar("Batch")
-OWN = "trial"
-"""Name of the file that holds what the trial itself saves."""
-TAKEN = (OWN, "manifest")
 PROBE_STEPS = 5
 """So many batches of each loop a trial trains that is only measured."""
 
@@ -38,8 +36,10 @@ PROBE_STEPS = 5
 class Trial:
     """One configuration in training: its params, its loop, its reports and its checkpoints."""
 
-    def __init__(self, assignment: Assignment, channel: Channel, measures: Meter | None = None) -> None:
-        self._assignment, self._channel = assignment, channel
+    def __init__(
+        self, assignment: Assignment, channel: Channel, ranks: Ranks | None = None, measures: Meter | None = None
+    ) -> None:
+        self._assignment, self._channel, self._ranks = assignment, channel, ranks or Ranks()
         self._meter = measures or meter(assignment.gpus, assignment.context)
         self._pace = Pace(PROBE_STEPS if assignment.task == "probe" else None)
         self._tracked: dict[str, Any] = {}
@@ -57,8 +57,9 @@ class Trial:
             checkpoint.read_manifest(self._source)
         self._own: dict[str, Any] = (checkpoint.load(self._source, OWN) or {}) if self._source else {}
         self._goes_on = self._source is not None and not assignment.cloned
-        self._randomness_due = self._goes_on
-        self._loaders = Loaders(self._own["loaders"] if self._goes_on else None)
+        self._randomness_due = self._goes_on or self.rank > 0
+        self._states = self._ranks.own_of(self._own) if self._goes_on else None
+        self._loaders = Loaders(self._states["loaders"] if self._states else None)
         self._accumulation = Accumulation(assignment.parts)
         self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
@@ -89,8 +90,18 @@ class Trial:
         return self._assignment.horizon or self._assignment.epochs
 
     @property
+    def rank(self) -> int:
+        """The number of this process among the `ranks` of the trial, from 0."""
+        return self._ranks.rank
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train this trial together."""
+        return self._ranks.ranks
+
+    @property
     def device(self) -> torch.device:
-        """The device this trial trains on."""
+        """The device this process trains on; with several GPUs the first of them."""
         import torch
 
         return torch.device("cuda" if self._assignment.gpus and torch.cuda.is_available() else "cpu")
@@ -98,29 +109,28 @@ class Trial:
     @property
     def devices(self) -> list[torch.device]:
         """All devices of this process: its GPUs, or the CPU."""
-        import torch
+        return parallel.devices(self._assignment.gpus)
 
-        count = min(math.ceil(self._assignment.gpus), torch.cuda.device_count())
-        return [torch.device("cuda", index) for index in range(count)] or [torch.device("cpu")]
+    def prepare(self, *things: Any) -> Any:
+        """Prepare models and loaders for the devices and ranks of this trial; returns them in the same order.
+
+        A model is moved to `device`, and with several ranks wrapped in DistributedDataParallel; of a DataLoader each
+        rank gets its own part of the samples, with the same `batch_size`: a step sees ranks x batch_size samples. One
+        process with several GPUs gets DataParallel. Call it on every rank, before the optimizer is made.
+        """
+        prepared = [parallel.prepare(thing, self._ranks, self.devices, self.seed) for thing in things]
+        return prepared[0] if len(prepared) == 1 else tuple(prepared)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the YAML's `precision`: `with trial.autocast(): loss = criterion(model(x), y)`."""
-        import torch
-
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._assignment.precision)
-        return torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
+        return precision.autocast(self._assignment.precision, self.device.type)
 
     @property
     def scaler(self) -> torch.amp.GradScaler:
         """The scaler of gradients that fp16 needs, saved and restored with the trial; it does nothing otherwise."""
-        import torch
-
         if "scaler" not in self._tracked:
-            self.track(scaler=torch.amp.GradScaler(self.device.type, enabled=self._assignment.precision == "fp16"))
-        made = self._tracked["scaler"]
-        if not isinstance(made, torch.amp.GradScaler):
-            raise UserError(f"trial.track(scaler=...): must be a GradScaler, but got {type(made).__name__}.")
-        return made
+            self.track(scaler=precision.scaler(self._assignment.precision, self.device.type))
+        return precision.checked(self._tracked["scaler"])
 
     def track(self, **objects: Any) -> None:
         """Save these objects with each report; when a trial resumes they are restored inside this call.
@@ -128,10 +138,10 @@ class Trial:
         Each needs `state_dict` and `load_state_dict`. Call it once models, optimizers and schedulers are made.
         """
         for name, thing in objects.items():
-            _check_trackable(name, thing)
-            self._tracked[name] = thing
-            self._initial[name] = tracked.initial(thing)
-            self._accumulation.gate(thing)
+            tracked.check(name, thing)
+            self._tracked[name] = bare = parallel.unwrapped(thing)  # it loads again without the wrapper
+            self._initial[name] = tracked.initial(bare)
+            self._accumulation.gate(bare)
         for name in tracked.in_order(self._tracked, list(objects)):
             self._restore(name)
         if (parts := self._assignment.parts) > 1 and mixes_samples(objects.values()):
@@ -153,6 +163,7 @@ class Trial:
         A trial that ran out of memory gets each batch in two parts. The tracked optimizers still step once a batch, on
         the same gradients, if the loss is a mean over its batch.
         """
+        parallel.set_epoch(loader, self._epoch if self._looping else self._reported + 1)
         self._loaders.meet(loader)
         leave_cpus_to_workers(loader, self._assignment.cpus)
         yield from self._accumulation.batches(self.growth.watch(self._pace.over(loader)))
@@ -166,13 +177,15 @@ class Trial:
 
     def log(self, name: str, what: Any) -> None:
         """Keep a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), for TensorBoard."""
-        media.write(self.folder / "media", name, max(self._epoch, 1), what)
+        if self.rank == 0:
+            media.write(self.folder / "media", name, max(self._epoch, 1), what)
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = None, **more: Any) -> None:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
 
         The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given.
-        Make it the last thing of an epoch: what the loop does after it is not in the checkpoint.
+        Make it the last thing of an epoch: what the loop does after it is not in the checkpoint. With several ranks
+        each one has to call it: the means of their metrics are reported.
         """
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)
@@ -186,15 +199,22 @@ class Trial:
         costs = self._costs()
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
+        states = {"randomness": randomness.capture(), "loaders": self._loaders.states()}
+        values, all_states = self._ranks.agree(epoch, values, states)
+        if self.rank == 0:
+            self._hand_in(epoch, values, costs, all_states)
+        self._ranks.gather(None)  # the others wait until the first may go on
+        self._reported, self._carried = epoch, None
+        self._began = time.monotonic()
+
+    def _hand_in(self, epoch: int, values: dict[str, float], costs: Costs, states: list[dict[str, Any]]) -> None:
         self._unsaved.append({"epoch": epoch, "metrics": spell(values), **asdict(costs)})
         # A trial whose objective is not finite ends as diverged: nobody goes on from there.
-        saves = math.isfinite(values[metric]) and (
+        saves = math.isfinite(values[self._assignment.metric]) and (
             self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
         )
-        path = self._save(epoch) if saves else None
-        self._reported, self._carried = epoch, None
+        path = self._save(epoch, states) if saves else None
         self._channel.report(epoch, values, path, replace(costs, seconds=time.monotonic() - self._began))
-        self._began = time.monotonic()
 
     def tested(self, returned: Any) -> dict[str, float]:
         """Measure after the function returned from a test: by what it registered, else what it returned counts."""
@@ -205,7 +225,8 @@ class Trial:
     @property
     def could_split(self) -> bool:
         """Tell whether smaller parts of each batch could be trained to the same end, were there not enough memory."""
-        return self._accumulation.largest >= 2 * self._assignment.parts and can_split(self._tracked.values())
+        splits = self._accumulation.largest >= 2 * self._assignment.parts and can_split(self._tracked.values())
+        return splits and self.ranks == 1  # the ranks average the gradients of each part, before it is put aside
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
@@ -228,39 +249,29 @@ class Trial:
         self._epoch = epoch
         return epoch
 
-    def _save(self, epoch: int) -> str | None:
+    def _save(self, epoch: int, states_of_ranks: list[dict[str, Any]]) -> str | None:
         if not self._tracked and self._carried is None:
             return None
         path = self._assignment.checkpoint_name(epoch)
         own = {
             "initial": {name: tracked.initial_by_now(self._tracked[name], at) for name, at in self._initial.items()},
-            "randomness": randomness.capture(),
-            "loaders": self._loaders.states(),
+            **states_of_ranks[0],
+            "other_ranks": states_of_ranks[1:],
         }
-        states = {name: thing.state_dict() for name, thing in self._tracked.items()}
+        states = {**{name: thing.state_dict() for name, thing in self._tracked.items()}, OWN: own}
         kinds = {name: tracked.kind_of(thing) for name, thing in self._tracked.items()}
         facts = {
             "trial": self.id, "generation": self._assignment.generation, "epoch": epoch, "kinds": kinds,
             "after": self._saved, "reports": self._unsaved, "has_test": self._test is not None,
         }  # fmt: skip
-        self._write(Path(self._assignment.run) / path, {**states, OWN: own}, facts)
+        folder = Path(self._assignment.run) / path
+        with self._meter.aside():
+            waited = checkpoint.save_patiently(
+                self._channel, folder, states, self._carried, check=self._verify, **facts
+            )
+        self._began += waited  # no part of what the epoch takes
         self._verify, self._unsaved, self._saved = False, [], epoch
         return path
-
-    def _write(self, folder: Path, states: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Write a checkpoint, and where there is no room for it, wait for some."""
-        while True:
-            try:
-                with self._meter.aside():
-                    checkpoint.save(folder, states, self._carried, check=self._verify, **facts)
-                return
-            except OSError as error:
-                if not is_full(error):
-                    raise
-                delete_folder(folder)
-                waits = time.monotonic()
-                self._channel.full(f"{folder}: {error}")
-                self._began += time.monotonic() - waits  # no part of what the epoch takes
 
     def _restore(self, name: str) -> None:
         if self._source is None:
@@ -268,15 +279,16 @@ class Trial:
         state = checkpoint.load(self._source, name)
         if state is None:
             raise UserError(f"trial.track({name}=...): is not in the checkpoint {self._source}. Was it renamed since?")
-        if self._assignment.cloned:
-            tracked.restore_clone(self._tracked[name], state, self._initial[name], self._own["initial"].get(name))
-        else:
-            tracked.restore(self._tracked[name], state)
+        initials = (self._initial[name], self._own["initial"].get(name)) if self._assignment.cloned else None
+        tracked.restore(self._tracked[name], state, initials)
 
     def _restore_randomness(self) -> None:
         """Set the generators last of all: making models and loaders has drawn from them."""
         if self._randomness_due:
-            randomness.restore(self._own["randomness"])
+            if self._states is not None:
+                randomness.restore(self._states["randomness"])
+            else:  # models are alike on all ranks by now; dropout and augmentation shall not be
+                randomness.seed_all(self.seed + self.rank + self.ranks * self._epoch)
             self._randomness_due = False
         self._loaders.begin()
 
@@ -288,10 +300,3 @@ class Trial:
         for name in tracked.in_order(self._tracked, list(self._tracked)):
             self._restore(name)
         return as_numbers(self._test(), "trial.test") if self._test else {}
-
-
-def _check_trackable(name: str, thing: Any) -> None:
-    if not callable(getattr(thing, "state_dict", None)) or not callable(getattr(thing, "load_state_dict", None)):
-        raise UserError(f"trial.track({name}=...): must have state_dict and load_state_dict, but got {thing!r}.")
-    if name in TAKEN or not name.isidentifier():
-        raise UserError(f"trial.track({name}=...): must be another name; {' and '.join(TAKEN)} are the trial's own.")

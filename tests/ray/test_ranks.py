@@ -1,0 +1,123 @@
+"""Several ranks in one trial, in real runs: they are placed together, stopped together, and go on together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import command, environment, records, reports, trained, wait_for
+
+from tuner.core.records import Lost
+from tuner.core.state import replay
+from tuner.ledger import read
+from tuner.trial import Assignment
+
+TWO = """
+import os, time
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+DATA = TensorDataset(torch.linspace(0, 1, 32).reshape(16, 2), torch.linspace(0, 1, 16).reshape(16, 1))
+
+def train(trial, *, lr, pause=0.0):
+    (trial.folder / f"pid{trial.rank}").write_text(str(os.getpid()))
+    model, loader = trial.prepare(nn.Linear(2, 1), DataLoader(DATA, 4, shuffle=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    trial.track(model=model, optimizer=optimizer)
+    trial.test(lambda: {"ranks": trial.ranks, "gpus": trial._assignment.gpus})
+    for epoch in trial.epochs():
+        for x, y in trial.batches(loader):
+            loss = (model(x) - y).square().mean()
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+        time.sleep(pause)
+        print("trained", epoch, "seeing", repr(os.environ.get("CUDA_VISIBLE_DEVICES")), flush=True)
+        trial.report(loss=lr / epoch, ranks=trial.ranks, rank=trial.rank)
+"""
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Start a cluster with room for two trials of two ranks, and for half a trial more; gives its address."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="rr", dir="/tmp") as scratch:
+        monkeypatch.setenv("RAY_TMPDIR", scratch)  # else it leaves its address where other runs would find it
+        (Path(scratch) / "ray").mkdir()
+        head = {"num_cpus": 5, "num_gpus": 5, "temp_dir": scratch, "include_dashboard": False}
+        made = Cluster(True, head_node_args=head)
+        try:
+            yield str(made.address)
+        finally:
+            made.shutdown()
+
+
+def test_a_trial_asks_for_all_that_its_ranks_need_as_one() -> None:
+    from tuner.engine.search import _place
+
+    given = Assignment(run="r", trial="t0", params={}, seed=1, metric="loss", epochs=1, cpus=2, gpus=3, ranks=3)
+    assert _place(given).bundles == [{"CPU": 6, "GPU": 3}]
+
+
+def test_ten_times_more_trials_of_two_ranks_than_there_is_room_for_all_end(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(TWO, budget={"trials": 20, "epochs": 3}, resources={"cpus": 1, "ranks": 2})
+    launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
+    run = tmp_path / "runs" / "r"
+    state = replay(read(run))
+    outcomes = [trial.outcome for trial in state.trials.values()]
+    assert state.slots == 2
+    assert len(outcomes) == 20 and set(outcomes) == {"finished", "stopped"}
+    assert {(r.metrics["ranks"], r.metrics["rank"]) for r in reports(run)} == {(2, 0.5)}
+    assert not [record for record in records(run) if isinstance(record, Lost)]
+    assert {file.name for file in (run / "trials" / "t0000").glob("log*")} == {"log.txt", "log.rank1.txt"}
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_each_rank_has_a_gpu_of_its_own(
+    cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Ray only counts these GPUs, so the ranks train on the CPU all the same."""
+    write(TWO, budget={"trials": 4, "epochs": 2}, scheduler={"kind": "none"}, resources={"gpus": 2})
+    launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
+    for folder in (tmp_path / "runs" / "r" / "trials").iterdir():
+        saw = [{line.split()[-1] for line in (folder / log).read_text().splitlines() if line.startswith("trained")}
+               for log in ("log.txt", "log.rank1.txt")]  # fmt: skip
+        assert len(saw[0]) == len(saw[1]) == 1 and saw[0] != saw[1]
+        assert saw[0] | saw[1] <= {f"'{i}'" for i in range(5)}
+    tested = json.loads((tmp_path / "runs" / "r" / "best" / "test.json").read_text())
+    assert tested["metrics"] == {"ranks": 1, "gpus": 1}, "one process with the GPU of one rank"
+
+
+def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
+    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    write(
+        TWO, budget={"trials": 2, "epochs": 6}, scheduler={"kind": "none"}, resources={"cpus": 1, "ranks": 2},
+        fixed={"pause": 0.3},
+    )  # fmt: skip
+    flags = ("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    driver = subprocess.Popen(
+        command(*flags), cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    run = tmp_path / "runs" / "r"
+    wait_for(lambda: [r for r in reports(run) if r.trial == "t0000" and r.epoch == 2])
+    os.kill(int((run / "trials" / "t0000" / "pid1").read_text()), signal.SIGKILL)
+    said, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, said
+    (lost,) = [record for record in records(run) if isinstance(record, Lost)]
+    assert (lost.trial, lost.cause) == ("t0000", "worker")
+    assert lost.reason == "its process was killed by SIGKILL (rank 1)"
+    state = replay(read(run))
+    assert {trial.outcome for trial in state.trials.values()} == {"finished"}
+    epochs = trained(run)["t0000"]
+    assert sorted(set(epochs)) == [1, 2, 3, 4, 5, 6] and len(epochs) <= 7, "no epoch twice but the one it died in"
+    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")

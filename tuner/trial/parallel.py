@@ -1,0 +1,123 @@
+"""Data parallel training: a model on several ranks or GPUs, and for each rank its own part of the data."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tuner.errors import UserError
+from tuner.trial.ranks import Ranks
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+KEPT = (
+    "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn", "multiprocessing_context",
+    "generator", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
+)  # fmt: skip
+"""What a rank's loader takes over from the one that it is made of."""
+NOTE = (
+    "note: the model runs in DataParallel, one process on {} GPUs: right where the function must stay one process. "
+    "`ranks: {}` (DistributedDataParallel) is faster as a rule; a model too large for one GPU needs its layers on "
+    "several of trial.devices."
+)
+
+
+def devices(gpus: float) -> list[torch.device]:
+    """List the devices of a process that has so many GPUs."""
+    import torch
+
+    if not gpus or not torch.cuda.is_available():
+        return [torch.device("cpu")]
+    return [torch.device("cuda", i) for i in range(min(max(1, int(gpus)), torch.cuda.device_count()))]
+
+
+def prepare(thing: Any, ranks: Ranks, devices: list[torch.device], seed: int) -> Any:
+    """Prepare a model or a DataLoader; raises UserError for anything else."""
+    import torch
+
+    if isinstance(thing, torch.nn.Module):
+        return _model(thing, ranks, devices)
+    if isinstance(thing, torch.utils.data.DataLoader):
+        return _loader(thing, ranks, seed) if ranks.ranks > 1 else thing
+    raise UserError(f"trial.prepare: must get models (nn.Module) and DataLoaders, but got {type(thing).__name__}.")
+
+
+def unwrapped(thing: Any) -> Any:
+    """Take a model out of what makes it parallel."""
+    if "torch" not in sys.modules:
+        return thing
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    return thing.module if isinstance(thing, DataParallel | DistributedDataParallel) else thing
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Have the sampler that deals out the samples to the ranks shuffle anew."""
+    if "torch" not in sys.modules:
+        return
+    from torch.utils.data.distributed import DistributedSampler
+
+    if isinstance(sampler := getattr(loader, "sampler", None), DistributedSampler):
+        sampler.set_epoch(epoch)
+
+
+def _model(model: torch.nn.Module, ranks: Ranks, devices: list[torch.device]) -> torch.nn.Module:
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    spread = len({parameter.device for parameter in model.parameters()}) > 1
+    if not spread:  # else its layers were put on several GPUs by hand
+        model.to(devices[0])
+    if ranks.ranks > 1 and any(parameter.requires_grad for parameter in model.parameters()):
+        ids = None if spread or devices[0].type == "cpu" else [devices[0]]
+        return DistributedDataParallel(model, device_ids=ids)
+    if ranks.ranks == 1 and len(devices) > 1 and not spread:
+        print(NOTE.format(len(devices), len(devices)))
+        return DataParallel(model, device_ids=devices)
+    return model
+
+
+def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int) -> DataLoader[Any]:
+    """Make the loader of one rank: its part of the samples, in batches of the same size."""
+    from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+    from torch.utils.data.distributed import DistributedSampler
+
+    sampler = loader.sampler
+    if isinstance(sampler, DistributedSampler):
+        return loader
+    _refuse_unknown(loader)
+    if type(sampler) not in (RandomSampler, SequentialSampler):
+        raise _refusal("have no sampler of its own", type(sampler).__name__)
+    dealt: DistributedSampler[Any] = DistributedSampler(
+        loader.dataset, ranks.ranks, ranks.rank, shuffle=isinstance(sampler, RandomSampler), seed=seed,
+        drop_last=loader.drop_last,
+    )  # fmt: skip
+    kept = {name: getattr(loader, name) for name in KEPT if hasattr(loader, name)}
+    made: DataLoader[Any] = DataLoader(loader.dataset, loader.batch_size, sampler=dealt, **kept)
+    if len(made) == 0:
+        raise UserError(
+            f"trial.prepare: each of {ranks.ranks} ranks must get one batch at least, but got {len(dealt)} samples "
+            f"for a batch_size of {loader.batch_size}. Lower batch_size or ranks."
+        )
+    return made
+
+
+def _refuse_unknown(loader: DataLoader[Any]) -> None:
+    """Raise UserError for a loader that cannot be made again with another sampler."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    if isinstance(loader.dataset, IterableDataset):
+        fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, and do not prepare it."
+        raise UserError(f"trial.prepare: a loader must have a dataset with an index, but got an IterableDataset. {fix}")
+    if type(loader) is not DataLoader:
+        raise _refusal("be a plain DataLoader", type(loader).__name__)
+    if loader.batch_size is None and loader.batch_sampler is not None:
+        raise _refusal("have no batch_sampler of its own", type(loader.batch_sampler).__name__)
+
+
+def _refusal(must: str, got: str) -> UserError:
+    return UserError(
+        f"trial.prepare: with several ranks a loader must {must}, but got {got}. Give the loader a DistributedSampler, "
+        "or a sampler that deals out the samples by trial.rank and trial.ranks, and do not prepare it."
+    )
