@@ -69,7 +69,7 @@ def restore(thing: Any, state: Any, initials: tuple[Any, Any] | None = None) -> 
     if kind == "optimizer":
         _clone_optimizer(thing, state, donors)
     elif kind == "scheduler":
-        thing.load_state_dict(_merged(own, state, donors or {}))
+        thing.load_state_dict(_merged(own or {}, state, donors or {}))
         for scheduler in (thing, *getattr(thing, "_schedulers", ())):
             scheduler._last_lr = [group["lr"] for group in thing.optimizer.param_groups]
     else:

@@ -264,11 +264,9 @@ class Trial:
             "trial": self.id, "generation": self._assignment.generation, "epoch": epoch, "kinds": kinds,
             "after": self._saved, "reports": self._unsaved, "has_test": self._test is not None,
         }  # fmt: skip
-        folder = Path(self._assignment.run) / path
+        at = Path(self._assignment.run) / path
         with self._meter.aside():
-            waited = checkpoint.save_patiently(
-                self._channel, folder, states, self._carried, check=self._verify, **facts
-            )
+            waited = checkpoint.save_patiently(self._channel, at, states, self._carried, check=self._verify, **facts)
         self._began += waited  # no part of what the epoch takes
         self._verify, self._unsaved, self._saved = False, [], epoch
         return path
