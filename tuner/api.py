@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tuner.outputs.live import Show
     from tuner.outputs.results import Result
     from tuner.slot.code import Code
-    from tuner.trial import Assignment
 
 GO_ON = "Go on with: python launch.py --resume {}"
 
@@ -133,11 +132,12 @@ def local_trial(loaded: Loaded, show: Any = print) -> None:
     """Run the first trial in this very process, open to a debugger; nothing is kept."""
     import tempfile
 
+    from tuner.engine.assign import assign_first
     from tuner.trial.local import LocalTrial
 
     function = loaded.function or to_code(loaded.trainable).load()
     with tempfile.TemporaryDirectory(prefix="tuner-local-") as folder:
-        assignment = _first_assignment(loaded, folder)
+        assignment = assign_first(loaded.experiment, folder)
         show(f"trial {assignment.trial}: {assignment.params}")
         if (ranks := loaded.experiment.resources_of(assignment.params).world_size) > 1:
             show(f"note: one process trains here, not {ranks} ranks")
@@ -168,21 +168,6 @@ def _pickled(function: Callable[..., Any]) -> bytes:
     import cloudpickle
 
     return bytes(cloudpickle.dumps(function))
-
-
-def _first_assignment(loaded: Loaded, folder: str) -> Assignment:
-    from tuner.core import chance
-    from tuner.core.records import trial_id
-    from tuner.core.search.kinds import make_asker
-    from tuner.trial import Assignment
-
-    spec = loaded.experiment
-    params = {**spec.fixed, **make_asker(spec).ask(0).params}
-    resources = spec.resources_of(params)
-    return Assignment(
-        run=folder, trial=trial_id(0), params=params, seed=chance.integer(spec.seed, "trial", 0),
-        metric=spec.objective.metric, epochs=spec.budget.epochs, gpus=resources.share / resources.world_size,
-    )  # fmt: skip
 
 
 def _drive(

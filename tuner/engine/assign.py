@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuner.core import chance
+from tuner.core.records import trial_id
 from tuner.core.run import Core
 from tuner.core.state import TrialState
 from tuner.engine.machines import Share
+from tuner.spec.experiment import Experiment
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
@@ -42,6 +44,23 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         node=share.node,
         task="probe" if share.probe else "train",
         ranks=share.ranks,
+    )
+
+
+def assign_first(spec: Experiment, folder: str) -> Assignment:
+    """Make the assignment of a run's first trial in one process, without a run."""
+    from tuner.core.search.kinds import make_asker
+
+    params = {**spec.fixed, **make_asker(spec).ask(0).params}
+    resources = spec.resources_of(params)
+    return Assignment(
+        run=folder,
+        trial=trial_id(0),
+        params=params,
+        seed=chance.integer(spec.seed, "trial", 0),
+        metric=spec.objective.metric,
+        epochs=spec.budget.epochs,
+        gpus=resources.share / resources.world_size,
     )
 
 
