@@ -32,20 +32,10 @@ CARD = "4MiB"
 def ours(seed: int, trials: int, folder: Path) -> dict[str, Any]:
     """Run the service's own command."""
     name = f"edge-{seed}"
-    flags = ["--set", f"seed={seed}", "--set", f"budget.trials={trials}", "--no-dashboard"]
-    command = [
-        sys.executable,
-        str(HERE.parent / "launch.py"),
-        "--space",
-        str(HERE / "edge.yaml"),
-        "--name",
-        name,
-        *flags,
-    ]
+    launch = [sys.executable, str(HERE.parent / "launch.py"), "--space", str(HERE / "edge.yaml"), "--no-dashboard"]
+    flags = ["--name", name, "--set", f"seed={seed}", "--set", f"budget.trials={trials}"]
     environment = {**os.environ, "TUNER_SIMULATED_GPU": CARD}
-    subprocess.run(
-        [*launch, "--name", name, *flags], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([*launch, *flags], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     from tuner.core.state import replay
     from tuner.ledger import read
 

@@ -1,19 +1,24 @@
 """How much memory a trial will need before it has run: a formula that is fitted to those that did.
 
-The logarithm of the memory is taken for a sum over the logarithms of the params, each with a slope that is not
-negative (Lawson and Hanson 1974, chapter 23; here by coordinate descent, in plain Python so that no library's upgrade
-changes a decision). The larger a measured trial was, the more it counts: it is the edge that matters.
+Memory is taken for a sum of products of the params, none with a negative coefficient: weights grow with the width
+squared, what a layer keeps for the backward pass with width times batch. So it never falls as a param grows. The
+coefficients are those of non-negative least squares (Lawson and Hanson 1974, chapter 23), here by coordinate descent in
+plain Python, so that no library's upgrade changes a decision. Errors count by their part of the memory.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
-FEWEST = 8
-"""Fewer measured trials tell nothing."""
-ROUNDS = 300
+FEWEST, MOST = 8, 100
+"""Fewer measured trials tell nothing; of more the largest count, for it is the edge that matters."""
+ROUNDS = 200
+FEW = 5
+"""Of more params only products of two are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,42 +29,73 @@ class Point:
     memory: int
 
 
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """Memory as a function of params."""
+
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    terms: tuple[tuple[int, ...], ...]
+    """Which params are multiplied."""
+    coefficients: tuple[float, ...]
+    spread: float
+    """How far off it is, as a part of the memory: the root of the mean square."""
+
+    def __call__(self, numbers: Sequence[float]) -> float:
+        """Tell the bytes of a trial with these params."""
+        return _dot(self.coefficients, _products(_scaled(numbers, self.lowest, self.highest), self.terms))
+
+
 def foresee(points: Sequence[Point], numbers: Sequence[float]) -> float | None:
     """Tell the bytes that a trial will need at least, by one standard deviation; None where too little is known."""
     if len(points) < max(FEWEST, len(numbers) + 4):
         return None
-    logs = [all(values[i] > 0 for values in (numbers, *(p.numbers for p in points))) for i in range(len(numbers))]
-    rows = [[*_scaled(point.numbers, logs), 1.0] for point in points]
-    heights = [math.log(max(1, point.memory)) for point in points]
-    top = max(heights)
-    weights = [math.exp(height - top) for height in heights]
-    slopes = _fit(rows, heights, weights)
-    errors = [(_dot(row, slopes) - height) ** 2 for row, height in zip(rows, heights, strict=True)]
-    spread = math.sqrt(_dot(weights, errors) / sum(weights))
-    return math.exp(min(_dot([*_scaled(numbers, logs), 1.0], slopes) - spread, 700.0))
+    formula = _fit(tuple(sorted(points, key=lambda point: (-point.memory, point.numbers))[:MOST]))
+    return formula(numbers) / (1 + formula.spread)
 
 
-def _scaled(numbers: Sequence[float], logs: Sequence[bool]) -> list[float]:
-    return [math.log(value) if log else float(value) for value, log in zip(numbers, logs, strict=True)]
+@functools.lru_cache(maxsize=16)  # a trial that waits for its turn is looked at again and again
+def _fit(points: tuple[Point, ...]) -> Formula:
+    columns = list(zip(*(point.numbers for point in points), strict=True))
+    lowest = tuple(min(0.0, *column) for column in columns)
+    highest = tuple(max(column) for column in columns)
+    terms = tuple(
+        term
+        for degree in range(4 if len(columns) <= FEW else 3)
+        for term in combinations_with_replacement(range(len(columns)), degree)
+    )
+    top = max(point.memory for point in points)
+    heights = [max(1, point.memory) / top for point in points]
+    rows = [_products(_scaled(point.numbers, lowest, highest), terms) for point in points]
+    coefficients = _non_negative_least_squares(rows, heights, [1 / height for height in heights])
+    errors = [(_dot(row, coefficients) / height - 1) ** 2 for row, height in zip(rows, heights, strict=True)]
+    spread = math.sqrt(_dot(heights, errors) / sum(heights))
+    return Formula(lowest, highest, terms, tuple(top * one for one in coefficients), spread)
 
 
-def _fit(rows: Sequence[Sequence[float]], heights: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Find the slopes of least squares, none negative but the last, which is the height at the origin."""
-    columns = list(zip(*rows, strict=True))[:-1]
-    total, size = sum(weights), range(len(columns))
-    # Around the weighted middle: else the slopes and the height would creep along each other.
-    middle = [_dot(weights, column) / total for column in columns]
-    level = _dot(weights, heights) / total
-    moved = [[value - middle[i] for value in columns[i]] for i in size]
-    weighted = [[w * value for w, value in zip(weights, column, strict=True)] for column in moved]
-    gram = [[_dot(weighted[i], moved[j]) for j in size] for i in size]
-    aim = [_dot(weighted[i], [height - level for height in heights]) for i in size]
-    slopes = [0.0] * len(columns)
+def _scaled(numbers: Sequence[float], lowest: Sequence[float], highest: Sequence[float]) -> list[float]:
+    """Bring params to about 0 to 1, none below 0."""
+    bounds = zip(numbers, lowest, highest, strict=True)
+    return [max(0.0, value - low) / ((high - low) or 1.0) for value, low, high in bounds]
+
+
+def _products(numbers: Sequence[float], terms: Sequence[Sequence[int]]) -> list[float]:
+    return [math.prod(numbers[i] for i in term) for term in terms]
+
+
+def _non_negative_least_squares(
+    rows: Sequence[Sequence[float]], heights: Sequence[float], weights: Sequence[float]
+) -> list[float]:
+    columns = list(zip(*rows, strict=True))
+    weighted = [[w * value for w, value in zip(weights, column, strict=True)] for column in columns]
+    gram = [[_dot(one, other) for other in columns] for one in weighted]
+    aim = [_dot(one, heights) for one in weighted]
+    found = [0.0] * len(columns)
     for _ in range(ROUNDS):
-        for i in size:
-            if gram[i][i] > 1e-12:
-                slopes[i] = max(0.0, slopes[i] + (aim[i] - _dot(gram[i], slopes)) / gram[i][i])
-    return [*slopes, level - _dot(middle, slopes)]
+        for i, line in enumerate(gram):
+            if line[i] > 1e-12:
+                found[i] = max(0.0, found[i] + (aim[i] - _dot(line, found)) / line[i])
+    return found
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:
