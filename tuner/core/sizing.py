@@ -54,6 +54,8 @@ class Sizes:
     numbers: tuple[str, ...]
     """Those of them along which it grows, sorted."""
     cells: dict[Place, Cell] = field(default_factory=dict)
+    version: int = 0
+    """Grows with all that is learned: what was found before holds as long as it stays."""
 
     @classmethod
     def of(cls, space: Mapping[str, SomeDimension]) -> Sizes:
@@ -70,13 +72,17 @@ class Sizes:
         """Take in what a trial took, and where it was alone on a GPU its seconds a step."""
         place = self._place(params, parts)
         cell = self.cells.setdefault(place, Cell())
-        cell.peak, cell.step = max(cell.peak, peak), step or cell.step
+        if cell.peak >= peak and (cell.step or not step):
+            return
+        self.version += 1
+        cell.peak, cell.step = max(cell.peak, peak), cell.step or step
         self._learn_shrinking(place, cell)
 
     def ran_out(self, params: Mapping[str, Any], parts: int, memory: int) -> None:
         """Take in that so many bytes were not enough."""
         cell = self.cells.setdefault(self._place(params, parts), Cell())
         cell.ran_out = max(cell.ran_out, memory)
+        self.version += 1
 
     def bounds(self, params: Mapping[str, Any], parts: int = 1) -> tuple[int, int | None]:
         """Bound the bytes that a trial needs: at least, and at most; None where nothing larger was measured."""

@@ -31,6 +31,7 @@ class Placement:
         self._cards = sorted({node.card for node in nodes if node.gpus})
         self.largest_card = max(self._cards, default=0)
         """Memory of the largest GPU, bytes; 0 where nobody asked."""
+        self._wanted: tuple[Gpus, tuple[object, ...], Want] | None = None
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
         counts = [count(self._smallest(entry), nodes) for entry in spec.resource_entries]
         for entry, one in zip(spec.resource_entries, counts, strict=True):
@@ -48,7 +49,11 @@ class Placement:
         """Tell what a trial is to be given, by its params and by what is known of such trials."""
         entry = self.spec.resources_of(trial.params)
         if entry.gpus == "auto" and self._cards:
-            return self._measured(entry, trial, known)
+            # The trial whose turn it is is looked at some ten times a second until there is room.
+            facts = (trial.id, trial.parts, trial.least_gpus, trial.probed, known.sizes.version, known.packing.level)
+            if self._wanted is None or self._wanted[0] is not known or self._wanted[1] != facts:
+                self._wanted = known, facts, self._measured(entry, trial, known)
+            return self._wanted[2]
         gpus = max(entry.share, self._least, trial.least_gpus) if self._cards and entry.share else 0.0
         return Want(entry.all_cpus, gpus, ranks=entry.world_size)
 
@@ -116,13 +121,14 @@ def _far_apart(least: float | None, most: float | None) -> bool:
 
 def _too_much(entry: Resources, nodes: Sequence[Node]) -> str:
     # One machine, rather than the most of each: it may be that no machine has both.
-    names = ("gpus", "cpus") if entry.share else ("cpus", "gpus")
+    gpus = 0 if entry.gpus == "auto" else entry.gpus
+    names = ("gpus", "cpus") if gpus else ("cpus", "gpus")
     largest = max(nodes, key=lambda node: [getattr(node, name) for name in names], default=Node(0))
     whose = f" with {entry.when}" if entry.when else ""
     fix = "Ask for less, or add a machine."
-    if entry.share and not largest.gpus:
+    if gpus and not largest.gpus:
         fix = "There is no GPU here: set gpus to 0, or name a cluster that has some with --address."
     return (
-        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.all_cpus} CPUs and {entry.share:g} "
+        f"resources: a trial{whose} must fit on one machine, but it asks for {entry.all_cpus} CPUs and {gpus:g} "
         f"GPUs, and the largest has {largest.cpus:g} CPUs and {largest.gpus:g} GPUs. {fix}"
     )
