@@ -121,7 +121,7 @@ LARGE_AND_SMALL = [Node(8, 1, card=24 * GIB, name="small"), Node(8, 1, card=80 *
 def known(level: int = 4, **measured: int) -> Gpus:
     """Know what trials with these depths took, in GiB."""
     made = Gpus.of(experiment(space={"depth": {"dist": "int", "low": 1, "high": 99}}).space)
-    made.packing.level = level
+    made.packing.level, made.packing.settled = level, level > 1
     for name, memory in measured.items():
         made.sizes.measured({"depth": int(name[1:])}, 1, memory * GIB)
     return made
@@ -210,3 +210,14 @@ def test_one_of_which_a_larger_one_was_measured_lies_where_that_would_fit() -> N
         assert share is not None
         assert share.node == "large"
         made.give_back(str(level))
+
+
+def test_until_it_is_known_how_many_do_well_side_by_side_each_is_first_measured_alone() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
+    facts = known(level=4, d4=10, d8=18)
+    facts.packing.settled = False
+    assert want(made, facts, depth=6).probe, "a quarter of the GPU: it may meet three others"
+    facts.sizes.measured({"depth": 6}, 1, 12 * GIB, step=0.1)
+    assert not want(made, facts, depth=6).probe, "it is known how it does alone"
+    facts.sizes.measured({"depth": 9}, 1, 25 * GIB)
+    assert not want(made, facts, depth=9).probe, "half of the GPU: it never meets three others"

@@ -90,28 +90,32 @@ class Placement:
         least, most = known.sizes.bounds(trial.params, trial.parts)
         if most is None and trial.probed == trial.parts:
             most = least  # it was measured, and then it, or one like it, took more: measured again it would be the same
+        alone = Want(entry.cpus, 1.0, more_than=least if most is None else most, by_card=True)
         if known.packing.level == 1:
-            return Want(entry.cpus, 1.0, more_than=least if most is None else most, by_card=True)
-        wants = [
-            Want(
-                entry.cpus,
-                trial.least_gpus,
-                int(MARGIN * need) + known.context,
-                need,
-                known.packing.level,
-                by_card=True,
-            )
-            for need in (least, most or 0)
-        ]
-        if most is None or any(_far_apart(*(want.on(card) for want in wants)) for card in self._cards):
-            return Want(entry.cpus, 1.0, more_than=least if most is None else most, probe=True, by_card=True)
-        return wants[1]
+            return alone
+        low, high = (_sized(entry, trial, known, need) for need in (least, most or 0))
+        vague = most is None or any(_far_apart(low.on(card), high.on(card)) for card in self._cards)
+        if vague or self._judges_packing(high, trial, known):
+            return replace(alone, probe=True)
+        return high
+
+    def _judges_packing(self, want: Want, trial: TrialState, known: Gpus) -> bool:
+        """Tell whether a trial would show how trials do side by side, if it was known how it does alone."""
+        if known.packing.settled or trial.probed == trial.parts or known.sizes.cell(trial.params, trial.parts).step:
+            return False
+        return any(want.on(card) == floor_share(known.packing.level) for card in self._cards)
 
     def _smallest(self, entry: Resources) -> Share:
         """Find the least that an entry may come to."""
         if entry.gpus != "auto":
             return Share(entry.all_cpus, entry.share)
         return Share(entry.cpus, floor_share(MOST_PARTS) if self._cards else 0)
+
+
+def _sized(entry: Resources, trial: TrialState, known: Gpus, need: int) -> Want:
+    """Ask for a share that holds so many bytes of tensors, whatever GPU it is of."""
+    memory = int(MARGIN * need) + known.context
+    return Want(entry.cpus, trial.least_gpus, memory, more_than=need, together=known.packing.level, by_card=True)
 
 
 def _far_apart(least: float | None, most: float | None) -> bool:
