@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tuner.core.gpus import Gpus
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.engine.machines import Node, Share, Want
 from tuner.engine.placement import Placement
 from tuner.errors import ClusterError
@@ -23,7 +23,7 @@ def placement(resources: Any, nodes: Any = TWO, trials: int = 50) -> Placement:
 
 
 def want(made: Placement, known: Gpus | None = None, **params: Any) -> Want:
-    trial = TrialState(id="t0000", number=0, params=params, choices={})
+    trial = TrialState(id=str(params), number=0, params=params, choices={})
     return made.want(trial, known or Gpus.of({}))
 
 
@@ -167,7 +167,8 @@ def test_one_that_no_gpu_holds_may_try_and_none_waits_for_ever() -> None:
     assert share is not None
     assert (share.gpus, share.node) == (1.0, "")
     made.give_back("a")
-    assert made.take("b", want(made, known(d6=30), depth=6)) == Share(1, 1.0, 24 * GIB)
+    taken = made.take("b", want(made, known(d6=30), depth=6))
+    assert taken == Share(1, 1.0, 24 * GIB), "it was measured on a larger one, which is gone"
 
 
 def test_without_gpus_auto_means_the_cpu() -> None:
@@ -178,16 +179,17 @@ def test_without_gpus_auto_means_the_cpu() -> None:
 
 def test_a_trial_that_ran_out_gets_more_than_it_had() -> None:
     made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
-    trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, least_gpus=0.5)
-    assert made.take("a", made.want(trial, known(level=8, d4=10))) == Share(1, 0.5, 40 * GIB)
+    facts = known(level=8, d4=10, d6=22)
+    facts.sizes.ran_out({"depth": 5}, 1, 20 * GIB)
+    assert made.take("a", want(made, facts, depth=5)) == Share(1, 0.3333, int(0.3333 * 80 * GIB))
 
 
 def test_one_that_took_more_than_was_measured_is_not_measured_again() -> None:
     made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
-    trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, least_gpus=0.5, probed=1)
+    trial = TrialState(id="t0", number=0, params={"depth": 4}, choices={}, probed=1)
     facts = known(level=8, d4=10)
     facts.sizes.ran_out(trial.params, 1, 20 * GIB)
-    assert made.want(trial, facts) == Want(1, 0.5, int(1.1 * 20 * GIB), 20 * GIB, 8, by_card=True)
+    assert made.want(trial, facts) == Want(1, 0.0, int(1.1 * 40 * GIB), 40 * GIB, 8, by_card=True)
     trial.parts = 2
     assert made.want(trial, facts).probe, "with other parts it is another matter"
 
@@ -221,3 +223,47 @@ def test_until_it_is_known_how_many_do_well_side_by_side_each_is_first_measured_
     assert not want(made, facts, depth=6).probe, "it is known how it does alone"
     facts.sizes.measured({"depth": 9}, 1, 25 * GIB)
     assert not want(made, facts, depth=9).probe, "half of the GPU: it never meets three others"
+
+
+def test_no_trial_waits_for_a_whole_gpu_where_there_is_a_good_guess() -> None:
+    made = placement({"gpus": "auto"}, [Node(8, 1, card=80 * GIB)])
+    facts = known(level=4, **{f"d{depth}": 2 * depth for depth in range(1, 10)})
+    unknown = want(made, facts, depth=12)
+    assert unknown.probe
+    share = made.take("a", unknown)
+    assert share is not None
+    assert (share.gpus, share.probe) == (1.0, True), "a GPU is free"
+    made.give_back("a")
+    made.take("other", want(made, facts, depth=4))
+    rough = made.take("a", unknown)
+    assert rough is not None
+    assert (rough.gpus, rough.probe) == (0.3333, False), "24 GiB, by the others, and some more"
+
+
+def test_no_more_share_a_gpu_than_there_are_trials_for_it() -> None:
+    two = [Node(8, 2, card=16 * GIB)]
+    for resources, gpus in (({"max_trials": 2}, 1.0), ({"max_trials": 3}, 0.5), ({"placement": "pack"}, 0.125)):
+        made = placement({"gpus": "auto", **resources}, two)
+        share = made.take("a", want(made, known(level=8, d4=1), depth=4))
+        assert share is not None
+        assert share.gpus == gpus, resources
+
+
+def test_a_machine_that_is_gone_is_asked_for_no_more() -> None:
+    made = placement({"gpus": "auto"}, LARGE_AND_SMALL)
+    facts = known(level=8, d4=30)
+    share = made.take("a", want(made, facts, depth=4))
+    assert share is not None
+    assert share.node == "large"
+    made.drop("a")
+    made.give_back("a")
+    again = made.take("a", want(made, facts, depth=4))
+    assert again is not None
+    assert (again.memory, made.largest_card) == (24 * GIB, 24 * GIB), "it may try on what there is"
+
+
+def test_the_memory_of_a_fixed_share_is_known_only_where_all_gpus_are_alike() -> None:
+    entries = [{"when": {"x": 0.5}, "gpus": 0.5}, {"gpus": "auto"}]
+    share = placement(entries, LARGE_AND_SMALL).take("a", Want(1, 0.5))
+    assert share == Share(1, 0.5, 0)
+    assert placement(entries, [Node(8, 1, card=80 * GIB)]).take("a", Want(1, 0.5)) == Share(1, 0.5, 40 * GIB)

@@ -10,7 +10,7 @@ from tuner.core.events import Event, Free, Reported
 from tuner.core.records import SCHEMA, Header, Record, Report, Session, from_json, to_json
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 
 Curve = Callable[[Mapping[str, Any], int], float]

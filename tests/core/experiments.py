@@ -23,7 +23,7 @@ from tuner.core.records import (
 )
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.simulate import Curve, Simulation
 from tuner.spec.experiment import Experiment
 

@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 
 from tuner.audit import audit
-from tuner.core.events import Due, Failed, Free
-from tuner.core.records import Ended, Given, Session
+from tuner.core.events import Due, Failed, Free, Measured
+from tuner.core.records import Ended, Given, Lost, Session
 from tuner.core.search.kinds import make_asker
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 
 from .experiments import Hand, experiment, rebuilt
 
@@ -68,7 +68,15 @@ def plain(seed: int) -> Found:
 
 def ours(seed: int) -> tuple[Found, Hand]:
     """Search with the core, one trial after the other."""
-    run = Hand(experiment(space=SPACE, budget={"trials": TRIALS, "epochs": 1}, search={"kind": "tpe"}, seed=seed))
+    run = Hand(
+        experiment(
+            space=SPACE,
+            resources={"gpus": "auto"},
+            budget={"trials": TRIALS, "epochs": 1},
+            search={"kind": "tpe"},
+            seed=seed,
+        )
+    )
     run.take(Session(attempt=2, host="h", pid=1, slots=1, versions={}, card=CARD))
     out, best = 0, -math.inf
     while (record := run.do(Free())) is not None:
@@ -123,3 +131,39 @@ def test_nothing_is_foreseen_of_a_function_whose_batches_were_never_split() -> N
     assert run.core.decide(Due(trial=trial.id)) is None, "it may split, which only trying tells"
     run.core.run.gpus.splits = True
     assert isinstance(run.core.decide(Due(trial=trial.id)), Ended)
+
+
+def test_trials_whose_share_is_given_are_left_alone() -> None:
+    entries = [{"when": {"width": 1024}, "gpus": 2, "ranks": 1}, {"gpus": "auto"}]
+    _, run = ours(0)
+    run.core.spec = run.core.run.spec = run.spec.model_copy(
+        update={"resources": experiment(resources=entries, space=SPACE).resources}
+    )
+    (a,) = run.start(1, lr=0.01, width=1024, batch=512, depth=8)
+    assert run.core.decide(Due(trial=a)) is None, "two GPUs may hold it"
+    (b,) = run.start(1, lr=0.01, width=512, batch=512, depth=8)
+    assert run.core.decide(Due(trial=b)) is not None
+
+
+def test_two_parts_are_tried_until_it_is_known_what_they_save() -> None:
+    _, run = ours(0)
+    (a,) = run.start(1, lr=0.01, width=1024, batch=512, depth=8)
+    assert isinstance(run.core.decide(Due(trial=a)), Ended)
+    run.core.run.gpus.knows_parts = False
+    record = run.core.decide(Due(trial=a))
+    assert isinstance(record, Lost)
+    assert (record.cause, record.parts) == ("foresight", 2)
+
+
+def test_a_clone_is_measured_anew_and_a_population_takes_turns() -> None:
+    pbt = {"kind": "pbt", "interval_epochs": 1, "quantile": 0.5}
+    space = {"lr": SPACE["lr"]}
+    run = Hand(experiment(space=space, scheduler=pbt, resources={"gpus": "auto"}, budget={"trials": 2, "epochs": 9}))
+    a, b = run.start(2, lr=0.01)
+    for name in (a, b):
+        run.do(Measured(trial=name, gpu_memory=2**30, step=0.1))
+        assert run.trial(name).probed == 1
+    assert run.report(a, 1, 0.9).action == "pause", "how many have a place at once is not known"
+    decision = run.report(b, 1, 0.1)
+    assert (decision.action, decision.clone is not None) == ("pause", True)
+    assert run.trial(b).probed == 0, "its params are others now"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tuner.core.events import Free, Gone
 from tuner.core.records import Clone, Decision, Mark, Promoted, Report
 from tuner.core.rules.mutate import draw, mutate, perturb
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import Choice, Float, Int

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.core.foresight import FEWEST, Point, foresee
-from tuner.core.packing import GAIN, REPORTS, Packing
+from tuner.core.foresight import FEWEST, Point, formula
+from tuner.core.packing import GAIN, MOST, REPORTS, Packing
 from tuner.core.sizing import Sizes
 
 from .experiments import experiment
@@ -105,18 +105,21 @@ def test_memory_is_foreseen_beyond_what_was_measured() -> None:
     assert told is not None
     assert 0.5 * need(512, 512) < told < 1.1 * need(512, 512)
     assert known.foreseen(params(512, 512, kind="large")) is None, "of the other kind nothing is known"
+    guess = known.expected(params(512, 512, kind="large"))
+    assert guess is not None
+    assert guess >= told, "but a guess is better than nothing"
 
 
 def test_a_param_along_which_memory_falls_has_no_slope() -> None:
     points = [Point((float(patch), 32.0), 1000 // patch) for patch in range(1, 12)]
-    told = foresee(points, (24.0, 32.0))
-    assert told is not None
-    assert told <= 1000
+    found = formula(points, 2)
+    assert found is not None
+    assert found.least((24.0, 32.0)) <= 1000
 
 
 @pytest.mark.parametrize("count", [0, FEWEST - 1])
 def test_little_tells_nothing(count: int) -> None:
-    assert foresee([Point((float(i + 1),), 10 * i + 10) for i in range(count)], (3.0,)) is None
+    assert formula([Point((float(i + 1),), 10 * i + 10) for i in range(count)], 1) is None
 
 
 def speeds(packing: Packing, *work: float) -> None:
@@ -150,3 +153,30 @@ def test_what_was_not_measured_side_by_side_says_nothing() -> None:
         for _ in range(10):
             packing.heard(together, alone, step)
     assert (packing.level, packing.sums) == (1, {})
+
+
+def test_what_fits_three_times_is_judged_as_three() -> None:
+    packing = Packing()
+    speeds(packing, 1.0, 1.5)
+    for _ in range(REPORTS * 3):
+        packing.heard(3, 1.0, 3 / 1.2)
+    assert (packing.level, packing.settled) == (2, True)
+    packing = Packing()
+    speeds(packing, 1.0, 1.5)
+    for _ in range(REPORTS * 3):
+        packing.heard(3, 1.0, 3 / 2.0)
+    assert (packing.level, packing.settled) == (4, False), "three are better than two; four were not seen yet"
+
+
+def test_no_more_than_so_many_share_a_gpu_however_well_they_do() -> None:
+    packing = Packing()
+    speeds(packing, *(float(2**i) for i in range(5)))
+    assert (packing.level, packing.settled) == (MOST, True)
+
+
+def test_only_the_newest_cells_are_kept() -> None:
+    known = sizes()
+    for batch in range(1, 502):
+        known.measured(params(64, batch), 1, batch)
+    assert len(known.cells) == 500
+    assert known.bounds(params(64, 1)) == (0, 2)

@@ -67,6 +67,22 @@ def test_memory_of_the_machine_is_not_that_of_a_gpu(bench: Bench) -> None:
     assert (failed["outcome"], failed["on_gpu"]) == ("infeasible", False)
 
 
-def test_a_probe_that_never_reports_says_that_it_returned(bench: Bench) -> None:
-    (event,) = bench.run(bench.slot("def train(trial):\n    pass\n"), bench.assignment(task="probe", gpus=1))
-    assert event["event"] == "returned"
+@pytest.mark.parametrize("end", ["pass", "raise ValueError('80 of 320 labels')", "raise SystemExit"])
+def test_a_probe_is_measured_as_far_as_it_came_however_it_ends(bench: Bench, end: str) -> None:
+    source = f"""
+    import torch
+
+    def train(trial):
+        batches = trial.batches([torch.ones(100, 1000)] * 320)
+        print(sum(2 * x.sum() for x in batches))
+        {end}
+    """
+    (event,) = bench.run(bench.slot(source), bench.assignment(task="probe", gpus=1))
+    assert event["event"] == "probed", "cut short, it may go wrong where the training will not"
+    assert event["gpu_memory"] > 4 * 100 * 1000
+    assert event["step"] > 0
+
+
+def test_a_probe_that_runs_out_of_memory_says_so(bench: Bench) -> None:
+    failed = bench.run(bench.slot(MODEL), bench.assignment(task="probe", gpus=1, params={"width": 1024}))[-1]
+    assert (failed["event"], failed["outcome"]) == ("failed", "infeasible")

@@ -32,6 +32,7 @@ class Reported:
     memory: int = 0
     gpu_memory: int = 0
     step: float = 0.0
+    context: int = 0
     together: int = 0
     node: str = ""
     worker: str = ""

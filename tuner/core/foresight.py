@@ -41,17 +41,23 @@ class Formula:
     spread: float
     """How far off it is, as a part of the memory: the root of the mean square."""
 
-    def __call__(self, numbers: Sequence[float]) -> float:
-        """Tell the bytes of a trial with these params."""
+    def least(self, numbers: Sequence[float]) -> float:
+        """Tell the bytes that a trial with these params will need at least, by one standard deviation."""
+        return self._middle(numbers) / (1 + self.spread)
+
+    def most(self, numbers: Sequence[float]) -> float:
+        """Tell the bytes that it will need at most, by one standard deviation."""
+        return self._middle(numbers) * (1 + self.spread)
+
+    def _middle(self, numbers: Sequence[float]) -> float:
         return _dot(self.coefficients, _products(_scaled(numbers, self.lowest, self.highest), self.terms))
 
 
-def foresee(points: Sequence[Point], numbers: Sequence[float]) -> float | None:
-    """Tell the bytes that a trial will need at least, by one standard deviation; None where too little is known."""
-    if len(points) < max(FEWEST, len(numbers) + 4):
+def formula(points: Sequence[Point], count: int) -> Formula | None:
+    """Fit a formula of so many params; None where too little is known."""
+    if len(points) < max(FEWEST, count + 4):
         return None
-    formula = _fit(tuple(sorted(points, key=lambda point: (-point.memory, point.numbers))[:MOST]))
-    return formula(numbers) / (1 + formula.spread)
+    return _fit(tuple(sorted(points, key=lambda point: (-point.memory, point.numbers))[:MOST]))
 
 
 @functools.lru_cache(maxsize=16)  # a trial that waits for its turn is looked at again and again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from tuner.core.packing import Packing
@@ -12,7 +13,13 @@ from tuner.core.sizing import Sizes
 from tuner.spec.space import SomeDimension
 
 if TYPE_CHECKING:
-    from tuner.core.state import TrialState
+    from tuner.core.trial import TrialState
+
+
+MARGIN = 1.1
+"""So much more than was measured is given: memory comes apart into pieces, and a later batch may be larger."""
+KEPT = 21
+"""So many measurements of what a process takes beside its tensors are kept."""
 
 
 @dataclass(slots=True)
@@ -21,12 +28,20 @@ class Gpus:
 
     sizes: Sizes
     packing: Packing = field(default_factory=Packing)
-    context: int = 0
-    """What a process takes beside its tensors, bytes."""
+    contexts: list[int] = field(default_factory=list)
+    """What processes took beside their tensors that were alone on a GPU, the newest ones, bytes."""
     card: int = 0
     """Memory of the largest GPU, bytes; 0 where that is not known."""
     splits: bool = False
     """The batches of its trials can come in parts, as one that ran out of memory has shown."""
+
+    knows_parts: bool = False
+    """One of them was measured."""
+
+    @property
+    def context(self) -> int:
+        """What a process takes beside its tensors, bytes: the median, since others may have been on the GPU once."""
+        return int(median_low(self.contexts)) if self.contexts else 0
 
     @classmethod
     def of(cls, space: Mapping[str, SomeDimension]) -> Gpus:
@@ -36,15 +51,30 @@ class Gpus:
     def probed(self, trial: TrialState, record: Probed) -> None:
         """Take in what some steps of a trial took, alone on a GPU."""
         self.sizes.measured(trial.params, trial.parts, record.gpu_memory, record.step)
-        self.context, trial.probed = max(self.context, record.context), trial.parts
+        trial.probed = trial.parts
+        self._measured(trial, record.context)
 
     def reported(self, trial: TrialState, record: Report) -> None:
         """Take in what an epoch took, and how fast it was beside others."""
-        step, cell = record.step or record.seconds, self.sizes.cell(trial.params, trial.parts)
+        share, cell = trial.given.gpus if trial.given else 0.0, self.sizes.cell(trial.params, trial.parts)
+        # Without batches an epoch is a step, but for the first, in which the trial also sets itself up.
+        step = record.step or (record.seconds if len(trial.reports) > 1 else 0.0)
         if record.gpu_memory:
             alone = step if record.together == 1 and not cell.step else 0.0
-            self.sizes.measured(trial.params, trial.parts, record.gpu_memory, alone)
+            self.sizes.measured(trial.params, trial.parts, self._tamed(trial, record.gpu_memory), alone)
+            self._measured(trial, record.context if record.together == 1 and share == 1 else 0)
         self.packing.heard(record.together, cell.step, step)
+
+    def _tamed(self, trial: TrialState, peak: int) -> int:
+        """Take no more for needed than a share was made for: an allocator keeps what it may keep."""
+        if trial.given is None or trial.given.gpus >= 1:
+            return peak
+        return min(peak, int((trial.given.memory - self.context) / MARGIN))
+
+    def _measured(self, trial: TrialState, context: int) -> None:
+        self.knows_parts = self.knows_parts or trial.parts > 1
+        if context:
+            self.contexts = [*self.contexts[1 - KEPT :], context]
 
     def ran_out(self, trial: TrialState, memory: int) -> None:
         """Take in that so many bytes were not enough; 0 says nothing."""
@@ -58,5 +88,5 @@ class Gpus:
 
     def too_much(self, trial: TrialState, parts: int) -> float | None:
         """Tell the bytes that a trial will need, where that is more than any GPU has; None where it may fit."""
-        need = self.sizes.foreseen(trial.params, parts)
-        return need if need is not None and 0 < self.card < need else None
+        need = self.sizes.foreseen(trial.params, parts) if self.card else None
+        return need if need is not None and need > self.card else None

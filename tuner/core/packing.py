@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from statistics import median
 
 GAIN = 1.05
-"""So much more work must be done in all for twice as many trials at once."""
+"""So much more work must be done in all for more trials at once."""
 REPORTS = 2
 """So many epochs of each trial that shares a GPU are asked for before it is judged."""
+MOST = 16
+"""No more trials share a GPU."""
 
 
 @dataclass(slots=True)
@@ -20,22 +22,25 @@ class Packing:
     settled: bool = False
     sums: dict[int, float] = field(default_factory=dict)
     """Trials at once → their work in all, where one trial alone does 1."""
-    speeds: list[float] = field(default_factory=list)
-    """Of the present level, as measured so far; 1 is that of a trial alone."""
+    speeds: dict[int, list[float]] = field(default_factory=dict)
+    """Trials at once → the speeds of single ones, as measured so far; 1 is that of a trial alone."""
 
     def heard(self, together: int, alone: float, step: float) -> None:
         """Take in an epoch: how many trials shared the GPU, and its seconds a step beside those when alone."""
-        if self.settled or together != self.level or alone <= 0 or step <= 0:
+        if self.settled or not self.level // 2 < together <= self.level or alone <= 0 or step <= 0:
             return
-        self.speeds.append(alone / step)
-        if len(self.speeds) >= REPORTS * self.level:
-            self._judge()
+        speeds = self.speeds.setdefault(together, [])
+        speeds.append(alone / step)
+        if len(speeds) == REPORTS * together:
+            self._judge(together)
 
-    def _judge(self) -> None:
-        self.sums[self.level] = self.level * median(self.speeds)
-        self.speeds = []
+    def _judge(self, together: int) -> None:
+        """Hold the work of so many against that of half as many as may share a GPU."""
+        self.sums[together] = together * median(self.speeds[together])
         half = self.level // 2
-        if half and self.sums[self.level] < GAIN * self.sums[half]:
+        if half and self.sums[together] < GAIN * self.sums[half]:
             self.level, self.settled = half, True
-        else:
+        elif together == self.level and self.level < MOST:
             self.level *= 2
+        elif together == MOST:
+            self.settled = True

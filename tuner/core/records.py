@@ -18,10 +18,8 @@ OUTCOMES: tuple[Outcome, ...] = (
     "finished", "stopped", "diverged", "failed", "infeasible", "lost", "stalled", "killed",
 )  # fmt: skip
 Cause = Literal["worker", "machine", "stalled", "disk", "memory", "foresight"]
-"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory.
-
-Or it never had one: it is foreseen that memory would not suffice.
-"""
+"""What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory; or it
+never had one, since memory would not suffice."""
 SPELLED = ("nan", "inf", "-inf")
 """What JSON has no number for."""
 
@@ -174,9 +172,11 @@ class Report(Record):
     gpu_memory: int = 0
     """The most that its tensors have taken of a GPU, as torch's allocator reserved it; bytes."""
     step: float = 0.0
-    """Seconds a step, the median of the epoch; 0 where there are no batches."""
+    """Seconds a step, the mean of the epoch; 0 where there are no batches."""
+    context: int = 0
+    """What its process took of a GPU beside its tensors, bytes; right only where it was alone there."""
     together: int = 0
-    """How many trials shared its GPU, it among them; 0 without a share of one."""
+    """How many trials shared its GPU, it among them; 0 where that is not known, or without a GPU."""
     node: str = ""
     worker: str = ""
 

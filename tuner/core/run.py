@@ -21,7 +21,8 @@ from tuner.core.records import (
 )
 from tuner.core.rules import make_rule
 from tuner.core.search.asker import Asker
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 from tuner.spec.resources import floor_share
 
@@ -122,6 +123,7 @@ class Core:
             memory=event.memory,
             gpu_memory=event.gpu_memory,
             step=event.step,
+            context=event.context,
             together=event.together,
             node=event.node,
             worker=event.worker,
@@ -178,21 +180,28 @@ class Core:
 
     def _due(self, trial: TrialState) -> Record | None:
         """Let no trial begin of which it is known that no GPU can hold it: as it is, or with batches in two parts."""
-        if trial.given is not None or trial.losses or self.run.gpus.too_much(trial, 1) is None:
+        gpus = self.run.gpus
+        if trial.given is not None or trial.losses or not self.run.is_sized(trial):
             return None
-        if not self.run.gpus.splits:
+        if not gpus.splits or gpus.too_much(trial, 1) is None:
             return None
-        if (need := self.run.gpus.too_much(trial, 2)) is not None:
+        if gpus.knows_parts and (need := gpus.too_much(trial, 2)) is not None:
             reason = f"{FORESEEN} {need / 2**30:.3g} GiB of a GPU, by what others took, and none has more than "
-            return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{self.run.gpus.card / 2**30:.3g}")
+            return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{gpus.card / 2**30:.3g}")
         reason = "whole batches would not fit on a GPU, by what others took; they come in two parts"
         return Lost(trial=trial.id, reason=reason, cause="foresight", parts=2)
 
     def _failed(self, trial: TrialState, event: Failed) -> Record:
-        ran_out = trial.given.memory if event.on_gpu and trial.given else 0
+        ran_out = self._ran_out(trial) if event.on_gpu else 0
         if event.outcome == "infeasible" and (retry := self._with_more_memory(trial, event, ran_out)) is not None:
             return retry
         return Ended(trial=trial.id, outcome=event.outcome, reason=event.reason, error=event.error, ran_out=ran_out)
+
+    def _ran_out(self, trial: TrialState) -> int:
+        """Find the bytes that a trial had for its tensors; 0 where that is not known."""
+        if trial.given is None or not trial.given.memory:
+            return 0
+        return trial.given.memory - (self.run.gpus.context if trial.given.gpus < 1 else 0)
 
     def _with_more_memory(self, trial: TrialState, event: Failed, ran_out: int) -> Lost | None:
         """Find what a trial that ran out of memory has not tried: batches in two parts, more of a GPU, a larger one."""
@@ -201,6 +210,8 @@ class Core:
         share, parts, more = trial.given.gpus if trial.given else 0.0, 0, 0.0
         if event.splits and trial.parts == 1:
             parts, what = 2, "its batches come in two parts now"
+        elif 0 < share < 1 and ran_out and self.run.is_sized(trial):
+            what = "it gets more of a GPU now"
         elif 0 < share < 1:
             more = floor_share(max(1, round(1 / share) // 2))
             what = f"it gets {more:g} of a GPU now"

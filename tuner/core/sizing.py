@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.core.foresight import Point, foresee
+from tuner.core.foresight import Point, formula
 from tuner.spec.space import Choice, Float, Int, SomeDimension
 
 PARTS = ""
@@ -20,6 +20,8 @@ PARTS = ""
 
 TOLERANCE = 1.1
 """So much may a larger model take less before its params count as shrinking memory."""
+MOST = 500
+"""So many different trials are remembered, the newest ones."""
 Place = tuple[tuple[str, Any], ...]
 
 
@@ -71,7 +73,7 @@ class Sizes:
     def measured(self, params: Mapping[str, Any], parts: int, peak: int, step: float = 0.0) -> None:
         """Take in what a trial took, and where it was alone on a GPU its seconds a step."""
         place = self._place(params, parts)
-        cell = self.cells.setdefault(place, Cell())
+        cell = self._cell(place)
         if cell.peak >= peak and (cell.step or not step):
             return
         self.version += 1
@@ -80,7 +82,7 @@ class Sizes:
 
     def ran_out(self, params: Mapping[str, Any], parts: int, memory: int) -> None:
         """Take in that so many bytes were not enough."""
-        cell = self.cells.setdefault(self._place(params, parts), Cell())
+        cell = self._cell(self._place(params, parts))
         cell.ran_out = max(cell.ran_out, memory)
         self.version += 1
 
@@ -99,7 +101,17 @@ class Sizes:
         """Tell the bytes that a trial will need at least, by what those took that differ from it in numbers alone."""
         place = self._place(params, parts)
         alike = [(other, cell) for other, cell in self.cells.items() if cell.peak and self._same_names(other, place)]
-        return foresee([Point(self._as_numbers(other), cell.peak) for other, cell in alike], self._as_numbers(place))
+        numbers = self._as_numbers(place)
+        found = formula([Point(self._as_numbers(other), cell.peak) for other, cell in alike], len(numbers))
+        return found.least(numbers) if found is not None else None
+
+    def expected(self, params: Mapping[str, Any], parts: int = 1) -> float | None:
+        """Guess the bytes that a trial will need at most, whatever its names: None where too little is known."""
+        numbers = self._as_numbers(self._place(params, parts))
+        measured = [(self._as_numbers(other), cell.peak) for other, cell in self.cells.items() if cell.peak]
+        points = [Point(others, peak) for others, peak in measured if len(others) == len(numbers)]
+        found = formula(points, len(numbers))
+        return found.most(numbers) if found is not None else None
 
     def _same_names(self, one: Place, other: Place) -> bool:
         pairs = zip(one, other, strict=True)
@@ -109,6 +121,11 @@ class Sizes:
         """List the numbers of a place; parts as a share, so that they grow as memory does."""
         known = [(name, value) for name, value in place if name in self.numbers and value is not None]
         return tuple(-1 / value if name == PARTS else float(value) for name, value in known)
+
+    def _cell(self, place: Place) -> Cell:
+        if place not in self.cells and len(self.cells) == MOST:
+            del self.cells[next(iter(self.cells))]
+        return self.cells.setdefault(place, Cell())
 
     def _place(self, params: Mapping[str, Any], parts: int) -> Place:
         values = {**{name: params.get(name) for name in self.names}, PARTS: -parts}

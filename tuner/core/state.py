@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from tuner.core.gpus import Gpus
 from tuner.core.records import (
     Asked,
-    Cause,
-    Clone,
     Disk,
     Ended,
     Given,
     Header,
     Lost,
-    Mark,
     Outcome,
     Probed,
     Promoted,
@@ -30,79 +26,12 @@ from tuner.core.records import (
     Tick,
 )
 from tuner.core.streak import Streak
+from tuner.core.trial import Best, TrialState
 from tuner.errors import UserError
 from tuner.spec.experiment import Experiment
 
 Entry = tuple[float, int, str]
 """A place on a rung: (minus the score, order of arrival, trial), so that sorting puts the best first."""
-
-
-@dataclass(slots=True)
-class TrialState:
-    """One trial, as the records tell it."""
-
-    id: str
-    number: int
-    params: dict[str, Any]
-    choices: dict[str, int]
-    earlier: list[dict[str, Any]] = field(default_factory=list)
-    """The params of the generations before this one."""
-    status: Literal["running", "paused", "ended"] = "running"
-    generation: int = 0
-    epoch: int = 0
-    reports: list[Report] = field(default_factory=list)
-    mark: Mark | None = None
-    clone: Clone | None = None
-    outcome: Outcome | None = None
-    reason: str = ""
-    error: str = ""
-    parts: int = 1
-    """In how many parts each batch is trained, for lack of memory."""
-    least_gpus: float = 0.0
-    """The share of a GPU that it needs at least: it ran out of memory with less."""
-    given: Given | None = None
-    """What it ran on last; None where that was not written down."""
-    probed: int = 0
-    """In how many parts its batches came when it was measured; 0 where it was not."""
-    before: Literal["", "running", "paused"] = ""
-    """What it was when the run closed: a larger budget lets it go on."""
-    losses: int = 0
-    """All of them, so that every attempt has a name of its own."""
-    in_a_row: Counter[Cause] = field(default_factory=Counter)
-    """Losses since the last new report, by their cause."""
-
-    def params_of(self, generation: int) -> dict[str, Any]:
-        """Find the params of a generation: a clone changes them."""
-        return [*self.earlier, self.params][generation]
-
-    @property
-    def may_go_on(self) -> bool:
-        """Tell whether a larger budget would let this ended trial go on."""
-        return bool(self.before) or self.outcome == "finished"
-
-    @property
-    def checkpoint(self) -> tuple[str | None, int]:
-        """The newest checkpoint and its epoch; (None, 0) where it starts from nothing."""
-        return next(self.checkpoints(), (None, 0))
-
-    def checkpoints(self) -> Iterator[tuple[str, int]]:
-        """Walk over the checkpoints that it may go on from, with their epochs, the newest first."""
-        for report in reversed(self.reports):
-            if report.generation == self.generation and report.checkpoint:
-                yield report.checkpoint, report.epoch
-        if self.clone is not None:
-            yield self.clone.checkpoint, self.clone.epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best report of a run so far."""
-
-    trial: str
-    epoch: int
-    value: float
-    params: dict[str, Any]
-    checkpoint: str | None = None
 
 
 class RunState:
@@ -177,6 +106,10 @@ class RunState:
         """Walk over the trials of one status, in the order in which they were suggested."""
         return (trial for trial in self.trials.values() if trial.status == status)
 
+    def is_sized(self, trial: TrialState) -> bool:
+        """Tell whether a trial's share of a GPU is measured."""
+        return self.spec.resources_of(trial.params).gpus == "auto"
+
     @property
     def horizon(self) -> int:
         """The last epoch of the first budget: schedules end there, also when the budget grows."""
@@ -207,7 +140,8 @@ class RunState:
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
         self._rank(record)
-        self.gpus.reported(trial, record)
+        if self.is_sized(trial):
+            self.gpus.reported(trial, record)
         decision = record.decision
         if decision.mark is not None:
             trial.mark = decision.mark
@@ -218,6 +152,7 @@ class RunState:
             trial.earlier.append(trial.params)
             trial.params, trial.choices = decision.clone.params, decision.clone.choices
             trial.generation += 1
+            trial.probed = 0
         if decision.action == "pause":
             trial.status = "paused"
         elif decision.action == "end":

@@ -7,7 +7,7 @@ from pathlib import Path
 from tuner.core import chance
 from tuner.core.records import trial_id
 from tuner.core.run import Core
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.engine.machines import Share
 from tuner.spec.experiment import Experiment
 from tuner.trial import Assignment

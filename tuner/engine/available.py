@@ -10,6 +10,7 @@ from tuner.engine import cluster as clusters
 from tuner.engine.machines import Node
 from tuner.engine.placement import Placement
 from tuner.spec.experiment import Experiment
+from tuner.trial.meter import SIMULATED, cards
 
 QUOTAS = (("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"), ("/sys/fs/cgroup/cpu.max",))
 """Where the kernel says how much of how many microseconds a container may compute."""
@@ -44,8 +45,9 @@ def machine(gpus: bool) -> Found:
     manager = accelerators.get_accelerator_manager_for_resource("GPU")
     count = manager.get_current_node_num_accelerators()
     visible = manager.get_current_process_visible_accelerator_ids()
-    gpus = count if visible is None else min(count, len(visible))
-    nodes = [Node(float(utils.get_num_cpus(override_docker_cpu_warning=True)), gpus)]
+    count = count if visible is None else min(count, len(visible))
+    count = len(cards()) if os.environ.get(SIMULATED) else count
+    nodes = [Node(float(utils.get_num_cpus(override_docker_cpu_warning=True)), count)]
     return nodes, clusters.told(nodes, local=True)
 
 

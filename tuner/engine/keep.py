@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from tuner.core.records import Ended, Record, Report, Session
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.storage import delete_folder
 
 

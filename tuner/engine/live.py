@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
 from tuner.core.records import Disk, Given, Record, Report
 from tuner.core.run import Core
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.engine.assign import assign
 from tuner.engine.placement import Placement
 from tuner.engine.room import Room
@@ -21,7 +21,7 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
-FACTS = ("epoch", "metrics", "checkpoint", "seconds", "memory", "gpu_memory", "step")
+FACTS = ("epoch", "metrics", "checkpoint", "seconds", "memory", "gpu_memory", "step", "context")
 """What a worker tells with a report."""
 
 
@@ -132,7 +132,8 @@ class LiveRun:
         kind, saved = event["event"], bool(event.get("checkpoint"))
         if kind == "report":
             facts = {key: event[key] for key in FACTS if key in event}
-            where = self._where(name, node, worker)
+            together = 0 if event.get("inherited") else self.placement.together(name)
+            where: dict[str, Any] = {"together": together, "node": node, "worker": worker}
             self._reported(name, Reported(trial=name, generation=generation, **where, **facts))
             if saved and (stop := self.stops.after_report(name)) is not None:
                 self.commit(stop)
@@ -155,6 +156,8 @@ class LiveRun:
 
     def lost(self, name: str, reason: str, is_machine: bool = False) -> None:
         """Take in that a trial's worker is gone."""
+        if is_machine:
+            self.placement.drop(name)
         self._leaves(name)
         self.commit(Gone(trial=name, reason=reason, cause="machine" if is_machine else "worker"))
 
@@ -173,9 +176,6 @@ class LiveRun:
         """Leave nothing behind that speaks of a live run."""
         self.stops.close()
         self.room.use_reserve()
-
-    def _where(self, name: str, node: str, worker: str) -> dict[str, Any]:
-        return {"together": self.placement.together(name), "node": node, "worker": worker}
 
     def _lost(self, name: str, event: dict[str, Any]) -> None:
         cause = event.get("cause", "worker")

@@ -52,6 +52,8 @@ class Want:
     probe: bool = False
     by_card: bool = False
     """It matters which GPU it is."""
+    otherwise: Want | None = None
+    """What will do where there is no place for this."""
     ranks: int = 1
 
     def on(self, card: int) -> float | None:

@@ -6,20 +6,17 @@ suggested long before it can run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tuner.core.gpus import Gpus
-from tuner.core.state import TrialState
+from tuner.core.gpus import MARGIN, Gpus
+from tuner.core.packing import MOST
+from tuner.core.trial import TrialState
 from tuner.engine.machines import Machine, Node, Share, Want, count, spread
 from tuner.errors import ClusterError
 from tuner.spec.experiment import Experiment, Resources
 from tuner.spec.resources import floor_share
-
-MARGIN = 1.1
-"""So much more than was measured is given: memory comes apart into pieces, and a later batch may be larger."""
-MOST_PARTS = 16
-"""Into no more parts a GPU is cut by `gpus: auto`."""
 
 
 class Placement:
@@ -29,8 +26,7 @@ class Placement:
         self.spec = spec
         self._machines = [Machine(node) for node in nodes]
         self._cards = sorted({node.card for node in nodes if node.gpus})
-        self.largest_card = max(self._cards, default=0)
-        """Memory of the largest GPU, bytes; 0 where nobody asked."""
+        """Memory of the GPUs, bytes, the smallest first."""
         self._wanted: tuple[Gpus, tuple[object, ...], Want] | None = None
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
         counts = [count(self._smallest(entry), nodes) for entry in spec.resource_entries]
@@ -42,15 +38,24 @@ class Placement:
         """How many trials run at once, at most."""
         self._least = 0.0
         last = spec.resource_entries[-1]
+        gpus = max(1, sum(node.gpus for node in nodes))
+        self._together = MOST if last.placement == "pack" else math.ceil(self.slots / gpus)
+        """No more trials need share a GPU."""
         if len(counts) == 1 and last.placement == "spread" and last.gpus != "auto":
             self._least = spread(self._smallest(last), nodes, self.slots)
+
+    @property
+    def largest_card(self) -> int:
+        """Memory of the largest GPU, bytes; 0 where nobody asked."""
+        return max(self._cards, default=0)
 
     def want(self, trial: TrialState, known: Gpus) -> Want:
         """Tell what a trial is to be given, by its params and by what is known of such trials."""
         entry = self.spec.resources_of(trial.params)
         if entry.gpus == "auto" and self._cards:
             # The trial whose turn it is is looked at some ten times a second until there is room.
-            facts = (trial.id, trial.parts, trial.least_gpus, trial.probed, known.sizes.version, known.packing.level)
+            at = (trial.id, trial.generation, trial.parts, trial.probed)
+            facts = (*at, known.sizes.version, known.packing.level, *self._cards)
             if self._wanted is None or self._wanted[0] is not known or self._wanted[1] != facts:
                 self._wanted = known, facts, self._measured(entry, trial, known)
             return self._wanted[2]
@@ -60,14 +65,28 @@ class Placement:
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""
         if want.by_card and all(want.on(card) is None for card in self._cards):
-            want = replace(want, memory=0, more_than=0)  # none is large enough, as far as is known: let it try
-        unknown = want.by_card and not want.memory  # then the largest is the best to try
+            # None is large enough, as far as is known: let it try on the largest.
+            want = replace(want, memory=0, more_than=self.largest_card - 1)
+        unknown = want.by_card and not want.memory  # then too the largest is the best to try
         for machine in sorted(self._machines, key=lambda one: -one.node.card if unknown else 0):
             if (share := want.on_node(machine.node)) is not None and (gpus := machine.find(share)) is not None:
                 machine.take(share, gpus)
                 self._taken[trial] = machine, share, gpus
-                return share if len(self._cards) > 1 else replace(share, node="")
-        return None
+                return self._as_told(want, share)
+        return self.take(trial, want.otherwise) if want.otherwise is not None else None
+
+    def _as_told(self, want: Want, share: Share) -> Share:
+        """Name the machine only where it matters, and the memory only where it is known."""
+        if len(self._cards) < 2:
+            return replace(share, node="")
+        return share if want.by_card else replace(share, node="", memory=0)
+
+    def drop(self, trial: str) -> None:
+        """Forget the machine on which a trial was: it is gone."""
+        if trial in self._taken and len(self._machines) > 1:
+            gone = self._taken[trial][0]
+            self._machines = [machine for machine in self._machines if machine is not gone]
+            self._cards = sorted({machine.node.card for machine in self._machines if machine.node.gpus})
 
     def together(self, trial: str) -> int:
         """Count the trials on the GPU of a trial that has a share of one, or one; 0 for others."""
@@ -85,37 +104,43 @@ class Placement:
     def _measured(self, entry: Resources, trial: TrialState, known: Gpus) -> Want:
         """Give a trial the share that it needs; where that is not known well, a whole GPU for some steps, to measure.
 
-        While no two trials share a GPU anyway, the trial itself is what is measured.
+        While no two trials share a GPU anyway, the trial itself is what is measured. And no trial waits for a whole GPU
+        where there is a good guess.
         """
         least, most = known.sizes.bounds(trial.params, trial.parts)
-        if most is None and trial.probed == trial.parts:
-            most = least  # it was measured, and then it, or one like it, took more: measured again it would be the same
+        probed = trial.probed == trial.parts
+        if most is None and probed:
+            most = 2 * least  # it was measured, and then took more: measured again it would be the same
         alone = Want(entry.cpus, 1.0, more_than=least if most is None else most, by_card=True)
-        if known.packing.level == 1:
+        together = min(known.packing.level, self._together)
+        if together == 1:
             return alone
-        low, high = (_sized(entry, trial, known, need) for need in (least, most or 0))
-        vague = most is None or any(_far_apart(low.on(card), high.on(card)) for card in self._cards)
-        if vague or self._judges_packing(high, trial, known):
-            return replace(alone, probe=True)
+        low, high = (self._sized(entry, known, need, together) for need in (least, most or 0))
+        far_apart = any(_far_apart(low.on(card), high.on(card)) for card in self._cards)
+        if most is None or (far_apart and not probed):
+            guess = known.sizes.expected(trial.params, trial.parts)
+            rough = self._sized(entry, known, max(least, int(guess)), together) if guess is not None else None
+            return replace(alone, probe=True, otherwise=rough)
+        if self._judges_packing(high, trial, known):
+            return replace(alone, probe=True, otherwise=high)
         return high
 
     def _judges_packing(self, want: Want, trial: TrialState, known: Gpus) -> bool:
         """Tell whether a trial would show how trials do side by side, if it was known how it does alone."""
         if known.packing.settled or trial.probed == trial.parts or known.sizes.cell(trial.params, trial.parts).step:
             return False
-        return any(want.on(card) == floor_share(known.packing.level) for card in self._cards)
+        return any(want.on(card) == floor_share(want.together) for card in self._cards)
+
+    def _sized(self, entry: Resources, known: Gpus, need: int, together: int) -> Want:
+        """Ask for a share that holds so many bytes of tensors, whatever GPU it is of."""
+        memory = int(MARGIN * need) + known.context
+        return Want(entry.cpus, 0.0, memory, more_than=need, together=together, by_card=True)
 
     def _smallest(self, entry: Resources) -> Share:
         """Find the least that an entry may come to."""
         if entry.gpus != "auto":
             return Share(entry.all_cpus, entry.share)
-        return Share(entry.cpus, floor_share(MOST_PARTS) if self._cards else 0)
-
-
-def _sized(entry: Resources, trial: TrialState, known: Gpus, need: int) -> Want:
-    """Ask for a share that holds so many bytes of tensors, whatever GPU it is of."""
-    memory = int(MARGIN * need) + known.context
-    return Want(entry.cpus, trial.least_gpus, memory, more_than=need, together=known.packing.level, by_card=True)
+        return Share(entry.cpus, floor_share(MOST) if self._cards else 0)
 
 
 def _far_apart(least: float | None, most: float | None) -> bool:

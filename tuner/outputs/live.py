@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from tuner.core.records import Disk, Ended, Lost, Promoted, Record, Report, Session
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.outputs.forecast import Forecast
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core.records import OUTCOMES, Report
-from tuner.core.state import Best, RunState, TrialState, replay
+from tuner.core.state import RunState, replay
+from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
 from tuner.outputs import experiment
 from tuner.storage import write_whole

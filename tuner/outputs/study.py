@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.core.records import Asked, Ended, Header, Outcome, Record, Report, Suggested
 from tuner.core.state import RunState
-from tuner.core.state import TrialState as Trial
+from tuner.core.trial import TrialState as Trial
 from tuner.spec.space import Choice, Float, Int
 from tuner.storage import append_whole, is_full
 

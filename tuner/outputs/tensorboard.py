@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.outputs import eventfile as events
 from tuner.outputs.eventfile import EventFile
 from tuner.spec.space import Choice, SomeDimension

@@ -22,7 +22,8 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
-from tuner.core.state import RunState, TrialState, replay
+from tuner.core.state import RunState, replay
+from tuner.core.trial import TrialState
 from tuner.ledger import read
 from tuner.outputs.grid import clean, duration, number, params_text, size
 

@@ -66,6 +66,8 @@ def _reports(assignment: Assignment, path: Path) -> tuple[int, list[dict[str, An
                 "memory": int(one["memory"]),
                 "gpu_memory": int(one.get("gpu_memory", 0)),
                 "step": float(one.get("step", 0.0)),
+                "context": int(one.get("context", 0)),
+                "inherited": True,
             }
             for one in manifest["reports"]
         ]

@@ -84,7 +84,7 @@ def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     except OSError as error:  # a disk without room for a line
         connection.send({"event": "lost", "reason": str(error), "cause": "disk" if is_full(error) else "worker"})
         return 1
-    message = import_problem(code) or _outcome(code, assignment, Pipe(connection, assignment, hold))
+    message = import_problem(code) or _end(code, assignment, Pipe(connection, assignment, hold))
     failed = message["event"] == "failed"
     if failed:
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
@@ -145,13 +145,24 @@ def leave(status: int) -> None:
         os._exit(status)
 
 
+def _end(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
+    """Run the function; of a probe its end says nothing: cut short, it may go wrong where the training will not."""
+    message = _outcome(code, assignment, pipe)
+    if assignment.task != "probe" or message["event"] == "lost" or message.get("outcome") == "infeasible":
+        return message
+    assert pipe.trial is not None
+    costs = pipe.trial.costs()
+    step = message.get("step") or costs.step
+    return {"event": "probed", "gpu_memory": costs.gpu_memory, "context": costs.context, "step": step}
+
+
 def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     try:
         return _call(code, assignment, pipe)
     except Tested as done:
         return {"event": "tested", "metrics": done.metrics}
     except Probed as done:
-        return {"event": "probed", "gpu_memory": pipe.meter.peak(), "context": pipe.meter.context(), "step": done.step}
+        return {"event": "probed", "step": done.step}
     except SystemExit as stop:
         if stop.code in (None, 0) and assignment.task == "train":
             return {"event": "returned"}

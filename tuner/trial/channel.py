@@ -17,6 +17,8 @@ class Costs:
     """The most that tensors have taken of a GPU, bytes."""
     step: float
     """Seconds a step; 0 where there are no batches."""
+    context: int
+    """What the process takes of its GPU beside its tensors, bytes; right only where it is alone there."""
 
 
 class Channel(Protocol):

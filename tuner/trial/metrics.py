@@ -48,3 +48,13 @@ def spell(values: Mapping[str, float]) -> dict[str, float | str]:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def check_objective(values: Mapping[str, float], metric: str) -> None:
+    """Raise UserError where a report lacks the objective."""
+    if metric not in values:
+        got = ", ".join(map(repr, values)) or "nothing"
+        raise UserError(
+            f"trial.report: must hold the objective {metric!r}, but got {got}. "
+            f"Report {metric!r}, or name one of these as objective.metric."
+        )

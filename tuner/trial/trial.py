@@ -19,7 +19,7 @@ from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
-from tuner.trial.metrics import as_epoch, as_numbers, spell
+from tuner.trial.metrics import as_epoch, as_numbers, check_objective, spell
 from tuner.trial.pace import Pace
 from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
@@ -190,13 +190,8 @@ class Trial:
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)
         values = {**(as_numbers(metrics) if metrics is not None else {}), **as_numbers(more)}
-        if (metric := self._assignment.metric) not in values:
-            got = ", ".join(map(repr, values)) or "nothing"
-            raise UserError(
-                f"trial.report: must hold the objective {metric!r}, but got {got}. "
-                f"Report {metric!r}, or name one of these as objective.metric."
-            )
-        costs = self._costs()
+        check_objective(values, self._assignment.metric)
+        costs = self.costs()
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
         states = {"randomness": randomness.capture(), "loaders": self._loaders.states()}
@@ -238,9 +233,11 @@ class Trial:
         folder = self._source / checkpoint.CARRIED if self._source else None
         return folder if folder and folder.exists() else None
 
-    def _costs(self) -> Costs:
+    def costs(self) -> Costs:
+        """Tell what was taken since the last report."""
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return Costs(time.monotonic() - self._began, resident, self._meter.peak(), self._pace.take())
+        seconds, step = time.monotonic() - self._began, self._pace.take()
+        return Costs(seconds, resident, self._meter.peak(), step, self._meter.context())
 
     def _which_epoch(self, given: int | None) -> int:
         epoch = as_epoch(given) if given is not None else self._epoch if self._looping else self._reported + 1

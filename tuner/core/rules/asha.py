@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO, NONE, Tops
-from tuner.core.state import Entry, RunState, TrialState
+from tuner.core.state import Entry, RunState
+from tuner.core.trial import TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tuner.core.records import Decision
 from tuner.core.rules.rule import GO, first_paused
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 
 
 class Everything:

@@ -8,7 +8,8 @@ from tuner.core import chance
 from tuner.core.records import Decision
 from tuner.core.rules.asha import Ladder
 from tuner.core.rules.rule import NONE, Tops
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO, first_paused
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
 

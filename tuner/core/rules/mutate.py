@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner.core import chance
-from tuner.core.state import TrialState
+from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Pbt
 from tuner.spec.space import Choice, Float, Int, order

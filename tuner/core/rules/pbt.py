@@ -8,7 +8,8 @@ from tuner.core import chance
 from tuner.core.records import Clone, Decision, Mark
 from tuner.core.rules.mutate import mutate
 from tuner.core.rules.rule import GO
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.spec import kinds
 from tuner.spec.experiment import Experiment
 
@@ -37,7 +38,8 @@ class Pbt:
             bracket=0, epoch=epoch, value=value, rank=len(order) - order.index(trial.id), of=len(order),
             cutoff=self.objective.score(scores[order[size]]) if size else None,
         )  # fmt: skip
-        takes_turns = self.spec.trials > run.slots
+        # How many have a place at once is not known beforehand where their shares of a GPU are measured.
+        takes_turns = self.spec.trials > run.slots or any(one.gpus == "auto" for one in self.spec.resource_entries)
         if trial.id in order[:size] and (clone := self._clone(run, trial, order[len(order) - size :], epoch)):
             reason = f"number {mark.rank} of {mark.of}: goes on from {clone.donor} at epoch {clone.epoch}"
             return Decision(action="pause" if takes_turns else "clone", mark=mark, clone=clone, reason=reason)

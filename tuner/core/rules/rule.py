@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from tuner.core.records import Decision
-from tuner.core.state import RunState, TrialState
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 
 GO = Decision(action="go")
 Tops = Mapping[int, Collection[str]]

@@ -1,0 +1,78 @@
+"""The state of one trial, as the records tell it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tuner.core.records import Cause, Clone, Given, Mark, Outcome, Report
+
+
+@dataclass(slots=True)
+class TrialState:
+    """One trial, as the records tell it."""
+
+    id: str
+    number: int
+    params: dict[str, Any]
+    choices: dict[str, int]
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    """The params of the generations before this one."""
+    status: Literal["running", "paused", "ended"] = "running"
+    generation: int = 0
+    epoch: int = 0
+    reports: list[Report] = field(default_factory=list)
+    mark: Mark | None = None
+    clone: Clone | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    error: str = ""
+    parts: int = 1
+    """In how many parts each batch is trained, for lack of memory."""
+    least_gpus: float = 0.0
+    """The share of a GPU that it needs at least: it ran out of memory with less."""
+    given: Given | None = None
+    """What it ran on last; None where that was not written down."""
+    probed: int = 0
+    """In how many parts its batches came when it was measured; 0 where it was not."""
+    before: Literal["", "running", "paused"] = ""
+    """What it was when the run closed: a larger budget lets it go on."""
+    losses: int = 0
+    """All of them, so that every attempt has a name of its own."""
+    in_a_row: Counter[Cause] = field(default_factory=Counter)
+    """Losses since the last new report, by their cause."""
+
+    def params_of(self, generation: int) -> dict[str, Any]:
+        """Find the params of a generation: a clone changes them."""
+        return [*self.earlier, self.params][generation]
+
+    @property
+    def may_go_on(self) -> bool:
+        """Tell whether a larger budget would let this ended trial go on."""
+        return bool(self.before) or self.outcome == "finished"
+
+    @property
+    def checkpoint(self) -> tuple[str | None, int]:
+        """The newest checkpoint and its epoch; (None, 0) where it starts from nothing."""
+        return next(self.checkpoints(), (None, 0))
+
+    def checkpoints(self) -> Iterator[tuple[str, int]]:
+        """Walk over the checkpoints that it may go on from, with their epochs, the newest first."""
+        for report in reversed(self.reports):
+            if report.generation == self.generation and report.checkpoint:
+                yield report.checkpoint, report.epoch
+        if self.clone is not None:
+            yield self.clone.checkpoint, self.clone.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best report of a run so far."""
+
+    trial: str
+    epoch: int
+    value: float
+    params: dict[str, Any]
+    checkpoint: str | None = None
