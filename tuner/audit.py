@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
+from tuner.core.gpus import VERSION
 from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
 from tuner.core.run import FORESEEN, GIVEN_UP, RETURNED, Core
 from tuner.core.search.asker import Asker
@@ -43,7 +44,7 @@ def audit(
     """
     spec = replay(records[:1]).spec
     core, found = Core(spec, make(spec)), Audit(len(records))
-    skips = {"search": False, "rule": False}
+    skips = {"search": False, "rule": False, "gpus": False}
     for number, record in enumerate(records, 1):
         if unknown := _unknown(core, record):
             found.difference = f"record {number}: names trial {unknown}, which was not suggested before"
@@ -64,10 +65,11 @@ def audit(
 def _skips(core: Core, session: Session, versions: Mapping[str, str], found: Audit) -> dict[str, bool]:
     """Tell what of a session cannot be compared, since another version decided it."""
     rule = f"rule {core.spec.scheduler.kind}"
-    wrote = {"search": session.versions.get("optuna", ""), "rule": session.versions.get(rule, "")}
-    here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version)}
+    keys = {"search": "optuna", "rule": rule, "gpus": "gpus"}
+    wrote = {part: session.versions.get(key, "") for part, key in keys.items()}
+    here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version), "gpus": str(VERSION)}
     skips = {part: wrote[part] not in ("", here[part]) for part in wrote}
-    names = {"search": "Optuna", "rule": f"the {rule}"}
+    names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs"}
     for part in (part for part, skip in skips.items() if skip):
         what = f"session {session.attempt}: {names[part]} was of version {wrote[part]}, and is {here[part]} here"
         found.skipped.append(what)
@@ -88,7 +90,7 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
             on_gpu = record.ran_out > 0
             return Failed(trial=record.trial, outcome="infeasible", reason=reason, splits=splits, on_gpu=on_gpu)
         if record.cause == "foresight":
-            return Due(trial=record.trial)
+            return None if skips["gpus"] else Due(trial=record.trial)
         if record.silent:
             return Silent(trial=record.trial, seconds=record.silent)
         return Gone(trial=record.trial, reason=record.reason, cause=record.cause)
@@ -102,7 +104,7 @@ def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     if core.run.trials[record.trial].status == "paused":
         return None if skips["rule"] else Free()
     if record.outcome == "infeasible" and record.reason.startswith(FORESEEN):
-        return Due(trial=record.trial)
+        return None if skips["gpus"] else Due(trial=record.trial)
     if record.outcome in ("lost", "stalled"):
         cause: Cause = next((cause for cause, what in GIVEN_UP.items() if record.reason.startswith(what)), "worker")
         return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)

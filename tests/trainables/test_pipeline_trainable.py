@@ -10,6 +10,7 @@ import torch
 
 from trainables import data, pipeline
 from tuner.trial import Assignment, Trial
+from tuner.trial.channel import Costs
 
 CPU = torch.device("cpu")
 
@@ -21,9 +22,7 @@ class Channel:
         self.metrics: list[dict[str, float]] = []
         self.paths: list[str | None] = []
 
-    def report(
-        self, epoch: int, metrics: dict[str, float], checkpoint: str | None, seconds: float, memory: int
-    ) -> None:
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
         self.metrics.append(metrics)
         self.paths.append(checkpoint)
 
@@ -147,6 +146,7 @@ def test_a_process_without_gpus_has_one_device(tmp_path: Path) -> None:
 
 
 def test_a_process_has_no_more_devices_than_it_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     facts = {"run": str(tmp_path), "trial": "t", "params": {}, "seed": 0, "metric": "x", "epochs": 1}
     names = [[str(one) for one in Trial(Assignment(**facts, gpus=gpus), Channel()).devices] for gpus in (0.5, 2, 8)]

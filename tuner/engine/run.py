@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from tuner.core.gpus import VERSION
 from tuner.core.records import SCHEMA, Asked, Header, Session
 from tuner.core.run import Core
 from tuner.core.state import RunState, replay
@@ -189,7 +190,7 @@ def _begin(
         pid=os.getpid(),
         slots=placement.slots,
         card=placement.largest_card,
-        versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version)},
+        versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version), "gpus": str(VERSION)},
     )
     live.write(session)
     core.asker = ahead(core.asker, len(core.run.trials), core.spec.trials - 1)
