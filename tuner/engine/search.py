@@ -12,6 +12,9 @@ from tuner.engine.live import LiveRun
 from tuner.slot.code import Code
 from tuner.trial import Assignment
 
+NODE_ID = "ray.io/node-id"
+"""The label by which Ray knows each of its machines."""
+
 
 class Search(SearchAlgorithm):  # type: ignore[misc]
     """Hands out one Ray trial for each stint of one of ours: what pauses and goes on later is a new Ray trial."""
@@ -60,5 +63,4 @@ def _place(assignment: Assignment) -> PlacementGroupFactory:
     bundles = [{"CPU": assignment.cpus * assignment.ranks, "GPU": assignment.gpus}]
     if not assignment.node:
         return PlacementGroupFactory(bundles)
-    # Not more than a wish: were that machine gone, a trial that insists would wait for ever.
-    return PlacementGroupFactory(bundles, strategy="STRICT_PACK", _soft_target_node_id=assignment.node)
+    return PlacementGroupFactory(bundles, bundle_label_selector=[{NODE_ID: assignment.node}])
