@@ -88,6 +88,17 @@ class Gpus:
         self.ran_out(trial, record.ran_out)
         self.splits = self.splits or (record.parts > 1 and record.cause == "memory")
 
+    def too_much_in_parts(self, trial: TrialState) -> float | None:
+        """Tell the bytes that a trial will need even with its batches in two parts; None where it may fit.
+
+        As long as none was measured in parts the formula does not know what they save: then a smaller one must have
+        run out.
+        """
+        if self.knows_parts:
+            return self.too_much(trial, 2)
+        least, _ = self.sizes.bounds(trial.params, 2)
+        return float(least) if 0 < self.card <= least else None
+
     def too_much(self, trial: TrialState, parts: int) -> float | None:
         """Tell the bytes that a trial will need, where that is more than any GPU has; None where it may fit."""
         need = self.sizes.foreseen(trial.params, parts) if self.card else None

@@ -185,7 +185,7 @@ class Core:
             return None
         if not gpus.splits or gpus.too_much(trial, 1) is None:
             return None
-        if gpus.knows_parts and (need := gpus.too_much(trial, 2)) is not None:
+        if (need := gpus.too_much_in_parts(trial)) is not None:
             reason = f"{FORESEEN} {need / 2**30:.3g} GiB of a GPU, by what others took, and none has more than "
             return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{gpus.card / 2**30:.3g}")
         reason = "whole batches would not fit on a GPU, by what others took; they come in two parts"
