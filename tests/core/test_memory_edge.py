@@ -121,16 +121,16 @@ def test_what_is_foreseen_is_in_the_ledger_and_decided_again_as_it_was() -> None
     assert again.run.gpus.sizes.cells == run.core.run.gpus.sizes.cells
 
 
-def test_nothing_is_foreseen_of_a_function_whose_batches_were_never_split() -> None:
+def test_what_may_fit_in_parts_is_tried_until_it_is_known_whether_batches_can_be_split() -> None:
     _, run = ours(0)
-    run.core.run.gpus.splits = False
-    run.core.asker = make_asker(run.spec)
-    trial = replace(next(iter(run.core.run.trials.values())), given=None, losses=0, status="running")
-    trial.params.update(width=1024, batch=512, depth=8)
-    run.core.run.trials[trial.id] = trial
-    assert run.core.decide(Due(trial=trial.id)) is None, "it may split, which only trying tells"
-    run.core.run.gpus.splits = True
-    assert isinstance(run.core.decide(Due(trial=trial.id)), Ended)
+    gpus = run.core.run.gpus
+    gpus.splits = gpus.knows_parts = False
+    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
+    assert 1 < memory(run.trial(a).params) / CARD < 2
+    gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
+    assert run.core.decide(Due(trial=a)) is None, "only trying tells"
+    (b,) = run.start(1, lr=0.01, width=1024, batch=512, depth=8)
+    assert isinstance(run.core.decide(Due(trial=b)), Ended), "half of it would be too much"
 
 
 def test_trials_whose_share_is_given_are_left_alone() -> None:
@@ -147,12 +147,15 @@ def test_trials_whose_share_is_given_are_left_alone() -> None:
 
 def test_two_parts_are_tried_until_it_is_known_what_they_save() -> None:
     _, run = ours(0)
-    (a,) = run.start(1, lr=0.01, width=1024, batch=512, depth=8)
-    assert isinstance(run.core.decide(Due(trial=a)), Ended)
-    run.core.run.gpus.knows_parts = False
+    gpus = run.core.run.gpus
+    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
+    gpus.knows_parts = False
+    gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
     record = run.core.decide(Due(trial=a))
     assert isinstance(record, Lost)
     assert (record.cause, record.parts) == ("foresight", 2)
+    gpus.sizes.ran_out({"width": 512, "batch": 250, "depth": 5}, 2, CARD)
+    assert isinstance(run.core.decide(Due(trial=a)), Ended), "a smaller one ran out in two parts"
 
 
 def test_a_clone_is_measured_anew_and_a_population_takes_turns() -> None:

@@ -61,11 +61,11 @@ class Gpus:
         share, cell = trial.given.gpus if trial.given else 0.0, self.sizes.cell(trial.params, trial.parts)
         # Without batches an epoch is a step, but for the first, in which the trial also sets itself up.
         step = record.step or (record.seconds if len(trial.reports) > 1 else 0.0)
+        alone = step if record.together == 1 and not cell.step else 0.0
         if record.gpu_memory:
-            alone = step if record.together == 1 and not cell.step else 0.0
             self.sizes.measured(trial.params, trial.parts, self._tamed(trial, record.gpu_memory), alone)
             self._measured(trial, record.context if record.together == 1 and share == 1 else 0)
-        self.packing.heard(record.together, cell.step, step)
+        self.packing.heard(record.together, cell.step or alone, step)
 
     def _tamed(self, trial: TrialState, peak: int) -> int:
         """Take no more for needed than a share was made for: an allocator keeps what it may keep."""
@@ -91,13 +91,13 @@ class Gpus:
     def too_much_in_parts(self, trial: TrialState) -> float | None:
         """Tell the bytes that a trial will need even with its batches in two parts; None where it may fit.
 
-        As long as none was measured in parts the formula does not know what they save: then a smaller one must have
-        run out.
+        As long as none was measured in parts the formula does not know what they save. Half of it at most; and what was
+        not enough for a smaller one is not enough.
         """
         if self.knows_parts:
             return self.too_much(trial, 2)
-        least, _ = self.sizes.bounds(trial.params, 2)
-        return float(least) if 0 < self.card <= least else None
+        least = max(self.sizes.bounds(trial.params, 2)[0], (self.too_much(trial, 1) or 0.0) / 2)
+        return least if 0 < self.card <= least else None
 
     def too_much(self, trial: TrialState, parts: int) -> float | None:
         """Tell the bytes that a trial will need, where that is more than any GPU has; None where it may fit."""
