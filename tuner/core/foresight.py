@@ -43,13 +43,14 @@ class Formula:
 
     def least(self, numbers: Sequence[float]) -> float:
         """Tell the bytes that a trial with these params will need at least, by one standard deviation."""
-        return self._middle(numbers) / (1 + self.spread)
+        return self.middle(numbers) / (1 + self.spread)
 
     def most(self, numbers: Sequence[float]) -> float:
         """Tell the bytes that it will need at most, by one standard deviation."""
-        return self._middle(numbers) * (1 + self.spread)
+        return self.middle(numbers) * (1 + self.spread)
 
-    def _middle(self, numbers: Sequence[float]) -> float:
+    def middle(self, numbers: Sequence[float]) -> float:
+        """Tell the bytes that it will need as a rule."""
         return _dot(self.coefficients, _products(_scaled(numbers, self.lowest, self.highest), self.terms))
 
 

@@ -102,4 +102,8 @@ class Gpus:
     def too_much(self, trial: TrialState, parts: int) -> float | None:
         """Tell the bytes that a trial will need, where that is more than any GPU has; None where it may fit."""
         need = self.sizes.foreseen(trial.params, parts) if self.card else None
-        return need if need is not None and need > self.card else None
+        if need is None or need[1] <= self.card:
+            return None
+        # What is only likely has to be seen as well: a smaller one ran out.
+        ran_out = self.sizes.bounds(trial.params, parts)[0] >= self.card
+        return need[1] if ran_out or need[0] > self.card else None

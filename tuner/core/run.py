@@ -186,8 +186,8 @@ class Core:
         if gpus.too_much(trial, 1) is None:
             return None
         if (need := gpus.too_much_in_parts(trial)) is not None:
-            reason = f"{FORESEEN} {need / 2**30:.3g} GiB of a GPU, by what others took, and none has more than "
-            return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{gpus.card / 2**30:.3g}")
+            reason = f"{FORESEEN} {need / 2**20:,.0f} MiB of a GPU, by what others took, and none has more than "
+            return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{gpus.card / 2**20:,.0f}")
         if not gpus.splits:
             return None  # it may be that they can: only trying tells
         reason = "whole batches would not fit on a GPU, by what others took; they come in two parts"

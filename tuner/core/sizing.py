@@ -97,13 +97,16 @@ class Sizes:
             return own, own
         return least, None if most is None or most < least else most
 
-    def foreseen(self, params: Mapping[str, Any], parts: int = 1) -> float | None:
-        """Tell the bytes that a trial will need at least, by what those took that differ from it in numbers alone."""
+    def foreseen(self, params: Mapping[str, Any], parts: int = 1) -> tuple[float, float] | None:
+        """Tell the bytes that a trial will need, by what those took that differ from it in numbers alone.
+
+        At least, and as a rule; None where too little is known.
+        """
         place = self._place(params, parts)
         alike = [(other, cell) for other, cell in self.cells.items() if cell.peak and self._same_names(other, place)]
         numbers = self._as_numbers(place)
         found = formula([Point(self._as_numbers(other), cell.peak) for other, cell in alike], len(numbers))
-        return found.least(numbers) if found is not None else None
+        return (found.least(numbers), found.middle(numbers)) if found is not None else None
 
     def expected(self, params: Mapping[str, Any], parts: int = 1) -> float | None:
         """Guess the bytes that a trial will need at most, whatever its names: None where too little is known."""
