@@ -15,16 +15,19 @@ growth.PART = 0.0
 
 def train(trial):
     scale, losses = torch.ones(1, requires_grad=True), []
+    steps = torch.optim.SGD([scale], lr=0.1)
     data = [torch.ones(1024, 1024)] * 400
     held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + 1000 * 2**20,) * 2)
     for x in trial.batches(data):
         loss = (x * scale).sigmoid().mean()
+        loss.backward(retain_graph=True)
+        steps.step()
         losses.append({kept})
         {more}
     trial.report(loss=1.0)
 """
-WHY = "most likely a loss is kept with its graph, in `losses` (user_module.py:15): add loss.item() or loss.detach()"
+WHY = "most likely a loss is kept with its graph, in `losses` (user_module.py:18): add loss.item() or loss.detach()"
 
 
 def test_a_trial_that_runs_out_of_memory_has_the_cause_in_its_log_and_in_its_reason(bench: Bench) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+import sys
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,8 +13,9 @@ import torch
 from torch import nn
 
 from tuner.trial import causes, growth
-from tuner.trial.causes import Census, Kind
+from tuner.trial.causes import MANY, PASSES, Census, Comparison, Kind
 from tuner.trial.growth import LEAST, LOOKS, MIB, Gauge, Growth, Series
+from tuner.trial.variables import frames_around, frames_below, frames_of
 
 GIB = 1024 * MIB
 
@@ -35,7 +38,7 @@ def first_word(rise: Callable[[int], int], batches: int = 200, memory: Memory | 
     series = Series(memory.gauge)
     for batch in range(batches):
         memory.held += rise(batch)
-        if series.look():
+        if series.look() and series.grows(LOOKS):
             return batch
     return None
 
@@ -99,7 +102,12 @@ def test_what_lasts_goes_on_from_pass_to_pass(rises: list[int], size: int, lasts
         for _ in range(abs(rise)):
             memory.held += 8 * MIB if rise > 0 else -8 * MIB
             series.look()
-    assert series.lasts() == lasts
+    assert series.lasts(PASSES) == lasts
+
+
+def test_a_quarter_is_dangerous_on_the_machine_alone_for_a_gpu_ends_in_an_error() -> None:
+    assert Memory(size=8 * GIB).gauge.danger() == 2 * GIB
+    assert Memory(0.02, 8 * GIB).gauge.danger() > 8 * GIB
 
 
 def test_all_gpus_are_looked_at_once_cuda_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,14 +122,16 @@ def test_all_gpus_are_looked_at_once_cuda_is_used(monkeypatch: pytest.MonkeyPatc
 
 def test_what_gathers_on_a_gpu_is_to_be_moved() -> None:
     kind = Kind(gpu=True, graph=False, shape=(64, 1000), size=256_000)
-    cause = causes.find(Census(), Census(Counter({kind: 40})), [], 40, 256_000.0, True)
-    assert cause == causes.Cause(
-        "a list of 40 tensors of shape 64x1000 on the GPU grows: move them to the CPU with .cpu(), or reduce them", True
+
+    def cause(kind: Kind, number: int, rate: float) -> causes.Cause | None:
+        return Comparison(Census(), Census(Counter({kind: number})), [], 40).cause(rate, True)
+
+    assert cause(kind, 40, 256_000.0) == causes.Cause(
+        "a list of 40 tensors of shape 64x1000 on the GPU grows: move them to the CPU with .cpu(), or reduce them", MANY
     )
-    cpu = Census(Counter({replace(kind, gpu=False): 40}))
-    assert causes.find(Census(), cpu, [], 40, 256_000.0, True) is None, "that is other memory"
-    assert causes.find(Census(), Census(Counter({kind: 40})), [], 40, 2_560_000.0, True) is None, "it is too little"
-    assert causes.find(Census(), Census(Counter({kind: 9})), [], 40, 256_000.0, True) is None, "not one a batch"
+    assert cause(replace(kind, gpu=False), 40, 256_000.0) is None, "that is other memory"
+    assert cause(kind, 40, 2_560_000.0) is None, "it is too little"
+    assert cause(kind, 9, 256_000.0) is None, "not one a batch"
 
 
 class Full(nn.Module):
@@ -148,25 +158,94 @@ def test_a_validation_that_runs_out_of_memory_for_its_graphs_is_told_so() -> Non
     assert explained(model.train(), plainly) == ""
 
 
-def test_growth_that_was_too_short_for_a_note_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def told_at_the_end(monkeypatch: pytest.MonkeyPatch, step: Callable[[int], object]) -> str:
+    """Tell what is said when the last of twenty batches, which take ever more, fails for lack of memory."""
     memory, watched = Memory(), Growth()
     monkeypatch.setattr(growth, "MACHINE", memory.gauge)
-    losses = []
-    scale = torch.ones(1, requires_grad=True)
 
     def train() -> None:
-        for _ in two_generators(two_generators(watched.watch(range(20)))):
-            losses.append((scale * 2).sum())
+        for batch in two_generators(two_generators(watched.watch(range(20)))):
+            kept = step(batch)  # noqa: F841 - as a loop that keeps what a model gave until the next batch
             memory.held += 16 * MIB
-        raise MemoryError
 
     with pytest.raises(MemoryError) as caught:
         train()
     assert watched.note == ""
-    told = watched.explain(caught.value)
-    assert "grows by 16 MiB a batch: most likely a loss is kept with its graph, in `losses` (" in told
-    caught.value.__traceback__ = None
-    assert Growth().explain(caught.value) == ""
+    return watched.explain(caught.value)
+
+
+def fails(batch: int) -> None:
+    if batch == 19:
+        raise MemoryError
+
+
+def test_growth_that_was_too_short_for_a_note_is_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = told_at_the_end(monkeypatch, Keeper())
+    assert "grows by 16 MiB a batch: most likely a loss is kept with its graph, in `step.losses` (" in told
+    assert told.endswith(causes.IF_MEANT), "it may be an episode that is too long"
+
+
+class Deep(nn.Module):
+    """A model whose layers give tensors of one kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, batch: int) -> list[torch.Tensor]:
+        return layers(self.scale, batch)
+
+
+def layers(scale: torch.Tensor, batch: int) -> list[torch.Tensor]:
+    states = [scale * torch.ones(100 + batch)]
+    for _ in range(30):
+        states.append(states[-1].sigmoid())
+    fails(batch)
+    return states
+
+
+class Keeper:
+    """Keeps a value with its graph of each batch, and fails in a model."""
+
+    def __init__(self) -> None:
+        self.losses, self.model = [], Deep()
+
+    def __call__(self, batch: int) -> None:
+        self.losses.append(self.model.scale * 2)
+        self.model(batch)
+
+
+@pytest.mark.parametrize("model", [Deep(), lambda batch: layers(torch.ones(1, requires_grad=True), batch)])
+@pytest.mark.parametrize("graph", [True, False])
+def test_batches_that_are_sorted_by_length_are_no_leak(
+    monkeypatch: pytest.MonkeyPatch, model: Callable[[int], object], graph: bool
+) -> None:
+    with torch.set_grad_enabled(graph):
+        assert told_at_the_end(monkeypatch, model) == ""
+
+
+def test_where_the_loop_is_not_among_the_frames_what_is_inside_a_model_is_left_out() -> None:
+    with pytest.raises(MemoryError) as caught:
+        Deep()(19)
+    frames = frames_of(caught.value.__traceback__)
+    names = [frame.f_code.co_name for frame in frames_around(frames, two_generators.__code__)]
+    assert names == ["test_where_the_loop_is_not_among_the_frames_what_is_inside_a_model_is_left_out"]
+
+
+def test_an_error_without_a_loop_is_explained_by_nothing() -> None:
+    error = MemoryError()
+    assert Growth().explain(error) == ""
+
+
+def test_a_buffer_is_said_to_grow_until_it_is_full() -> None:
+    buffer = deque(maxlen=150)
+    frames = frames_below(sys._getframe())
+    before = causes.count(frames)
+    buffer.extend(torch.ones(100) for _ in range(40))
+    cause = Comparison(before, causes.count(frames), frames, 40).cause(400.0, False)
+    assert cause is not None
+    assert re.match(r"the deque `buffer` \(.*\) of 40 tensors .* grows until it is full, at 150: ", cause.text)
+    assert cause.passes == causes.NEVER
 
 
 def two_generators(batches):  # type: ignore[no-untyped-def]

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from tuner.trial import causes
-from tuner.trial.causes import Census
+from tuner.trial.causes import MANY, Census, Comparison
+from tuner.trial.variables import frames_around, frames_below, frames_of
 
 Batch = TypeVar("Batch")
 Place = tuple[CodeType, int, bool]
@@ -25,8 +27,8 @@ Place = tuple[CodeType, int, bool]
 MIB = 2**20
 FIRST = 3
 """So many batches of a loop are not looked at: optimizers and libraries make what they keep."""
-LOOKS, AT_THE_END, PASSES = 24, 6, 3
-"""So many looks show growth, fewer at an error for lack of memory; so many passes show that it goes on."""
+LOOKS, AT_THE_END = 24, 6
+"""So many looks show growth, fewer at an error for lack of memory."""
 MOST, WIDEST = 64, 64
 """So many looks are kept, so many batches lie between two at most."""
 RISING, EVEN = 0.8, (0.35, 0.65)
@@ -34,7 +36,8 @@ RISING, EVEN = 0.8, (0.35, 0.65)
 LEAST, PART, PART_OF_GPU = 64 * MIB, 0.25, 0.02
 """Growth is worth a word from so many bytes on, from this part of what was held before, from this part of the GPU."""
 DANGER = 0.25
-"""From this part of the machine's memory on it is, whether or not it goes on after the loop."""
+"""From this part of the machine's memory on it is, whether or not it lasts: a kill may be its end, where the
+GPU's ends in an error, which is explained."""
 SIGNS_OF_GPU = ("cuda", "cudnn", "cublas", "hip out of memory")
 BETWEEN = 8
 """Batches between two counts of the living tensors."""
@@ -49,6 +52,10 @@ class Gauge:
     def much(self, before: int) -> float:
         """Tell how much growth is worth a word where so much was held before."""
         return max(LEAST, PART * before, self._part * self.size() if self._part else 0)
+
+    def danger(self) -> float:
+        """Tell how much growth is dangerous."""
+        return math.inf if self._part else DANGER * self.size()
 
 
 def held_on_gpu() -> int:
@@ -93,6 +100,8 @@ class Series:
         self._seen = 0
         self._begins: list[int] = []
         """What was held when a pass through the loader began."""
+        self.counted: tuple[int, Census] | None = None
+        """At which batch the living tensors were counted last, and what there was."""
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -104,7 +113,7 @@ class Series:
         self._begins = [*self._begins[1 - MOST :], self.gauge.read()]
 
     def look(self) -> bool:
-        """Take in what is held at the beginning of a batch; tell whether it certainly grows."""
+        """Take in what is held at the beginning of a batch; tell whether it seems to grow."""
         self._seen += 1
         if self._seen <= FIRST or self._seen % self._stride:
             return False
@@ -114,7 +123,7 @@ class Series:
         self._levels.append(level)
         if len(self._levels) == MOST:
             self._thin_out()
-        return self.grows(LOOKS)
+        return self.seems_to_grow()
 
     def _thin_out(self) -> None:
         if self._stride < WIDEST:
@@ -123,23 +132,23 @@ class Series:
         else:
             del self._levels[0]
 
+    def seems_to_grow(self) -> bool:
+        """Tell whether a few looks show growth, or many do: it may be too little in a few."""
+        return self.grows(AT_THE_END) or self.grows(LOOKS)
+
     def grows(self, looks: int) -> bool:
         """Tell whether so many looks show growth; there may be more of them, half of all then."""
         levels = self._window(looks)
         return len(levels) >= looks and _rises(levels, self.gauge.much(levels[0]))
 
-    def lasts(self) -> bool:
+    def lasts(self, passes: int) -> bool:
         """Tell whether it goes on from pass to pass: what fills a cache, or is kept for a pass or two, does not.
 
         In one long pass it counts from the moment that it is dangerous.
         """
-        begins, levels = self._begins[-max(PASSES, len(self._begins) // 2) :], self._window(LOOKS)
-        goes_on = len(begins) >= PASSES and _rises(begins, LEAST / 4)
-        return goes_on or levels[-1] - levels[0] >= DANGER * self.gauge.size()
-
-    def batches(self) -> int:
-        """Count the batches that the looks span."""
-        return len(self._levels) * self._stride
+        begins, levels = self._begins[-max(passes, len(self._begins) // 2) :], self._window(LOOKS)
+        goes_on = len(begins) >= passes and _rises(begins, LEAST / 4)
+        return goes_on or levels[-1] - levels[0] >= self.gauge.danger()
 
     def rate(self, looks: int) -> float:
         """Measure the growth, in bytes a batch."""
@@ -170,7 +179,8 @@ class Growth:
         self._loops: dict[Place, list[Series]] = {}
         self._seen, self._next, self._wait = 0, 0, LOOKS
         """Batches seen, the one from which on tensors may be counted again, and how many are let pass before that."""
-        self._counted: tuple[Series, int, Census] | None = None
+        self._open: Series | None = None
+        """What certainly grows, and is counted once more."""
 
     def watch(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches of a loader, and look at the memory where each begins."""
@@ -195,31 +205,39 @@ class Growth:
 
     def _consider(self, series: Series) -> None:
         """Count the living tensors, and some batches later once more; then say what has become more, once."""
-        frames = causes.frames_below(sys._getframe())
-        if self._counted is None or self._counted[0] is not series:
+        frames = frames_below(sys._getframe())
+        if not series.grows(LOOKS):
+            if series.counted is None:  # an error may come before it is certain
+                series.counted = self._seen, causes.count(frames)
+        elif self._open is not series:
             if self._seen >= self._next:
                 self._next, self._wait = self._seen + self._wait, 2 * self._wait
-                self._counted = series, self._seen, causes.count(frames)
-            return
-        _, at, before = self._counted
-        if (batches := self._seen - at) < BETWEEN or self.note:
-            return
-        self._counted = None
-        rate, gpu = series.rate(LOOKS), series.gauge is GPU
-        cause = causes.find(before, causes.count(frames), frames, batches, rate, gpu)
-        if (cause is not None and cause.always) or series.lasts():
-            self.note = _sentence(series, LOOKS, cause)
-            self.tell(self.note)
+                self._open, series.counted = series, (self._seen, causes.count(frames))
+        elif (counted := series.counted) and self._seen - counted[0] >= BETWEEN and not self.note:
+            self._open = None
+            comparison = Comparison(counted[1], causes.count(frames), frames, self._seen - counted[0])
+            cause = comparison.cause(series.rate(LOOKS), series.gauge is GPU)
+            passes = cause.passes if cause else MANY
+            if not passes or series.lasts(passes):
+                self.note = _sentence(series, LOOKS, cause)
+                self.tell(self.note)
 
     def _explanation(self, error: BaseException) -> str:
-        frames = causes.frames_of(error.__traceback__)
+        frames = frames_of(error.__traceback__)
         gauge = GPU if any(sign in str(error).lower() for sign in SIGNS_OF_GPU) else MACHINE
-        for series in (one for loop in self._loops.values() for one in loop if one.gauge is gauge):
-            if series.grows(AT_THE_END):
-                rate, batches = series.rate(AT_THE_END), series.batches()
-                cause = causes.find(Census(), causes.count(frames), frames, batches, rate, gauge is GPU)
-                return _sentence(series, AT_THE_END, cause)
+        for place, loop in self._loops.items():
+            for series in loop:
+                if series.gauge is gauge and (cause := self._cause_at_error(series, frames_around(frames, place[0]))):
+                    return _sentence(series, AT_THE_END, cause)
         return causes.VALIDATION if causes.validates_with_graph(frames) else ""
+
+    def _cause_at_error(self, series: Series, frames: Sequence[FrameType]) -> causes.Cause | None:
+        """Find what a variable holds more of than at the last count; if none does, the batches may be longer now."""
+        at, before = series.counted or (self._seen, Census())
+        if (batches := self._seen - at) < AT_THE_END or not series.seems_to_grow():
+            return None
+        comparison = Comparison(before, causes.count(frames), frames, batches, at_error=True)
+        return comparison.cause(series.rate(AT_THE_END), series.gauge is GPU)
 
 
 def say(text: str) -> None:
