@@ -153,12 +153,25 @@ def test_what_fails_on_all_ranks_alike_is_said_as_of_one(bench: Bench, monkeypat
         ("trial.report(loss=1, epoch=1 + trial.rank)", "rank 0 reports epoch 1 and rank 1 reports epoch 2"),
         ("trial.report({'loss': 1, f'n{trial.rank}': 1})", "rank 0 reports loss, n0 and rank 1 reports loss, n1"),
         ("if trial.rank: trial.report(loss=1)", "rank 0 returns from the function and rank 1 reports epoch 1"),
+        (
+            "sys.exit() if trial.rank == 0 else trial.report(loss=1)",
+            "rank 0 returns from the function and rank 1 reports epoch 1",
+        ),
+        (
+            "sys.exit(0) if trial.rank else trial.report(loss=1)",
+            "rank 0 reports epoch 1 and rank 1 returns from the function",
+        ),
     ],
 )
 def test_ranks_that_do_not_report_alike_are_told_so(bench: Bench, body: str, reason: str) -> None:
-    slot = bench.slot(f"import torch\ndef train(trial):\n    {body}")
+    slot = bench.slot(f"import sys, torch\ndef train(trial):\n    {body}")
     (event,) = bench.run(slot, bench.assignment(ranks=2))
     assert event["misuse"] and event["reason"].endswith(f"but {reason}. Call it on every rank.")
+
+
+def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> None:
+    slot = bench.slot("import sys, torch\ndef train(trial):\n    trial.report(loss=1)\n    sys.exit(0)")
+    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
 
 
 def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:
