@@ -154,11 +154,11 @@ def test_what_fails_on_all_ranks_alike_is_said_as_of_one(bench: Bench, monkeypat
         ("trial.report({'loss': 1, f'n{trial.rank}': 1})", "rank 0 reports loss, n0 and rank 1 reports loss, n1"),
         ("if trial.rank: trial.report(loss=1)", "rank 0 returns from the function and rank 1 reports epoch 1"),
         (
-            "sys.exit() if trial.rank == 0 else trial.report(loss=1)",
+            "trial.rank or sys.exit(); trial.report(loss=1)",
             "rank 0 returns from the function and rank 1 reports epoch 1",
         ),
         (
-            "sys.exit(0) if trial.rank else trial.report(loss=1)",
+            "trial.rank and sys.exit(0); trial.report(loss=1)",
             "rank 0 reports epoch 1 and rank 1 returns from the function",
         ),
     ],

@@ -66,6 +66,47 @@ def test_each_epoch_deals_anew_and_all_samples_once(tmp_path: Path) -> None:
     assert torch.cat([batch for (batch,) in fixed]).tolist() == list(range(0, 20, 2))
 
 
+def own_loop(trial: Trial, loader: Any) -> None:
+    """Pass twice in each epoch, and once before the first."""
+    for _ in trial.batches(loader):
+        pass
+    trial.track(model=nn.Linear(1, 1))
+    for epoch in trial.epochs():
+        orders = [torch.cat([batch for (batch,) in trial.batches(loader)]).tolist() for _ in range(2)]
+        PASSES.setdefault(trial.params["run"], {})[epoch] = orders
+        trial.report(loss=1)
+
+
+PASSES: dict[str, dict[int, list[list[float]]]] = {}
+OWN = [
+    lambda: prepared(DataLoader(DATA, 5, shuffle=True)),
+    lambda: DataLoader(DATA, batch_sampler=BatchSampler(DistributedSampler(DATA, 2, 0), 5, False)),
+]
+
+
+@pytest.mark.parametrize("make", OWN)
+def test_each_pass_shuffles_anew_and_as_the_unbroken_run_after_a_resume(tmp_path: Path, make: Any) -> None:
+    def train(trial: Trial, run: str) -> None:
+        own_loop(trial, make())
+
+    PASSES.clear()
+    whole, part = assignment(tmp_path, params={"run": "whole"}), assignment(tmp_path, "t1", params={"run": "part"})
+    run(train, whole)
+    run(train, goes_on(part, run(train, part, last=2)))
+    assert len(PASSES["whole"]) == 4 and PASSES["part"] == PASSES["whole"]
+    orders = [tuple(order) for orders in PASSES["whole"].values() for order in orders]
+    assert len(set(orders)) == len(orders)
+
+
+def test_passes_that_are_reported_together_differ(tmp_path: Path) -> None:
+    trial, loader = Trial(assignment(tmp_path), Heard()), prepared(DataLoader(DATA, 5, shuffle=True))
+    orders = []
+    for _ in range(2):
+        orders += [tuple(torch.cat([batch for (batch,) in trial.batches(loader)]).tolist()) for _ in range(3)]
+        trial.report(loss=1, epoch=len(orders))
+    assert len(set(orders)) == 6
+
+
 @pytest.mark.parametrize(
     ("thing", "got"),
     [

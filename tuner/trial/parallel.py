@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import UserError
+from tuner.trial.loaders import dealt_by
 from tuner.trial.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -53,16 +54,6 @@ def unwrapped(thing: Any) -> Any:
     return thing.module if isinstance(thing, DataParallel | DistributedDataParallel) else thing
 
 
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Have the sampler that deals out the samples to the ranks shuffle anew."""
-    if "torch" not in sys.modules:
-        return
-    from torch.utils.data.distributed import DistributedSampler
-
-    if isinstance(sampler := getattr(loader, "sampler", None), DistributedSampler):
-        sampler.set_epoch(epoch)
-
-
 def _model(model: torch.nn.Module, ranks: Ranks, devices: list[torch.device]) -> torch.nn.Module:
     from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -84,7 +75,7 @@ def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int) -> DataLoader[Any]
     from torch.utils.data.distributed import DistributedSampler
 
     sampler = loader.sampler
-    if isinstance(sampler, DistributedSampler):
+    if dealt_by(loader) is not None:
         return loader
     _refuse_unknown(loader)
     if type(sampler) not in (RandomSampler, SequentialSampler):

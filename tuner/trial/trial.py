@@ -163,8 +163,7 @@ class Trial:
         A trial that ran out of memory gets each batch in two parts. The tracked optimizers still step once a batch, on
         the same gradients, if the loss is a mean over its batch.
         """
-        parallel.set_epoch(loader, self._epoch if self._looping else self._reported + 1)
-        self._loaders.meet(loader)
+        self._loaders.meet(loader, self._epoch if self._looping else self._reported + 1)
         leave_cpus_to_workers(loader, self._assignment.cpus)
         yield from self._accumulation.batches(self.growth.watch(self._pace.over(loader)))
 
