@@ -53,6 +53,26 @@ RANKED = """
     FAULTS = {f.__name__: f for f in (error, memory, hang, leave)}
 """
 
+AUGMENTED = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, Dataset
+
+    class Noise(Dataset):
+        def __len__(self): return 12
+        def __getitem__(self, i): return torch.rand(1)
+
+    def train(trial, anew=False):
+        trial.track(model=nn.Linear(1, 1))
+        generator = torch.Generator().manual_seed(trial.seed)
+        make = lambda: trial.prepare(DataLoader(Noise(), 3, shuffle=True, num_workers=1, generator=generator))
+        loader = make()
+        for epoch in trial.epochs():
+            drawn = torch.cat(list(trial.batches(make() if anew else loader))).flatten().tolist()
+            (trial.folder / f"drew.{trial.rank}.{epoch}").write_text(str(drawn))
+            trial.report(loss=1)
+"""
+
 
 @pytest.fixture(autouse=True)
 def meetings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -122,6 +142,21 @@ def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(bench: Ben
     assert same(weights(bench, heard[-2]), weights(bench, whole[-2])), "bit for bit"
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_workers_augment_otherwise_on_each_rank_and_the_same_after_a_resume(bench: Bench, anew: bool) -> None:
+    slot = bench.slot(AUGMENTED)
+    given = bench.assignment("whole", params={"anew": anew}, ranks=2)
+    bench.run(slot, given)
+    part = replace(given, trial="part")
+    slot.begin(part)
+    first = hear(slot)
+    bench.run(slot, replace(part, checkpoint=first["checkpoint"], epoch=1, attempt="1.1"))
+    drawn = [[(trial.folder / f"drew.{rank}.{epoch}").read_text() for rank in (0, 1) for epoch in (1, 2, 3)]
+             for trial in (given, part)]  # fmt: skip
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 6
+
+
 @pytest.mark.parametrize(
     ("rank", "how", "event"),
     [
@@ -172,6 +207,23 @@ def test_ranks_that_do_not_report_alike_are_told_so(bench: Bench, body: str, rea
 def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> None:
     slot = bench.slot("import sys, torch\ndef train(trial):\n    trial.report(loss=1)\n    sys.exit(0)")
     assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
+
+
+def test_what_was_made_of_a_prepared_model_is_refused_and_preparing_it_again_changes_nothing(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import torch
+        from torch import nn
+        from torch.optim.swa_utils import AveragedModel
+
+        def train(trial):
+            net = trial.prepare(nn.Linear(1, 1))
+            assert trial.prepare(net) is net
+            trial.track(model=net, ema=AveragedModel(net))
+        """
+    )
+    (event,) = bench.run(slot, bench.assignment(ranks=2))
+    assert event["misuse"] and "got AveragedModel of DistributedDataParallel. Make it of the model" in event["reason"]
 
 
 def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:

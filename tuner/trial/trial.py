@@ -118,7 +118,8 @@ class Trial:
         rank gets its own part of the samples, with the same `batch_size`: a step sees ranks x batch_size samples. One
         process with several GPUs gets DataParallel. Call it on every rank, before the optimizer is made.
         """
-        prepared = [parallel.prepare(thing, self._ranks, self.devices, self.seed) for thing in things]
+        epoch = self._epoch if self._looping else 0
+        prepared = [parallel.prepare(thing, self._ranks, self.devices, self.seed, epoch) for thing in things]
         return prepared[0] if len(prepared) == 1 else tuple(prepared)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -139,7 +140,7 @@ class Trial:
         """
         for name, thing in objects.items():
             tracked.check(name, thing)
-            self._tracked[name] = bare = parallel.unwrapped(thing)  # it loads again without the wrapper
+            self._tracked[name] = bare = parallel.unwrapped(name, thing)  # it loads again without
             self._initial[name] = tracked.initial(bare)
             self._accumulation.gate(bare)
         for name in tracked.in_order(self._tracked, list(objects)):
