@@ -53,6 +53,34 @@ RANKED = """
     FAULTS = {f.__name__: f for f in (error, memory, hang, leave)}
 """
 
+PARTS = """
+    import torch
+    from torch import nn
+    from torch.nn.parallel import DistributedDataParallel
+    from torch.utils.data import DataLoader, TensorDataset
+
+    X = torch.randn(30, 5, generator=torch.Generator().manual_seed(3))
+    DATA = TensorDataset(X, X.sum(1, keepdim=True).sin())
+
+    def train(trial, how="momentum", options=None, short=False):
+        model = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 1))
+        loader = trial.prepare(DataLoader(DATA, 7, shuffle=True))
+        net = DistributedDataParallel(model, **options) if options else trial.prepare(model)
+        sgd, adam = torch.optim.SGD, torch.optim.AdamW
+        optimizer = sgd(net.parameters(), 0.05, 0.9) if how == "momentum" else adam(net.parameters(), 0.01)
+        trial.track(model=net, optimizer=optimizer)
+        for epoch in trial.epochs():
+            passes = 0
+            for x, y in trial.batches(loader):
+                optimizer.zero_grad()
+                nn.functional.mse_loss(net(x), y).backward()
+                nn.utils.clip_grad_norm_(net.parameters(), 0.3)
+                optimizer.step()
+                passes += 1
+            if short: raise MemoryError
+            (trial.folder / f"weights{trial.rank}").write_text(str([p.tolist() for p in model.parameters()]))
+            trial.report(loss=1, passes=passes)
+"""
 AUGMENTED = """
     import torch
     from torch import nn
@@ -142,6 +170,31 @@ def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(bench: Ben
     assert same(weights(bench, heard[-2]), weights(bench, whole[-2])), "bit for bit"
 
 
+@pytest.mark.parametrize(("how", "parts"), [("momentum", 2), ("adam", 2), ("momentum", 3)])
+def test_ranks_make_the_same_steps_of_batches_in_parts(bench: Bench, how: str, parts: int) -> None:
+    """The last batch of a pass has one sample: it comes whole, as often as others come in parts."""
+    slot = bench.slot(PARTS)
+    given = bench.assignment("whole", params={"how": how}, epochs=2, ranks=2)
+    *_, whole, _ = bench.run(slot, given)
+    *_, cut, end = bench.run(slot, replace(given, trial="parts", parts=parts))
+    assert end == {"event": "returned"}
+    assert whole["metrics"]["passes"] == 3 and cut["metrics"]["passes"] == 3 * parts
+    for name, value in weights(bench, whole).items():
+        torch.testing.assert_close(weights(bench, cut)[name], value, rtol=1e-4, atol=1e-4)
+    told = [(given.folder.parent / "parts" / f"weights{rank}").read_text() for rank in range(2)]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("option", ["find_unused_parameters", "static_graph", "gradient_as_bucket_view"])
+def test_batches_stay_whole_where_the_wrapper_is_not_that_of_prepare(bench: Bench, option: str) -> None:
+    slot = bench.slot(PARTS)
+    given = bench.assignment(params={"options": {option: True}}, epochs=1, ranks=2, parts=2)
+    report, _ = bench.run(slot, given)
+    assert report["metrics"]["passes"] == 3
+    failed = bench.run(slot, replace(given, trial="t1", parts=1, params={**given.params, "short": True}))[-1]
+    assert failed["outcome"] == "infeasible" and not failed["splits"]
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_workers_augment_otherwise_on_each_rank_and_the_same_after_a_resume(bench: Bench, anew: bool) -> None:
     slot = bench.slot(AUGMENTED)
@@ -170,7 +223,7 @@ def test_the_rank_that_failed_first_says_why(bench: Bench, rank: int, how: str, 
     slot = bench.slot(RANKED)
     *_, end = bench.run(slot, bench.assignment(params={"fault": (rank, 2), "how": how}, ranks=2))
     assert {key: end[key] for key in event} == event
-    assert not end.get("splits") and "echo" not in end
+    assert end.get("splits", False) == (how == "memory") and "echo" not in end
     if how == "error":
         assert "in error" in end["error"], "the traceback of that rank"
     assert [e["event"] for e in bench.run(slot, bench.assignment("t1", ranks=2))] == ["report"] * 3 + ["returned"]

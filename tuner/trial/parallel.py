@@ -84,7 +84,9 @@ def _model(model: torch.nn.Module, ranks: Ranks, devices: list[torch.device]) ->
         model.to(devices[0])
     if ranks.ranks > 1 and any(parameter.requires_grad for parameter in model.parameters()):
         ids = None if spread or devices[0].type == "cpu" else [devices[0]]
-        return DistributedDataParallel(model, device_ids=ids)
+        wrapped = DistributedDataParallel(model, device_ids=ids)
+        ranks.prepared.add(wrapped)
+        return wrapped
     if ranks.ranks == 1 and len(devices) > 1 and not spread:
         print(NOTE.format(len(devices), len(devices)))
         return DataParallel(model, device_ids=devices)

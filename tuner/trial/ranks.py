@@ -7,6 +7,7 @@ collectives, and waits as long as it takes.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from tuner.trial.assignment import Assignment
 
 if TYPE_CHECKING:
     import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
 
 PATIENCE = timedelta(days=365)
 """A rank waits while another waits for a decision, or for room on a full disk."""
@@ -28,6 +30,8 @@ class Ranks:
 
     def __init__(self, rank: int = 0, ranks: int = 1, group: dist.ProcessGroup | None = None) -> None:
         self.rank, self.ranks, self._group = rank, ranks, group
+        self.prepared: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
+        """The models that `trial.prepare` has wrapped."""
 
     def gather(self, mine: Any) -> list[Any]:
         """Give each rank what all have; every rank has to call it."""

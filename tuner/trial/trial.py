@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
 from tuner.trial import checkpoint, media, parallel, precision, randomness, tracked
-from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
+from tuner.trial.accumulation import Accumulation, mixes_samples
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
@@ -60,7 +60,7 @@ class Trial:
         self._randomness_due = self._goes_on or self.rank > 0
         self._states = self._ranks.own_of(self._own) if self._goes_on else None
         self._loaders = Loaders(self._states["loaders"] if self._states else None)
-        self._accumulation = Accumulation(assignment.parts)
+        self._accumulation = Accumulation(assignment.parts, self._ranks)
         self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
 
@@ -225,8 +225,7 @@ class Trial:
     @property
     def could_split(self) -> bool:
         """Tell whether smaller parts of each batch could be trained to the same end, were there not enough memory."""
-        splits = self._accumulation.largest >= 2 * self._assignment.parts and can_split(self._tracked.values())
-        return splits and self.ranks == 1  # the ranks average the gradients of each part, before it is put aside
+        return self._accumulation.could_split(self._tracked.values())
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
