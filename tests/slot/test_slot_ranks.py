@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 
+from tuner.engine import cluster
 from tuner.slot import ranks
 from tuner.slot.launcher import log_name, order
 from tuner.trial.checkpoint import read_manifest
+from tuner.trial.ranks import DEVICES
 
-from .bench import PATIENCE, Bench, alive, hear, until_end
+from .bench import PATIENCE, Bench, alive, hear, until_end, weights
 
+pytestmark = pytest.mark.usefixtures("meetings")
 RANKED = """
     import os, sys, time
     import torch
@@ -53,67 +58,6 @@ RANKED = """
     FAULTS = {f.__name__: f for f in (error, memory, hang, leave)}
 """
 
-PARTS = """
-    import torch
-    from torch import nn
-    from torch.nn.parallel import DistributedDataParallel
-    from torch.utils.data import DataLoader, TensorDataset
-
-    X = torch.randn(30, 5, generator=torch.Generator().manual_seed(3))
-    DATA = TensorDataset(X, X.sum(1, keepdim=True).sin())
-
-    def train(trial, how="momentum", options=None, short=False):
-        model = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 1))
-        loader = trial.prepare(DataLoader(DATA, 7, shuffle=True))
-        net = DistributedDataParallel(model, **options) if options else trial.prepare(model)
-        sgd, adam = torch.optim.SGD, torch.optim.AdamW
-        optimizer = sgd(net.parameters(), 0.05, 0.9) if how == "momentum" else adam(net.parameters(), 0.01)
-        trial.track(model=net, optimizer=optimizer)
-        for epoch in trial.epochs():
-            passes = 0
-            for x, y in trial.batches(loader):
-                optimizer.zero_grad()
-                nn.functional.mse_loss(net(x), y).backward()
-                nn.utils.clip_grad_norm_(net.parameters(), 0.3)
-                optimizer.step()
-                passes += 1
-            if short: raise MemoryError
-            (trial.folder / f"weights{trial.rank}").write_text(str([p.tolist() for p in model.parameters()]))
-            trial.report(loss=1, passes=passes)
-"""
-AUGMENTED = """
-    import torch
-    from torch import nn
-    from torch.utils.data import DataLoader, Dataset
-
-    class Noise(Dataset):
-        def __len__(self): return 12
-        def __getitem__(self, i): return torch.rand(1)
-
-    def train(trial, anew=False):
-        trial.track(model=nn.Linear(1, 1))
-        generator = torch.Generator().manual_seed(trial.seed)
-        make = lambda: trial.prepare(DataLoader(Noise(), 3, shuffle=True, num_workers=1, generator=generator))
-        loader = make()
-        for epoch in trial.epochs():
-            drawn = torch.cat(list(trial.batches(make() if anew else loader))).flatten().tolist()
-            (trial.folder / f"drew.{trial.rank}.{epoch}").write_text(str(drawn))
-            trial.report(loss=1)
-"""
-
-
-@pytest.fixture(autouse=True)
-def meetings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have the ranks meet in a folder of the test's own."""
-    folder = tmp_path / "meetings"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-def weights(bench: Bench, event: dict[str, Any], name: str = "model") -> Any:
-    return torch.load(bench.root / "run" / event["checkpoint"] / f"{name}.pt", weights_only=True)
-
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
@@ -138,6 +82,31 @@ def test_ranks_report_once_the_mean_of_what_each_has_and_draw_each_their_own(ben
     assert not set(logs[0][1:]) & set(logs[1][1:]), "dropout and augmentation differ from rank to rank"
     slot.close()
     assert not list(meetings.iterdir()), "nothing is left of where they met"
+
+
+def test_a_report_tells_the_memory_of_the_rank_that_took_most(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import resource, torch
+        def train(trial):
+            held = b"x" * (300 << 20) if trial.rank else None
+            (trial.folder / f"took{trial.rank}").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            trial.report(loss=1)
+        """
+    )
+    report, _ = bench.run(slot, bench.assignment(epochs=1, ranks=2))
+    took = [int((bench.assignment().folder / f"took{rank}").read_text()) * 1024 for rank in range(2)]
+    assert took[0] < took[1] <= report["memory"]
+
+
+def test_gpus_that_nobody_dealt_out_are_refused_rather_than_all_ranks_using_the_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in DEVICES:
+        monkeypatch.delenv(name, raising=False)
+    slot = bench.slot("import torch\ntorch.cuda.is_available = lambda: True\ndef train(trial):\n    pass")
+    (event,) = bench.run(slot, bench.assignment(gpus=2, ranks=2))
+    assert event["misuse"] and "must be told its GPU" in event["reason"]
 
 
 def test_two_ranks_make_the_same_steps_as_one_process_with_twice_the_batch(bench: Bench) -> None:
@@ -168,46 +137,6 @@ def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(bench: Ben
     assert not alive(first)
     assert [e.get("metrics") for e in heard] == [e.get("metrics") for e in whole]
     assert same(weights(bench, heard[-2]), weights(bench, whole[-2])), "bit for bit"
-
-
-@pytest.mark.parametrize(("how", "parts"), [("momentum", 2), ("adam", 2), ("momentum", 3)])
-def test_ranks_make_the_same_steps_of_batches_in_parts(bench: Bench, how: str, parts: int) -> None:
-    """The last batch of a pass has one sample: it comes whole, as often as others come in parts."""
-    slot = bench.slot(PARTS)
-    given = bench.assignment("whole", params={"how": how}, epochs=2, ranks=2)
-    *_, whole, _ = bench.run(slot, given)
-    *_, cut, end = bench.run(slot, replace(given, trial="parts", parts=parts))
-    assert end == {"event": "returned"}
-    assert whole["metrics"]["passes"] == 3 and cut["metrics"]["passes"] == 3 * parts
-    for name, value in weights(bench, whole).items():
-        torch.testing.assert_close(weights(bench, cut)[name], value, rtol=1e-4, atol=1e-4)
-    told = [(given.folder.parent / "parts" / f"weights{rank}").read_text() for rank in range(2)]
-    assert told[0] == told[1]
-
-
-@pytest.mark.parametrize("option", ["find_unused_parameters", "static_graph", "gradient_as_bucket_view"])
-def test_batches_stay_whole_where_the_wrapper_is_not_that_of_prepare(bench: Bench, option: str) -> None:
-    slot = bench.slot(PARTS)
-    given = bench.assignment(params={"options": {option: True}}, epochs=1, ranks=2, parts=2)
-    report, _ = bench.run(slot, given)
-    assert report["metrics"]["passes"] == 3
-    failed = bench.run(slot, replace(given, trial="t1", parts=1, params={**given.params, "short": True}))[-1]
-    assert failed["outcome"] == "infeasible" and not failed["splits"]
-
-
-@pytest.mark.parametrize("anew", [False, True])
-def test_workers_augment_otherwise_on_each_rank_and_the_same_after_a_resume(bench: Bench, anew: bool) -> None:
-    slot = bench.slot(AUGMENTED)
-    given = bench.assignment("whole", params={"anew": anew}, ranks=2)
-    bench.run(slot, given)
-    part = replace(given, trial="part")
-    slot.begin(part)
-    first = hear(slot)
-    bench.run(slot, replace(part, checkpoint=first["checkpoint"], epoch=1, attempt="1.1"))
-    drawn = [[(trial.folder / f"drew.{rank}.{epoch}").read_text() for rank in (0, 1) for epoch in (1, 2, 3)]
-             for trial in (given, part)]  # fmt: skip
-    assert drawn[0] == drawn[1]
-    assert len(set(drawn[0])) == 6
 
 
 @pytest.mark.parametrize(
@@ -262,23 +191,6 @@ def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> Non
     assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
 
 
-def test_what_was_made_of_a_prepared_model_is_refused_and_preparing_it_again_changes_nothing(bench: Bench) -> None:
-    slot = bench.slot(
-        """
-        import torch
-        from torch import nn
-        from torch.optim.swa_utils import AveragedModel
-
-        def train(trial):
-            net = trial.prepare(nn.Linear(1, 1))
-            assert trial.prepare(net) is net
-            trial.track(model=net, ema=AveragedModel(net))
-        """
-    )
-    (event,) = bench.run(slot, bench.assignment(ranks=2))
-    assert event["misuse"] and "got AveragedModel of DistributedDataParallel. Make it of the model" in event["reason"]
-
-
 def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:
     slot = bench.slot(RANKED)
     slot.begin(bench.assignment(params={"fault": (1, 2), "how": "hang"}, ranks=2))
@@ -300,6 +212,29 @@ def test_a_stop_by_the_rule_kills_ranks_that_wait_for_the_decision(bench: Bench)
     slot.begin(bench.assignment("t1"))
     assert not any(map(alive, family))
     assert len(until_end(slot)) == 4
+
+
+def test_where_ranks_meet_is_swept_once_their_slot_was_killed(bench: Bench, meetings: Path) -> None:
+    dies = """
+        import os, signal
+        from tuner.slot.ranks import launch
+        from tuner.trial import Assignment
+
+        class Dies:
+            def launch(self, assignment):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        launch(Dies(), Assignment(run="r", trial="t0", params={}, seed=1, metric="loss", epochs=1, ranks=2))
+    """
+    environment = {**os.environ, "TMPDIR": str(meetings)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(dies)], env=environment)
+    slot = bench.slot(RANKED)
+    slot.begin(bench.assignment(ranks=2))
+    hear(slot)
+    assert len(list(meetings.iterdir())) == 2
+    cluster._sweep()
+    (left,) = meetings.iterdir()
+    assert left.name.startswith(f"tuner-{os.getpid()}-"), "that of a slot that lives stays"
 
 
 def test_ranks_where_there_is_no_fork(bench: Bench) -> None:

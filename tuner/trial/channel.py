@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
 
@@ -17,6 +18,11 @@ class Costs:
     """The most that tensors have taken of a GPU, bytes."""
     step: float
     """Seconds a step; 0 where there are no batches."""
+
+    @classmethod
+    def most(cls, costs: Iterable[Costs]) -> Costs:
+        """Make those of a trial of its ranks': what the one took that took most, and the pace of the slowest."""
+        return cls(*map(max, zip(*map(astuple, costs), strict=True)))
 
 
 class Channel(Protocol):

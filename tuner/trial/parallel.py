@@ -137,7 +137,8 @@ def _refuse_unknown(loader: DataLoader[Any]) -> None:
     from torch.utils.data import DataLoader, IterableDataset
 
     if isinstance(loader.dataset, IterableDataset):
-        fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, and do not prepare it."
+        fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, in equally many batches, "
+        fix += "and do not prepare it."
         raise UserError(f"trial.prepare: a loader must have a dataset with an index, but got an IterableDataset. {fix}")
     if type(loader) is not DataLoader:
         raise _refusal("be a plain DataLoader", type(loader).__name__)
@@ -156,5 +157,6 @@ def _refuse_other_samples(sampler: Any, dataset: Any) -> None:
 def _refusal(must: str, got: str) -> UserError:
     return UserError(
         f"trial.prepare: with several ranks a loader must {must}, but got {got}. Give the loader a DistributedSampler, "
-        "or a sampler that deals out the samples by trial.rank and trial.ranks, and do not prepare it."
+        "or a sampler that deals out the samples by trial.rank and trial.ranks, and do not prepare it; "
+        "every rank needs the same number of batches."
     )

@@ -200,9 +200,9 @@ class Trial:
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
         states = {"randomness": randomness.capture(), "loaders": self._loaders.states()}
-        values, all_states = self._ranks.agree(epoch, values, states)
+        values, met = self._ranks.agree(epoch, values, (costs, states))
         if self.rank == 0:
-            self._hand_in(epoch, values, costs, all_states)
+            self._hand_in(epoch, values, Costs.most(costs for costs, _ in met), [states for _, states in met])
         self._ranks.gather(None)  # the others wait until the first may go on
         self._reported, self._carried = epoch, None
         self._began = time.monotonic()
