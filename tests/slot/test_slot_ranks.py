@@ -191,6 +191,13 @@ def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> Non
     assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
 
 
+@pytest.mark.parametrize("who", ["trial.rank == 1", "True"])
+def test_ranks_that_take_their_group_down_have_returned(bench: Bench, who: str) -> None:
+    body = f"trial.report(loss=1)\n    if {who}: torch.distributed.destroy_process_group()"
+    slot = bench.slot(f"import torch\nimport torch.distributed\ndef train(trial):\n    {body}")
+    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
+
+
 def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:
     slot = bench.slot(RANKED)
     slot.begin(bench.assignment(params={"fault": (1, 2), "how": "hang"}, ranks=2))

@@ -64,8 +64,13 @@ class Ranks:
             return
         import torch.distributed as dist
 
-        if dist.is_initialized():  # else the function has taken the group down itself
-            _refuse_different([_reports(epoch) for epoch, *_ in self.gather((None, {}, None))])
+        try:  # also where the function has taken the process group down: on another rank it may not have
+            met = self.gather((None, {}, None))
+        except (RuntimeError, ValueError):
+            if dist.is_initialized():
+                raise
+        else:
+            _refuse_different([_reports(epoch) for epoch, *_ in met])
 
 
 def join(assignment: Assignment) -> Ranks:
