@@ -20,7 +20,6 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr("multiprocessing.cpu_count", lambda: 8)
     monkeypatch.setenv("RAY_USE_MULTIPROCESSING_CPU_COUNT", "1")
-    monkeypatch.setattr(available, "QUOTAS", ())
 
 
 @pytest.fixture
@@ -55,22 +54,35 @@ def test_so_many_trials_run_at_once_as_are_placed(
     assert said in capsys.readouterr().out.splitlines()
 
 
-def test_a_container_has_the_cpus_that_it_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "250000 100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n", "cpu.max": "100000 100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "0\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpuset/cpuset.cpus": "0-2,7\n"}, 4),
+        ({"cpuset/cpuset.cpus": "0-2,7\n", "cpu.max": "300000 100000"}, 3),
+        ({"cpuset/cpuset.cpus": "5\n", "cpu.max": "300000 100000"}, 1),
+        ({"cpuset/cpuset.cpus": "\n"}, 8),
+    ],
+)
+def test_a_container_has_the_cpus_that_ray_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cpus: int
 ) -> None:
-    quota, period, both = (tmp_path / name for name in ("quota", "period", "both"))
-    monkeypatch.setattr(available, "QUOTAS", ((str(quota), str(period)), (str(both),)))
-    for text, cpus in (("max 100000", 8), ("250000 100000", 2), ("9900000 100000", 8)):
-        both.write_text(text)
-        assert check() == 0
-        assert f" on this machine: {cpus} CPUs" in capsys.readouterr().out
-    quota.write_text("300000\n")
-    period.write_text("100000\n")
-    assert check() == 0
-    assert " on this machine: 3 CPUs" in capsys.readouterr().out
-    quota.write_text("-1\n")
-    assert check() == 0
-    assert " on this machine: 8 CPUs" in capsys.readouterr().out
+    from ray._private import utils
+
+    monkeypatch.setattr(available, "CGROUP", tmp_path)
+    names = ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us", "cpuset/cpuset.cpus", "cpu.max")
+    monkeypatch.setattr(utils._get_docker_cpus, "__defaults__", tuple(str(tmp_path / name) for name in names))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available._cpus() == utils.get_num_cpus() == 8, "it may be told to count those of the machine"
+    monkeypatch.delenv("RAY_USE_MULTIPROCESSING_CPU_COUNT")
+    assert available._cpus() == utils.get_num_cpus() == cpus
 
 
 @pytest.mark.parametrize(

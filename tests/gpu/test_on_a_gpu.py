@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from slot.bench import Bench, weights
 from support import ROOT
 
 from benchmarks.gpus import report
@@ -92,6 +94,55 @@ def test_a_pipeline_over_two_gpus_has_the_gradient_of_the_whole_batch() -> None:
         found.append([parameter.grad.cpu() for parameter in model.parameters()])
     assert next(model[-1].parameters()).device == torch.device("cuda", 1)
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_ranks_make_the_same_steps_with_nccl_as_with_gloo_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", "0,1"))
+    bench = Bench(tmp_path)
+    slot = bench.slot(RANKED)
+    try:
+        found = []
+        for name, gpus, parts in (("cpu", 0, 1), ("gpus", 2, 1), ("parts", 2, 2)):
+            *_, report, end = bench.run(slot, bench.assignment(name, gpus=gpus, ranks=2, parts=parts))
+            assert end == {"event": "returned"}
+            assert report["metrics"]["on_gpu"] == bool(gpus) and bool(report["gpu_memory"]) == bool(gpus)
+            found.append({name: weight.cpu() for name, weight in weights(bench, report).items()})
+    finally:
+        slot.close()
+    for other in found[1:]:
+        for name, weight in other.items():
+            torch.testing.assert_close(weight, found[0][name], rtol=1e-3, atol=1e-4)
+
+
+RANKED = """
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    X = torch.randn(48, 8, generator=torch.Generator().manual_seed(3))
+    DATA = TensorDataset(X, X.sum(1, keepdim=True).sin())
+
+    def train(trial):
+        model = nn.Sequential(nn.Linear(8, 32), nn.Tanh(), nn.Linear(32, 1))
+        net, loader = trial.prepare(model, DataLoader(DATA, 6, shuffle=True))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+        trial.track(model=net, optimizer=optimizer)
+        for epoch in trial.epochs():
+            for x, y in trial.batches(loader):
+                loss = nn.functional.mse_loss(net(x.to(trial.device)), y.to(trial.device))
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(net.parameters(), 0.3)
+                optimizer.step()
+            one = torch.ones(1, device=trial.device)
+            dist.all_reduce(one)
+            assert one == 2
+            trial.report(loss=loss, on_gpu=one.is_cuda)
+"""
 
 
 def gpu_trial(folder: Path, **facts: Any) -> LocalTrial:

@@ -121,3 +121,19 @@ def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
     epochs = trained(run)["t0000"]
     assert sorted(set(epochs)) == [1, 2, 3, 4, 5, 6] and len(epochs) <= 7, "no epoch twice but the one it died in"
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+
+
+def test_a_trial_that_runs_out_of_memory_on_one_rank_goes_on_with_smaller_parts_on_all(
+    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+) -> None:
+    short = "            if trial.rank and len(x) > 2: raise MemoryError\n            loss = (model"
+    write(
+        TWO.replace("            loss = (model", short), budget={"trials": 1, "epochs": 2},
+        scheduler={"kind": "none"}, resources={"cpus": 1, "ranks": 2},
+    )  # fmt: skip
+    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
+    run = tmp_path / "runs" / "r"
+    (lost,) = [record for record in records(run) if isinstance(record, Lost)]
+    assert (lost.cause, lost.parts) == ("memory", 2)
+    assert lost.reason == "out of memory: MemoryError (rank 1); its batches come in two parts now"
+    assert [trial.outcome for trial in replay(read(run)).trials.values()] == ["finished"]

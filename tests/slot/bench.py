@@ -74,6 +74,13 @@ def until_end(slot: Slot) -> list[Event]:
     return events
 
 
+def weights(bench: Bench, event: dict[str, Any], name: str = "model") -> Any:
+    """Read what a report has saved of a model."""
+    import torch
+
+    return torch.load(bench.root / "run" / event["checkpoint"] / f"{name}.pt", weights_only=True)
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,3 +17,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield bench
     for slot in bench.slots:
         slot.close()
+
+
+@pytest.fixture
+def meetings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the ranks meet in a folder of the test's own."""
+    folder = tmp_path / "meetings"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder

@@ -32,6 +32,7 @@ def train(trial):
             "(Linear(in_features=9, out_features=2, bias=True)): what comes in does not fit it)",
         ),
         ("nn.Conv2d(3, 4, 3)(torch.zeros(1, 5, 8, 8))", "in the layer Conv2d (Conv2d(3, 4, kernel_size=(3, 3)"),
+        ("raise RuntimeError('WorkNCCL(SeqNum=3) ran for 600 ms before timing out.')", "another rank made fewer steps"),
         ("raise RuntimeError('CUDA error: device-side assert triggered')", "a label or an index is out of range"),
     ],
 )

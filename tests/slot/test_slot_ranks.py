@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import pytest
 import torch
 
+from tuner.engine import cluster
 from tuner.slot import ranks
 from tuner.slot.launcher import log_name, order
 from tuner.trial.checkpoint import read_manifest
+from tuner.trial.ranks import DEVICES
 
-from .bench import PATIENCE, Bench, alive, hear, until_end
+from .bench import PATIENCE, Bench, alive, hear, until_end, weights
 
+pytestmark = pytest.mark.usefixtures("meetings")
 RANKED = """
     import os, sys, time
     import torch
@@ -54,19 +59,6 @@ RANKED = """
 """
 
 
-@pytest.fixture(autouse=True)
-def meetings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have the ranks meet in a folder of the test's own."""
-    folder = tmp_path / "meetings"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-def weights(bench: Bench, event: dict[str, Any], name: str = "model") -> Any:
-    return torch.load(bench.root / "run" / event["checkpoint"] / f"{name}.pt", weights_only=True)
-
-
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -90,6 +82,31 @@ def test_ranks_report_once_the_mean_of_what_each_has_and_draw_each_their_own(ben
     assert not set(logs[0][1:]) & set(logs[1][1:]), "dropout and augmentation differ from rank to rank"
     slot.close()
     assert not list(meetings.iterdir()), "nothing is left of where they met"
+
+
+def test_a_report_tells_the_memory_of_the_rank_that_took_most(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import resource, torch
+        def train(trial):
+            held = b"x" * (300 << 20) if trial.rank else None
+            (trial.folder / f"took{trial.rank}").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+            trial.report(loss=1)
+        """
+    )
+    report, _ = bench.run(slot, bench.assignment(epochs=1, ranks=2))
+    took = [int((bench.assignment().folder / f"took{rank}").read_text()) * 1024 for rank in range(2)]
+    assert took[0] < took[1] <= report["memory"]
+
+
+def test_gpus_that_nobody_dealt_out_are_refused_rather_than_all_ranks_using_the_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in DEVICES:
+        monkeypatch.delenv(name, raising=False)
+    slot = bench.slot("import torch\ntorch.cuda.is_available = lambda: True\ndef train(trial):\n    pass")
+    (event,) = bench.run(slot, bench.assignment(gpus=2, ranks=2))
+    assert event["misuse"] and "must be told its GPU" in event["reason"]
 
 
 def test_two_ranks_make_the_same_steps_as_one_process_with_twice_the_batch(bench: Bench) -> None:
@@ -135,7 +152,7 @@ def test_the_rank_that_failed_first_says_why(bench: Bench, rank: int, how: str, 
     slot = bench.slot(RANKED)
     *_, end = bench.run(slot, bench.assignment(params={"fault": (rank, 2), "how": how}, ranks=2))
     assert {key: end[key] for key in event} == event
-    assert not end.get("splits") and "echo" not in end
+    assert end.get("splits", False) == (how == "memory") and "echo" not in end
     if how == "error":
         assert "in error" in end["error"], "the traceback of that rank"
     assert [e["event"] for e in bench.run(slot, bench.assignment("t1", ranks=2))] == ["report"] * 3 + ["returned"]
@@ -153,12 +170,32 @@ def test_what_fails_on_all_ranks_alike_is_said_as_of_one(bench: Bench, monkeypat
         ("trial.report(loss=1, epoch=1 + trial.rank)", "rank 0 reports epoch 1 and rank 1 reports epoch 2"),
         ("trial.report({'loss': 1, f'n{trial.rank}': 1})", "rank 0 reports loss, n0 and rank 1 reports loss, n1"),
         ("if trial.rank: trial.report(loss=1)", "rank 0 returns from the function and rank 1 reports epoch 1"),
+        (
+            "trial.rank or sys.exit(); trial.report(loss=1)",
+            "rank 0 returns from the function and rank 1 reports epoch 1",
+        ),
+        (
+            "trial.rank and sys.exit(0); trial.report(loss=1)",
+            "rank 0 reports epoch 1 and rank 1 returns from the function",
+        ),
     ],
 )
 def test_ranks_that_do_not_report_alike_are_told_so(bench: Bench, body: str, reason: str) -> None:
-    slot = bench.slot(f"import torch\ndef train(trial):\n    {body}")
+    slot = bench.slot(f"import sys, torch\ndef train(trial):\n    {body}")
     (event,) = bench.run(slot, bench.assignment(ranks=2))
     assert event["misuse"] and event["reason"].endswith(f"but {reason}. Call it on every rank.")
+
+
+def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> None:
+    slot = bench.slot("import sys, torch\ndef train(trial):\n    trial.report(loss=1)\n    sys.exit(0)")
+    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
+
+
+@pytest.mark.parametrize("who", ["trial.rank == 1", "True"])
+def test_ranks_that_take_their_group_down_have_returned(bench: Bench, who: str) -> None:
+    body = f"trial.report(loss=1)\n    if {who}: torch.distributed.destroy_process_group()"
+    slot = bench.slot(f"import torch\nimport torch.distributed\ndef train(trial):\n    {body}")
+    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
 
 
 def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:
@@ -182,6 +219,29 @@ def test_a_stop_by_the_rule_kills_ranks_that_wait_for_the_decision(bench: Bench)
     slot.begin(bench.assignment("t1"))
     assert not any(map(alive, family))
     assert len(until_end(slot)) == 4
+
+
+def test_where_ranks_meet_is_swept_once_their_slot_was_killed(bench: Bench, meetings: Path) -> None:
+    dies = """
+        import os, signal
+        from tuner.slot.ranks import launch
+        from tuner.trial import Assignment
+
+        class Dies:
+            def launch(self, assignment):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        launch(Dies(), Assignment(run="r", trial="t0", params={}, seed=1, metric="loss", epochs=1, ranks=2))
+    """
+    environment = {**os.environ, "TMPDIR": str(meetings)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(dies)], env=environment)
+    slot = bench.slot(RANKED)
+    slot.begin(bench.assignment(ranks=2))
+    hear(slot)
+    assert len(list(meetings.iterdir())) == 2
+    cluster._sweep()
+    (left,) = meetings.iterdir()
+    assert left.name.startswith(f"tuner-{os.getpid()}-"), "that of a slot that lives stays"
 
 
 def test_ranks_where_there_is_no_fork(bench: Bench) -> None:

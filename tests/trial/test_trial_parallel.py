@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, TensorDataset
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner import Trial
@@ -66,6 +67,47 @@ def test_each_epoch_deals_anew_and_all_samples_once(tmp_path: Path) -> None:
     assert torch.cat([batch for (batch,) in fixed]).tolist() == list(range(0, 20, 2))
 
 
+def own_loop(trial: Trial, loader: Any) -> None:
+    """Pass twice in each epoch, and once before the first."""
+    for _ in trial.batches(loader):
+        pass
+    trial.track(model=nn.Linear(1, 1))
+    for epoch in trial.epochs():
+        orders = [torch.cat([batch for (batch,) in trial.batches(loader)]).tolist() for _ in range(2)]
+        PASSES.setdefault(trial.params["run"], {})[epoch] = orders
+        trial.report(loss=1)
+
+
+PASSES: dict[str, dict[int, list[list[float]]]] = {}
+OWN = [
+    lambda: prepared(DataLoader(DATA, 5, shuffle=True)),
+    lambda: DataLoader(DATA, batch_sampler=BatchSampler(DistributedSampler(DATA, 2, 0), 5, False)),
+]
+
+
+@pytest.mark.parametrize("make", OWN)
+def test_each_pass_shuffles_anew_and_as_the_unbroken_run_after_a_resume(tmp_path: Path, make: Any) -> None:
+    def train(trial: Trial, run: str) -> None:
+        own_loop(trial, make())
+
+    PASSES.clear()
+    whole, part = assignment(tmp_path, params={"run": "whole"}), assignment(tmp_path, "t1", params={"run": "part"})
+    run(train, whole)
+    run(train, goes_on(part, run(train, part, last=2)))
+    assert len(PASSES["whole"]) == 4 and PASSES["part"] == PASSES["whole"]
+    orders = [tuple(order) for orders in PASSES["whole"].values() for order in orders]
+    assert len(set(orders)) == len(orders)
+
+
+def test_passes_that_are_reported_together_differ(tmp_path: Path) -> None:
+    trial, loader = Trial(assignment(tmp_path), Heard()), prepared(DataLoader(DATA, 5, shuffle=True))
+    orders = []
+    for _ in range(2):
+        orders += [tuple(torch.cat([batch for (batch,) in trial.batches(loader)]).tolist()) for _ in range(3)]
+        trial.report(loss=1, epoch=len(orders))
+    assert len(set(orders)) == 6
+
+
 @pytest.mark.parametrize(
     ("thing", "got"),
     [
@@ -75,6 +117,9 @@ def test_each_epoch_deals_anew_and_all_samples_once(tmp_path: Path) -> None:
         (DataLoader(DATA, batch_sampler=[[1, 2], [3]]), "have no batch_sampler of its own, but got list"),
         (DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 5, False)), "but got BatchSampler"),
         (DataLoader(DATA, 16, drop_last=True), "get one batch at least, but got 10 samples for a batch_size of 16"),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, replacement=True)), "got a RandomSampler with replacement"),
+        (DataLoader(DATA, sampler=RandomSampler(DATA, num_samples=8)), "got a RandomSampler of 8 samples"),
+        (DataLoader(DATA, sampler=SequentialSampler(range(8))), "each of its 20 samples once, but got a Sequential"),
         ([1, 2], "must get models .nn.Module. and DataLoaders, but got list"),
     ],
 )
@@ -110,6 +155,29 @@ def test_one_process_with_two_gpus_gets_dataparallel_and_a_note(tmp_path: Path, 
     saved = torch.load(tmp_path / str(heard.checkpoints[0]) / "model.pt", weights_only=True)
     assert set(saved) == {"weight", "bias"}
     assert run(train, goes_on(given, heard, params={"weight": 0.0})).metrics == [{"loss": 3.0}]
+
+
+def test_what_is_wrapped_is_not_wrapped_again_and_taken_off_all_at_once() -> None:
+    wrapped = parallel.prepare(nn.Linear(2, 2), Ranks(), [CPU, CPU], seed=0)
+    assert parallel.prepare(wrapped, Ranks(), [CPU, CPU], seed=0) is wrapped
+    assert parallel.unwrapped("model", DataParallel(wrapped)) is wrapped.module
+
+
+@pytest.mark.parametrize(
+    ("around", "got"),
+    [
+        (AveragedModel, "AveragedModel of DataParallel"),
+        (torch.compile, "OptimizedModule of DataParallel"),
+        (lambda net: AveragedModel(torch.compile(net)), "AveragedModel of DataParallel"),
+    ],
+)
+def test_what_was_made_of_a_wrapped_model_is_refused(tmp_path: Path, around: Any, got: str) -> None:
+    trial = LocalTrial(assignment(tmp_path))
+    with pytest.raises(
+        UserError, match=rf"trial.track\(ema=...\): must be made of the model, .*, but got {got}. Make it"
+    ):
+        trial.track(ema=around(DataParallel(nn.Linear(2, 2))))
+    trial.track(ema=around(nn.Linear(2, 2)))
 
 
 def test_a_rank_that_was_not_there_draws_its_own_numbers(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         horizon=run.horizon,
         patience=spec.watchdog.seconds,
         precision=spec.precision,
-        parts=trial.parts if share.ranks == 1 else 1,
+        parts=trial.parts,
         cpus=share.cpus // share.ranks,
         gpus=share.gpus,
         context=run.gpus.context,

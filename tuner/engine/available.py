@@ -12,8 +12,8 @@ from tuner.engine.placement import Placement
 from tuner.spec.experiment import Experiment
 from tuner.trial.meter import SIMULATED, cards
 
-QUOTAS = (("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"), ("/sys/fs/cgroup/cpu.max",))
-"""Where the kernel says how much of how many microseconds a container may compute."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where the kernel says what a container may use."""
 Found = tuple[list[Node], str]
 """The machines, and what they are in words."""
 
@@ -52,10 +52,26 @@ def machine(gpus: bool) -> Found:
 
 
 def _cpus() -> int:
-    """Count the CPUs as Ray does: a container may have been given fewer than the machine has."""
-    cpus = os.cpu_count() or 1
-    for files in QUOTAS:
-        with contextlib.suppress(OSError, ValueError):  # there is no such file, or no limit in it
-            quota, period = (float(part) for file in files for part in Path(file).read_text().split())
-            return min(cpus, int(quota / period)) if quota > 0 else cpus
-    return cpus
+    """Count the CPUs as Ray's `get_num_cpus` does: a container may have been given fewer than the machine has."""
+    if os.environ.get("RAY_USE_MULTIPROCESSING_CPU_COUNT"):
+        return os.cpu_count() or 1
+    limits = [limit for limit in (_quota(), _cpuset()) if limit]
+    return int(min(limits)) if limits else os.cpu_count() or 1
+
+
+def _quota() -> float | None:
+    """Read how many CPUs' time a container may take; None where there is no limit."""
+    first = [CGROUP / "cpu" / name for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    files = first if all(file.exists() for file in first) else [CGROUP / "cpu.max"]
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # there is no such file, or no limit in it
+        quota, period = (float(part) for file in files for part in file.read_text().split())
+        return None if quota < 0 else quota / period or 1
+    return None
+
+
+def _cpuset() -> int | None:
+    """Count the CPUs that a container may use, by the first version of cgroups: Ray does not look at the second's."""
+    with contextlib.suppress(OSError, ValueError):
+        ranges = [part.split("-") for part in (CGROUP / "cpuset" / "cpuset.cpus").read_text().split(",")]
+        return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
+    return None

@@ -14,6 +14,9 @@ ASSERT = "device-side assert"
 SHAPES = ("shapes cannot be multiplied", "size of tensor", "expected input", "to have", "must match")
 """Parts of what torch says of tensors that do not fit."""
 
+TIMEOUTS = (("gloo", "timed out waiting"), ("nccl", "timeout"), ("nccl", "timing out"))
+"""Parts of what torch.distributed says where a rank has waited for another in vain."""
+
 
 def advice(error: BaseException) -> str:
     """Explain an error of torch's; empty where there is nothing to add."""
@@ -24,6 +27,11 @@ def advice(error: BaseException) -> str:
         return (
             "most often a label or an index is out of range: more classes in the data than in the last layer, say; "
             "CUDA_LAUNCH_BLOCKING=1, or the same on the CPU, shows the line"
+        )
+    if any(all(part in text.lower() for part in parts) for parts in TIMEOUTS):
+        return (
+            "most often another rank made fewer steps; every rank needs the same number of batches: "
+            "drop_last, or DistributedDataParallel's join"
         )
     if any(part in text for part in SHAPES) and (layers := list(_layers(error.__traceback__))):
         return f"in the layer {_name(layers)}: what comes in does not fit it"

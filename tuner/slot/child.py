@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from multiprocessing import util
 from multiprocessing.connection import Connection
@@ -164,8 +164,6 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     except Probed as done:
         return {"event": "probed", "step": done.step}
     except SystemExit as stop:
-        if stop.code in (None, 0) and assignment.task == "train":
-            return {"event": "returned"}
         return _failure(f"sys.exit({stop.code!r})")
     except BaseException as error:
         if isinstance(error, OSError) and is_full(error):
@@ -189,17 +187,28 @@ def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     if assignment.task == "probe":
         print("note: some steps, to measure what the trial takes of a GPU; then it begins anew", flush=True)
     with pipe.meter.held():
-        if code.plain_ray:
-            from tuner.slot import ray_session
+        if assignment.task == "test" and not code.plain_ray:
+            return {"event": "tested", "metrics": trial.tested(function(trial, **assignment.params))}
+        with _clean_exit_returns(assignment):
+            if code.plain_ray:
+                from tuner.slot import ray_session
 
-            ray_session.use_scratch()
-            ray_session.call(function, trial)
-            return {"event": "returned"}
-        returned = function(trial, **assignment.params)
-        if assignment.task == "test":
-            return {"event": "tested", "metrics": trial.tested(returned)}
-        ranks.part()
+                ray_session.use_scratch()
+                ray_session.call(function, trial)
+            else:
+                function(trial, **assignment.params)
+        ranks.part()  # however the function came to its end: a rank that trains on would wait for this one
     return {"event": "returned"}
+
+
+@contextlib.contextmanager
+def _clean_exit_returns(assignment: Assignment) -> Iterator[None]:
+    """Take sys.exit() in training for a return."""
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code not in (None, 0) or assignment.task != "train":
+            raise
 
 
 def _failure(reason: str, misuse: bool = False) -> Message:

@@ -18,8 +18,8 @@ import tuner
 from tuner.slot.code import Code
 from tuner.slot.process import Child, Event, ending, failure
 from tuner.trial import Assignment
+from tuner.trial.ranks import DEVICES
 
-DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 BOOT = "import sys; sys.path[0] = sys.argv[1]; import runpy; runpy.run_module('tuner.slot.zygote', run_name='__main__')"
 
 

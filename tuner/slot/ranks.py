@@ -7,6 +7,7 @@ the same way, or, where it died, by the connection to it that is gone. Then thos
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 import time
@@ -38,7 +39,8 @@ def launch(launcher: Starts, assignment: Assignment) -> Child | Ranks:
     """Start all processes of a trial; raises Lost."""
     if assignment.ranks == 1:
         return launcher.launch(assignment)
-    folder = Path(tempfile.mkdtemp(prefix="tuner-ranks-"))
+    # By the name of a process that is dead the next run knows what to sweep.
+    folder = Path(tempfile.mkdtemp(prefix=f"tuner-{os.getpid()}-ranks-"))
     each = replace(assignment, gpus=assignment.gpus / assignment.ranks, meeting=str(folder / "store"))
     ranks = Ranks([], folder)
     try:

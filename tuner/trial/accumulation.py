@@ -4,17 +4,22 @@ For a loss that is a mean over the batch, as torch's are by default, the gradien
 those of its parts, weighted by their sizes. So a tracked optimizer steps once a batch, and the loop stays as it is:
 what the parts before the last one give is put aside, where clipping does not see it, and added to what that one gives.
 Layers that mix the samples of a batch (BatchNorm) do see the smaller parts.
+
+With several ranks DistributedDataParallel averages what it finds: nothing where a part was put aside, and all of the
+batch in the last part. So it has to be as `trial.prepare` makes it, and every rank has to make as many backward passes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tuner.trial.ranks import Ranks
 from tuner.trial.tracked import kind_of
 
 if TYPE_CHECKING:
@@ -26,8 +31,8 @@ if TYPE_CHECKING:
 class Accumulation:
     """Splits batches, and holds back what is to be done once a batch until its last part."""
 
-    def __init__(self, parts: int) -> None:
-        self.parts = parts
+    def __init__(self, parts: int, ranks: Ranks | None = None) -> None:
+        self.parts, self._ranks = parts, ranks or Ranks()
         self.largest = 0
         """Samples in the largest batch that could be split."""
         self._waits = False
@@ -43,31 +48,44 @@ class Accumulation:
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of a loader: in parts where gradients are wanted, and not within a batch in parts."""
+        parts = self.parts if self._averaged(self._gated) else 1
         for batch in loader:
-            size = None if self._inside or not _wants_gradients() else _size(batch)
-            if size is None or size < 2:
+            if self._inside or not _wants_gradients():
                 yield batch
                 continue
-            self.largest = max(self.largest, size)
-            if self.parts == 1:
+            size = _size(batch)
+            self.largest = max(self.largest, size or 0)
+            if parts == 1 or (self._ranks.ranks == 1 and (size is None or size < 2)):
                 yield batch
             else:
-                yield from self._in_parts(batch, size)
+                yield from self._in_parts(_cut(batch, size, parts, exactly=self._ranks.ranks > 1))
 
-    def _in_parts(self, batch: Any, size: int) -> Iterator[Any]:
-        count = min(self.parts, size)
-        bounds = [round(i * size / count) for i in range(count + 1)]
+    def _in_parts(self, cut: list[tuple[Any, float]]) -> Iterator[Any]:
         for thing in self._gated:
             self._watch(thing)
         with self._models_gated():
             try:
-                for i in range(count):
-                    self._inside, self._waits = True, i < count - 1
-                    self._weight = (bounds[i + 1] - bounds[i]) / size
-                    yield _part(batch, bounds[i], bounds[i + 1], size)
+                for i, (part, weight) in enumerate(cut):
+                    self._inside, self._waits, self._weight = True, i < len(cut) - 1, weight
+                    yield part
             finally:
                 self._inside = self._waits = False
                 self._hand_over([*self._fresh, *self._stepped])
+
+    def could_split(self, things: Iterable[Any]) -> bool:
+        """Tell whether batches in more parts would be trained to the same end; `things` are all that is tracked."""
+        things = list(things)
+        return self.largest >= 2 * self.parts and can_split(things) and self._averaged(things)
+
+    def _averaged(self, things: Iterable[Any]) -> bool:
+        """Tell whether all that is stepped is averaged over the ranks by what `trial.prepare` has made.
+
+        With find_unused_parameters, static_graph or gradient_as_bucket_view the parts do not add up to the batch.
+        """
+        if self._ranks.ranks == 1:
+            return True
+        known = {parameter for model in self._ranks.prepared for parameter in model.parameters()}
+        return all(one in known for thing in things if kind_of(thing) == "optimizer" for one in _parameters(thing))
 
     def gate(self, thing: Any) -> None:
         """Let an object act once a batch: an optimizer, a schedule, a scaler of gradients."""
@@ -232,6 +250,16 @@ def _lengths(batch: Any) -> Iterator[int | None]:
     elif isinstance(batch, Mapping | list | tuple):
         for value in batch.values() if isinstance(batch, Mapping) else batch:
             yield from _lengths(value)
+
+
+def _cut(batch: Any, size: int | None, parts: int, exactly: bool) -> list[tuple[Any, float]]:
+    """Cut a batch into parts, each with its weight; where there must be exactly so many, the whole may come as each."""
+    if exactly and (size is None or size < parts):
+        return [(batch, 1 / parts)] * parts
+    assert size is not None
+    count = min(parts, size)
+    bounds = [round(i * size / count) for i in range(count + 1)]
+    return [(_part(batch, *ends, size), (ends[1] - ends[0]) / size) for ends in itertools.pairwise(bounds)]
 
 
 def _part(value: Any, begin: int, end: int, size: int) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
 
@@ -19,6 +20,11 @@ class Costs:
     """Seconds a step; 0 where there are no batches."""
     context: int
     """What the process takes of its GPU beside its tensors, bytes; right only where it is alone there."""
+
+    @classmethod
+    def most(cls, costs: Iterable[Costs]) -> Costs:
+        """Make those of a trial of its ranks': what the one took that took most, and the pace of the slowest."""
+        return cls(*map(max, zip(*map(astuple, costs), strict=True)))
 
 
 class Channel(Protocol):

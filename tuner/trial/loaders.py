@@ -1,4 +1,4 @@
-"""The random generators behind a trial's loaders: a resumed trial sees the batches it would have seen."""
+"""What the order of a trial's loaders hangs on: a resumed trial sees the batches it would have seen."""
 
 from __future__ import annotations
 
@@ -9,28 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch.utils.data.distributed import DistributedSampler
 
+APART = 1_000_000
+"""So much is added to an epoch for each later pass in it: samplers shuffle by that number, and no two are the same."""
 State = dict[str, Any]
 """A generator's state when it was first seen, and now."""
 
 
 class Loaders:
-    """Knows the generators of all loaders that were iterated, and sets those that a checkpoint holds."""
+    """Knows the generators of all loaders that were iterated, sets those that a checkpoint holds, and counts passes."""
 
     def __init__(self, saved: Sequence[State] | None) -> None:
         """Take the states of the checkpoint from which the trial goes on; None where it begins."""
         self._resumed, self._saved = saved is not None, list(saved or ())
         self._seen: list[tuple[Callable[[], torch.Generator | None], torch.Tensor]] = []
         self._training = False
+        self._passes: weakref.WeakKeyDictionary[DistributedSampler[Any], tuple[int, int]] = weakref.WeakKeyDictionary()
+        """The epoch of a sampler's last pass, and how many there were in it."""
 
     def begin(self) -> None:
         """Set what was used before the loop: only now does training go on where the checkpoint was written."""
         self._training = True
+        self._passes.clear()  # what is done before the loop is done again by a trial that goes on
         for generator, initial in self._alive():
             self._set(generator, initial)
 
-    def meet(self, loader: Iterable[Any]) -> None:
-        """Take in a loader that is about to be iterated."""
+    def meet(self, loader: Iterable[Any], epoch: int) -> None:
+        """Take in a loader that is about to be iterated, in this epoch."""
+        if (sampler := dealt_by(loader)) is not None:
+            self._shuffle(sampler, epoch)
         known = {id(generator) for generator, _ in self._alive()}
         new = [generator for generator in generators(loader) if id(generator) not in known]
         self._seen += [(_reference(generator), generator.get_state()) for generator in new]
@@ -39,6 +47,13 @@ class Loaders:
             for generator, initial in self._alive():
                 if generator in new:
                     self._set(generator, initial)
+
+    def _shuffle(self, sampler: DistributedSampler[Any], epoch: int) -> None:
+        """Have a sampler shuffle anew; a loop of one's own may pass several times before an epoch is reported."""
+        last, passes = self._passes.get(sampler, (epoch, 0))
+        passes = passes if last == epoch else 0
+        sampler.set_epoch(epoch + passes * APART)
+        self._passes[sampler] = (epoch, passes + 1)
 
     def states(self) -> list[State]:
         """Read the states of all generators that still live."""
@@ -65,10 +80,23 @@ def generators(loader: Any) -> list[torch.Generator]:
         return []
     import torch
 
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    holders = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    holders = (loader, *_samplers(loader))
     found = (getattr(holder, "generator", None) for holder in holders)
     return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())
+
+
+def dealt_by(loader: Any) -> DistributedSampler[Any] | None:
+    """Find the sampler that deals out a loader's samples to the ranks."""
+    if "torch" not in sys.modules:
+        return None
+    from torch.utils.data.distributed import DistributedSampler
+
+    return next((sampler for sampler in _samplers(loader) if isinstance(sampler, DistributedSampler)), None)
+
+
+def _samplers(loader: Any) -> list[Any]:
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    return [getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)]
 
 
 def _reference(generator: torch.Generator) -> Callable[[], torch.Generator | None]:

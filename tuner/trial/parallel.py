@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import UserError
+from tuner.trial.loaders import dealt_by
 from tuner.trial.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -33,67 +34,83 @@ def devices(gpus: float) -> list[torch.device]:
     return [torch.device("cuda", i) for i in range(min(max(1, int(gpus)), torch.cuda.device_count()))]
 
 
-def prepare(thing: Any, ranks: Ranks, devices: list[torch.device], seed: int) -> Any:
-    """Prepare a model or a DataLoader; raises UserError for anything else."""
+def prepare(thing: Any, ranks: Ranks, devices: list[torch.device], seed: int, epoch: int = 0) -> Any:
+    """Prepare a model or a DataLoader, in an epoch or before the first; raises UserError for anything else."""
     import torch
 
     if isinstance(thing, torch.nn.Module):
         return _model(thing, ranks, devices)
     if isinstance(thing, torch.utils.data.DataLoader):
-        return _loader(thing, ranks, seed) if ranks.ranks > 1 else thing
+        return _loader(thing, ranks, seed, epoch) if ranks.ranks > 1 else thing
     raise UserError(f"trial.prepare: must get models (nn.Module) and DataLoaders, but got {type(thing).__name__}.")
 
 
-def unwrapped(thing: Any) -> Any:
-    """Take a model out of what makes it parallel."""
+def unwrapped(name: str, thing: Any) -> Any:
+    """Take a model out of what makes it parallel; raises UserError where that lies deeper, and would be saved."""
     if "torch" not in sys.modules:
         return thing
     from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-    return thing.module if isinstance(thing, DataParallel | DistributedDataParallel) else thing
+    while isinstance(thing, DataParallel | DistributedDataParallel):
+        thing = thing.module
+    if (inner := _around_parallel(thing)) is not None:
+        raise UserError(
+            f"trial.track({name}=...): must be made of the model, not of what trial.prepare returned, but got "
+            f"{type(thing).__name__} of {type(inner).__name__}. Make it of the model, or track the model itself."
+        )
+    return thing
 
 
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Have the sampler that deals out the samples to the ranks shuffle anew."""
-    if "torch" not in sys.modules:
-        return
-    from torch.utils.data.distributed import DistributedSampler
+def _around_parallel(thing: Any) -> torch.nn.Module | None:
+    """Find what makes a model parallel inside an average of it, or inside what torch.compile made of it."""
+    from torch.nn import Module
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+    from torch.optim.swa_utils import AveragedModel
 
-    if isinstance(sampler := getattr(loader, "sampler", None), DistributedSampler):
-        sampler.set_epoch(epoch)
+    name = "module" if isinstance(thing, AveragedModel) else "_orig_mod"
+    inner = thing._modules.get(name) if isinstance(thing, Module) else None
+    return (
+        inner if inner is None or isinstance(inner, DataParallel | DistributedDataParallel) else _around_parallel(inner)
+    )
 
 
 def _model(model: torch.nn.Module, ranks: Ranks, devices: list[torch.device]) -> torch.nn.Module:
     from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+    if isinstance(model, DataParallel | DistributedDataParallel):
+        return model
     spread = len({parameter.device for parameter in model.parameters()}) > 1
     if not spread:  # else its layers were put on several GPUs by hand
         model.to(devices[0])
     if ranks.ranks > 1 and any(parameter.requires_grad for parameter in model.parameters()):
         ids = None if spread or devices[0].type == "cpu" else [devices[0]]
-        return DistributedDataParallel(model, device_ids=ids)
+        wrapped = DistributedDataParallel(model, device_ids=ids)
+        ranks.prepared.add(wrapped)
+        return wrapped
     if ranks.ranks == 1 and len(devices) > 1 and not spread:
         print(NOTE.format(len(devices), len(devices)))
         return DataParallel(model, device_ids=devices)
     return model
 
 
-def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int) -> DataLoader[Any]:
+def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int, epoch: int) -> DataLoader[Any]:
     """Make the loader of one rank: its part of the samples, in batches of the same size."""
     from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
     from torch.utils.data.distributed import DistributedSampler
 
     sampler = loader.sampler
-    if isinstance(sampler, DistributedSampler):
+    if dealt_by(loader) is not None:
         return loader
     _refuse_unknown(loader)
     if type(sampler) not in (RandomSampler, SequentialSampler):
         raise _refusal("have no sampler of its own", type(sampler).__name__)
+    _refuse_other_samples(sampler, loader.dataset)
     dealt: DistributedSampler[Any] = DistributedSampler(
         loader.dataset, ranks.ranks, ranks.rank, shuffle=isinstance(sampler, RandomSampler), seed=seed,
         drop_last=loader.drop_last,
     )  # fmt: skip
     kept = {name: getattr(loader, name) for name in KEPT if hasattr(loader, name)}
+    kept["generator"] = _generator(loader.generator, ranks, epoch)
     made: DataLoader[Any] = DataLoader(loader.dataset, loader.batch_size, sampler=dealt, **kept)
     if len(made) == 0:
         raise UserError(
@@ -103,12 +120,25 @@ def _loader(loader: DataLoader[Any], ranks: Ranks, seed: int) -> DataLoader[Any]
     return made
 
 
+def _generator(given: torch.Generator | None, ranks: Ranks, epoch: int) -> torch.Generator | None:
+    """Make the generator of a rank's loader, of which its workers get their seeds: augmentation is each rank's own.
+
+    The order is the sampler's. A loader that is made anew in an epoch gets another one than in the epoch before.
+    """
+    import torch
+
+    if given is None or ranks.rank == 0:
+        return given
+    return torch.Generator(given.device).manual_seed((given.initial_seed() + ranks.rank + ranks.ranks * epoch) % 2**63)
+
+
 def _refuse_unknown(loader: DataLoader[Any]) -> None:
     """Raise UserError for a loader that cannot be made again with another sampler."""
     from torch.utils.data import DataLoader, IterableDataset
 
     if isinstance(loader.dataset, IterableDataset):
-        fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, and do not prepare it."
+        fix = "Let its __iter__ give each rank its own part, by trial.rank and trial.ranks, in equally many batches, "
+        fix += "and do not prepare it."
         raise UserError(f"trial.prepare: a loader must have a dataset with an index, but got an IterableDataset. {fix}")
     if type(loader) is not DataLoader:
         raise _refusal("be a plain DataLoader", type(loader).__name__)
@@ -116,8 +146,17 @@ def _refuse_unknown(loader: DataLoader[Any]) -> None:
         raise _refusal("have no batch_sampler of its own", type(loader.batch_sampler).__name__)
 
 
+def _refuse_other_samples(sampler: Any, dataset: Any) -> None:
+    """Raise UserError for a sampler of torch's that does not draw each sample once, as the ranks together will."""
+    again = getattr(sampler, "replacement", False)
+    if again or len(sampler) != len(dataset):
+        how = "with replacement" if again else f"of {len(sampler)} samples"
+        raise _refusal(f"draw each of its {len(dataset)} samples once", f"a {type(sampler).__name__} {how}")
+
+
 def _refusal(must: str, got: str) -> UserError:
     return UserError(
         f"trial.prepare: with several ranks a loader must {must}, but got {got}. Give the loader a DistributedSampler, "
-        "or a sampler that deals out the samples by trial.rank and trial.ranks, and do not prepare it."
+        "or a sampler that deals out the samples by trial.rank and trial.ranks, and do not prepare it; "
+        "every rank needs the same number of batches."
     )

@@ -7,6 +7,7 @@ collectives, and waits as long as it takes.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from tuner.trial.assignment import Assignment
 
 if TYPE_CHECKING:
     import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
 
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+"""By one of these a process is told which GPUs are its own."""
 PATIENCE = timedelta(days=365)
 """A rank waits while another waits for a decision, or for room on a full disk."""
 LOST = ("gloo/", "nccl", "connection closed by peer", "connection reset by peer")
@@ -28,6 +32,8 @@ class Ranks:
 
     def __init__(self, rank: int = 0, ranks: int = 1, group: dist.ProcessGroup | None = None) -> None:
         self.rank, self.ranks, self._group = rank, ranks, group
+        self.prepared: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
+        """The models that `trial.prepare` has wrapped."""
 
     def gather(self, mine: Any) -> list[Any]:
         """Give each rank what all have; every rank has to call it."""
@@ -39,13 +45,13 @@ class Ranks:
         dist.all_gather_object(gathered, mine, group=self._group)
         return gathered
 
-    def agree(self, epoch: int, metrics: Mapping[str, float], states: Any) -> tuple[dict[str, float], list[Any]]:
-        """Meet for a report; returns the metrics' means, and the states of all ranks. Raises UserError."""
-        met = self.gather((epoch, metrics, states))
+    def agree(self, epoch: int, metrics: Mapping[str, float], mine: Any) -> tuple[dict[str, float], list[Any]]:
+        """Meet for a report; returns the metrics' means, and what else each rank gave. Raises UserError."""
+        met = self.gather((epoch, metrics, mine))
         _refuse_different([_reports(epoch) for epoch, *_ in met])
         _refuse_different([f"reports {', '.join(sorted(metrics))}" for _, metrics, _ in met])
         means = {name: _mean([metrics[name] for _, metrics, _ in met]) for name in metrics}
-        return means, [states for *_, states in met]
+        return means, [given for *_, given in met]
 
     def own_of(self, saved: Mapping[str, Any]) -> dict[str, Any] | None:
         """Find the random states of this rank in a checkpoint; None where there were fewer ranks."""
@@ -58,8 +64,13 @@ class Ranks:
             return
         import torch.distributed as dist
 
-        if dist.is_initialized():  # else the function has taken the group down itself
-            _refuse_different([_reports(epoch) for epoch, *_ in self.gather((None, {}, None))])
+        try:  # also where the function has taken the process group down: on another rank it may not have
+            met = self.gather((None, {}, None))
+        except (RuntimeError, ValueError):
+            if dist.is_initialized():
+                raise
+        else:
+            _refuse_different([_reports(epoch) for epoch, *_ in met])
 
 
 def join(assignment: Assignment) -> Ranks:
@@ -69,10 +80,16 @@ def join(assignment: Assignment) -> Ranks:
     import torch
     import torch.distributed as dist
 
+    on_gpus = bool(assignment.gpus) and torch.cuda.is_available()
+    if on_gpus and not any(name in os.environ for name in DEVICES):  # they would all use the first
+        raise UserError(
+            f"resources.gpus: each rank must be told its GPU, but its environment has none of {', '.join(DEVICES)}. "
+            "Set one of them where Ray is started, or write ranks: 1."
+        )
     # They are all on one machine, whose name need not resolve.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = dist.FileStore(assignment.meeting, assignment.ranks)  # type: ignore[attr-defined]
-    backend = "cpu:gloo,cuda:nccl" if assignment.gpus and torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     dist.init_process_group(backend, store=store, rank=assignment.rank, world_size=assignment.ranks)
     own = dist.new_group(backend="gloo", timeout=PATIENCE)
     return Ranks(assignment.rank, assignment.ranks, own)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
 from tuner.trial import checkpoint, media, parallel, precision, randomness, tracked
-from tuner.trial.accumulation import Accumulation, can_split, mixes_samples
+from tuner.trial.accumulation import Accumulation, mixes_samples
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
@@ -60,7 +60,7 @@ class Trial:
         self._randomness_due = self._goes_on or self.rank > 0
         self._states = self._ranks.own_of(self._own) if self._goes_on else None
         self._loaders = Loaders(self._states["loaders"] if self._states else None)
-        self._accumulation = Accumulation(assignment.parts)
+        self._accumulation = Accumulation(assignment.parts, self._ranks)
         self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
 
@@ -118,7 +118,8 @@ class Trial:
         rank gets its own part of the samples, with the same `batch_size`: a step sees ranks x batch_size samples. One
         process with several GPUs gets DataParallel. Call it on every rank, before the optimizer is made.
         """
-        prepared = [parallel.prepare(thing, self._ranks, self.devices, self.seed) for thing in things]
+        epoch = self._epoch if self._looping else 0
+        prepared = [parallel.prepare(thing, self._ranks, self.devices, self.seed, epoch) for thing in things]
         return prepared[0] if len(prepared) == 1 else tuple(prepared)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -139,7 +140,7 @@ class Trial:
         """
         for name, thing in objects.items():
             tracked.check(name, thing)
-            self._tracked[name] = bare = parallel.unwrapped(thing)  # it loads again without the wrapper
+            self._tracked[name] = bare = parallel.unwrapped(name, thing)  # it loads again without
             self._initial[name] = tracked.initial(bare)
             self._accumulation.gate(bare)
         for name in tracked.in_order(self._tracked, list(objects)):
@@ -163,8 +164,7 @@ class Trial:
         A trial that ran out of memory gets each batch in two parts. The tracked optimizers still step once a batch, on
         the same gradients, if the loss is a mean over its batch.
         """
-        parallel.set_epoch(loader, self._epoch if self._looping else self._reported + 1)
-        self._loaders.meet(loader)
+        self._loaders.meet(loader, self._epoch if self._looping else self._reported + 1)
         leave_cpus_to_workers(loader, self._assignment.cpus)
         yield from self._accumulation.batches(self.growth.watch(self._pace.over(loader)))
 
@@ -195,9 +195,9 @@ class Trial:
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
         states = {"randomness": randomness.capture(), "loaders": self._loaders.states()}
-        values, all_states = self._ranks.agree(epoch, values, states)
+        values, met = self._ranks.agree(epoch, values, (costs, states))
         if self.rank == 0:
-            self._hand_in(epoch, values, costs, all_states)
+            self._hand_in(epoch, values, Costs.most(costs for costs, _ in met), [states for _, states in met])
         self._ranks.gather(None)  # the others wait until the first may go on
         self._reported, self._carried = epoch, None
         self._began = time.monotonic()
@@ -220,8 +220,7 @@ class Trial:
     @property
     def could_split(self) -> bool:
         """Tell whether smaller parts of each batch could be trained to the same end, were there not enough memory."""
-        splits = self._accumulation.largest >= 2 * self._assignment.parts and can_split(self._tracked.values())
-        return splits and self.ranks == 1  # the ranks average the gradients of each part, before it is put aside
+        return self._accumulation.could_split(self._tracked.values())
 
     def carry(self, folder: Path) -> None:
         """Copy a folder of the function's own into the checkpoint of the next report."""
