@@ -125,6 +125,7 @@ def test_what_may_fit_in_parts_is_tried_until_it_is_known_whether_batches_can_be
     _, run = ours(0)
     gpus = run.core.run.gpus
     gpus.splits = gpus.knows_parts = False
+    gpus.in_vain = 0
     (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
     assert 1 < memory(run.trial(a).params) / CARD < 2
     gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
@@ -149,7 +150,7 @@ def test_two_parts_are_tried_until_it_is_known_what_they_save() -> None:
     _, run = ours(0)
     gpus = run.core.run.gpus
     (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
-    gpus.knows_parts = False
+    gpus.knows_parts, gpus.in_vain = False, 0
     gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
     record = run.core.decide(Due(trial=a))
     assert isinstance(record, Lost)
@@ -170,3 +171,14 @@ def test_a_clone_is_measured_anew_and_a_population_takes_turns() -> None:
     decision = run.report(b, 1, 0.1)
     assert (decision.action, decision.clone is not None) == ("pause", True)
     assert run.trial(b).probed == 0, "its params are others now"
+
+
+def test_after_three_that_ran_out_in_parts_too_parts_are_not_believed_to_help() -> None:
+    _, run = ours(0)
+    gpus = run.core.run.gpus
+    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
+    gpus.knows_parts, gpus.in_vain = False, 2
+    gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
+    assert isinstance(run.core.decide(Due(trial=a)), Lost)
+    gpus.in_vain = 3
+    assert isinstance(run.core.decide(Due(trial=a)), Ended)

@@ -20,6 +20,8 @@ VERSION = 1
 """Of what is learned and foreseen; a later one decides otherwise."""
 MARGIN = 1.1
 """So much more than was measured is given: memory comes apart into pieces, and a later batch may be larger."""
+TRIES = 3
+"""After so many trials that ran out of memory in parts too, parts are taken to save what the formula says: nothing."""
 KEPT = 21
 """So many measurements of what a process takes beside its tensors are kept."""
 
@@ -39,6 +41,8 @@ class Gpus:
 
     knows_parts: bool = False
     """One of them was measured."""
+    in_vain: int = 0
+    """So many trials ran out of memory in parts too."""
 
     @property
     def context(self) -> int:
@@ -82,6 +86,7 @@ class Gpus:
         """Take in that so many bytes were not enough; 0 says nothing."""
         if memory:
             self.sizes.ran_out(trial.params, trial.parts, memory)
+            self.in_vain += trial.parts > 1
 
     def lost(self, trial: TrialState, record: Lost) -> None:
         """Take in what a lost trial had, and that batches of this run can be split."""
@@ -94,7 +99,7 @@ class Gpus:
         As long as none was measured in parts the formula does not know what they save. Half of it at most; and what was
         not enough for a smaller one is not enough.
         """
-        if self.knows_parts:
+        if self.knows_parts or self.in_vain >= TRIES:
             return self.too_much(trial, 2)
         least = max(self.sizes.bounds(trial.params, 2)[0], (self.too_much(trial, 1) or 0.0) / 2)
         return least if 0 < self.card <= least else None
