@@ -138,15 +138,23 @@ def all_finished(state: RunState, epochs: int) -> bool:
 
 
 @contextmanager
-def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
-    """Start a cluster of a head and another node, of one CPU each, in a folder where nobody else finds it."""
+def nodes(monkeypatch: pytest.MonkeyPatch, *asked: dict[str, Any]) -> Iterator[tuple[Cluster, list[Any]]]:
+    """Start a cluster of such nodes, the head first, in a folder where nobody else finds it."""
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="rc", dir="/tmp") as scratch:
         monkeypatch.setenv("RAY_TMPDIR", scratch)
         (Path(scratch) / "ray").mkdir()
-        cluster = Cluster(True, head_node_args={"num_cpus": 1, "temp_dir": scratch, "include_dashboard": False})
+        head = {**asked[0], "temp_dir": scratch, "include_dashboard": False}
+        cluster = Cluster(True, head_node_args=head)
         try:
-            yield cluster, cluster.add_node(num_cpus=1)
+            yield cluster, [cluster.head_node, *(cluster.add_node(**one) for one in asked[1:])]
         finally:
             cluster.shutdown()
+
+
+@contextmanager
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
+    """Start a cluster of a head and another node, of one CPU each."""
+    with nodes(monkeypatch, {"num_cpus": 1}, {"num_cpus": 1}) as (cluster, (_, other)):
+        yield cluster, other

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hosts import Driver
+from hosts import Driver, nodes
 
 from tuner.core.records import Given, Probed, Report
 from tuner.core.state import replay
@@ -47,22 +46,9 @@ SECTIONS: dict[str, Any] = {
 @pytest.fixture
 def two_sizes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start a cluster of two nodes with a simulated GPU each, one of 2 MiB and one of 16; gives its address."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="rg", dir="/tmp") as scratch:
-        monkeypatch.setenv("RAY_TMPDIR", scratch)
-        (Path(scratch) / "ray").mkdir()
-        monkeypatch.setenv(SIMULATED, "2MiB")
-        made = Cluster(
-            True, head_node_args={"num_cpus": 2, "num_gpus": 1, "temp_dir": scratch, "include_dashboard": False}
-        )
-        try:
-            monkeypatch.setenv(SIMULATED, "16MiB")
-            made.add_node(num_cpus=2, num_gpus=1)
-            monkeypatch.delenv(SIMULATED)
-            yield str(made.address)
-        finally:
-            made.shutdown()
+    sizes = [{"num_cpus": 2, "num_gpus": 1, "env_vars": {SIMULATED: size}} for size in ("2MiB", "16MiB")]
+    with nodes(monkeypatch, *sizes) as (made, _):
+        yield str(made.address)
 
 
 def test_each_trial_lies_on_a_gpu_that_holds_it(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import nodes
 
 from tuner.core.records import Given
 from tuner.core.state import replay
@@ -28,17 +28,8 @@ def train(trial, *, lr, width=8):
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start a cluster of one node that says it has two GPUs; gives its address."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="rg", dir="/tmp") as scratch:
-        monkeypatch.setenv("RAY_TMPDIR", scratch)  # else it leaves its address where other runs would find it
-        (Path(scratch) / "ray").mkdir()
-        head = {"num_cpus": 8, "num_gpus": 2, "temp_dir": scratch, "include_dashboard": False}
-        made = Cluster(True, head_node_args=head)
-        try:
-            yield str(made.address)
-        finally:
-            made.shutdown()
+    with nodes(monkeypatch, {"num_cpus": 8, "num_gpus": 2}) as (made, _):
+        yield str(made.address)
 
 
 def seen(run: Path) -> dict[str, set[str]]:

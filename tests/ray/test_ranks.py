@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import nodes
 from support import command, environment, records, reports, trained, wait_for
 
 from tuner.core.records import Lost
@@ -46,17 +46,8 @@ def train(trial, *, lr, pause=0.0):
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start a cluster with room for two trials of two ranks, and for half a trial more; gives its address."""
-    from ray.cluster_utils import Cluster
-
-    with tempfile.TemporaryDirectory(prefix="rr", dir="/tmp") as scratch:
-        monkeypatch.setenv("RAY_TMPDIR", scratch)  # else it leaves its address where other runs would find it
-        (Path(scratch) / "ray").mkdir()
-        head = {"num_cpus": 5, "num_gpus": 5, "temp_dir": scratch, "include_dashboard": False}
-        made = Cluster(True, head_node_args=head)
-        try:
-            yield str(made.address)
-        finally:
-            made.shutdown()
+    with nodes(monkeypatch, {"num_cpus": 5, "num_gpus": 5}) as (made, _):
+        yield str(made.address)
 
 
 def test_a_trial_asks_for_all_that_its_ranks_need_as_one() -> None:

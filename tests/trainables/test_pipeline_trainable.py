@@ -7,24 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from heard import Channel
 
 from trainables import data, pipeline
 from tuner.trial import Assignment, Trial
-from tuner.trial.channel import Costs
 
 CPU = torch.device("cpu")
-
-
-class Channel:
-    """Keep reports."""
-
-    def __init__(self) -> None:
-        self.metrics: list[dict[str, float]] = []
-        self.paths: list[str | None] = []
-
-    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
-        self.metrics.append(metrics)
-        self.paths.append(checkpoint)
 
 
 @pytest.fixture(autouse=True)

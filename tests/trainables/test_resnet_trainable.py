@@ -8,31 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from heard import Channel, Interrupted
 
 from trainables import resnet
 from tuner.trial import Assignment, Trial
-from tuner.trial.channel import Costs
 
 SMALL = {"lr": 0.1, "width": 4, "train_size": 200, "batch_size": 50}
-
-
-class Interrupted(BaseException):
-    """Stands for a kill."""
-
-
-class Channel:
-    """Keep reports; end the trial after some epoch."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.metrics: list[dict[str, float]] = []
-        self.paths: list[str | None] = []
-        self.last = last
-
-    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
-        self.metrics.append(metrics)
-        self.paths.append(checkpoint)
-        if epoch == self.last:
-            raise Interrupted
 
 
 @pytest.fixture(autouse=True)
