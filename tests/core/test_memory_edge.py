@@ -121,14 +121,20 @@ def test_what_is_foreseen_is_in_the_ledger_and_decided_again_as_it_was() -> None
     assert again.run.gpus.sizes.cells == run.core.run.gpus.sizes.cells
 
 
-def test_what_may_fit_in_parts_is_tried_until_it_is_known_whether_batches_can_be_split() -> None:
+def without_parts() -> tuple[Hand, str]:
+    """A run that has measured whole batches alone, and a trial whose whole batches do not fit, and half of them may."""
     _, run = ours(0)
     gpus = run.core.run.gpus
-    gpus.splits = gpus.knows_parts = False
-    gpus.in_vain = 0
-    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
-    assert 1 < memory(run.trial(a).params) / CARD < 2
+    gpus.knows_parts, gpus.in_vain = False, 0
     gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
+    (name,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
+    assert 1 < memory(run.trial(name).params) / CARD < 2
+    return run, name
+
+
+def test_what_may_fit_in_parts_is_tried_until_it_is_known_whether_batches_can_be_split() -> None:
+    run, a = without_parts()
+    run.core.run.gpus.splits = False
     assert run.core.decide(Due(trial=a)) is None, "only trying tells"
     (b,) = run.start(1, lr=0.01, width=1024, batch=512, depth=8)
     assert isinstance(run.core.decide(Due(trial=b)), Ended), "half of it would be too much"
@@ -147,15 +153,11 @@ def test_trials_whose_share_is_given_are_left_alone() -> None:
 
 
 def test_two_parts_are_tried_until_it_is_known_what_they_save() -> None:
-    _, run = ours(0)
-    gpus = run.core.run.gpus
-    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
-    gpus.knows_parts, gpus.in_vain = False, 0
-    gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
+    run, a = without_parts()
     record = run.core.decide(Due(trial=a))
     assert isinstance(record, Lost)
     assert (record.cause, record.parts) == ("foresight", 2)
-    gpus.sizes.ran_out({"width": 512, "batch": 250, "depth": 5}, 2, CARD)
+    run.core.run.gpus.sizes.ran_out({"width": 512, "batch": 250, "depth": 5}, 2, CARD)
     assert isinstance(run.core.decide(Due(trial=a)), Ended), "a smaller one ran out in two parts"
 
 
@@ -174,11 +176,8 @@ def test_a_clone_is_measured_anew_and_a_population_takes_turns() -> None:
 
 
 def test_after_three_that_ran_out_in_parts_too_parts_are_not_believed_to_help() -> None:
-    _, run = ours(0)
-    gpus = run.core.run.gpus
-    (a,) = run.start(1, lr=0.01, width=512, batch=256, depth=5)
-    gpus.knows_parts, gpus.in_vain = False, 2
-    gpus.sizes.cells = {place: cell for place, cell in gpus.sizes.cells.items() if cell.peak and place[0] == ("", -1)}
+    run, a = without_parts()
+    run.core.run.gpus.in_vain = 2
     assert isinstance(run.core.decide(Due(trial=a)), Lost)
-    gpus.in_vain = 3
+    run.core.run.gpus.in_vain = 3
     assert isinstance(run.core.decide(Due(trial=a)), Ended)

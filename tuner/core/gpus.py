@@ -93,15 +93,15 @@ class Gpus:
         self.ran_out(trial, record.ran_out)
         self.splits = self.splits or (record.parts > 1 and record.cause == "memory")
 
-    def too_much_in_parts(self, trial: TrialState) -> float | None:
+    def too_much_in_parts(self, trial: TrialState, whole: float) -> float | None:
         """Tell the bytes that a trial will need even with its batches in two parts; None where it may fit.
 
-        As long as none was measured in parts the formula does not know what they save. Half of it at most; and what was
-        not enough for a smaller one is not enough.
+        `whole` are those with whole batches. As long as none was measured in parts the formula does not know what they
+        save. Half of it at most; and what was not enough for a smaller one is not enough.
         """
         if self.knows_parts or self.in_vain >= TRIES:
             return self.too_much(trial, 2)
-        least = max(self.sizes.bounds(trial.params, 2)[0], (self.too_much(trial, 1) or 0.0) / 2)
+        least = max(self.sizes.bounds(trial.params, 2)[0], whole / 2)
         return least if 0 < self.card <= least else None
 
     def too_much(self, trial: TrialState, parts: int) -> float | None:

@@ -183,9 +183,9 @@ class Core:
         gpus = self.run.gpus
         if trial.given is not None or trial.losses or not self.run.is_sized(trial):
             return None
-        if gpus.too_much(trial, 1) is None:
+        if (whole := gpus.too_much(trial, 1)) is None:
             return None
-        if (need := gpus.too_much_in_parts(trial)) is not None:
+        if (need := gpus.too_much_in_parts(trial, whole)) is not None:
             reason = f"{FORESEEN} {need / 2**20:,.0f} MiB of a GPU, by what others took, and none has more than "
             return Ended(trial=trial.id, outcome="infeasible", reason=f"{reason}{gpus.card / 2**20:,.0f}")
         if not gpus.splits:

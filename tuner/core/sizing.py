@@ -89,12 +89,12 @@ class Sizes:
     def bounds(self, params: Mapping[str, Any], parts: int = 1) -> tuple[int, int | None]:
         """Bound the bytes that a trial needs: at least, and at most; None where nothing larger was measured."""
         place = self._place(params, parts)
-        least = max((cell.least for other, cell in self.cells.items() if self._below(other, place)), default=0)
-        above = [cell.enough for other, cell in self.cells.items() if self._below(place, other)]
-        most = min((enough for enough in above if enough is not None), default=None)
         own = self.cells.get(place, Cell()).enough
         if own is not None:
             return own, own
+        least = max((cell.least for other, cell in self.cells.items() if self._below(other, place)), default=0)
+        above = [cell.enough for other, cell in self.cells.items() if self._below(place, other)]
+        most = min((enough for enough in above if enough is not None), default=None)
         return least, None if most is None or most < least else most
 
     def foreseen(self, params: Mapping[str, Any], parts: int = 1) -> tuple[float, float] | None:
