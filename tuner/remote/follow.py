@@ -8,8 +8,9 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from tuner.errors import ClusterError
+from tuner.errors import ClusterError, Interrupted
 from tuner.remote.jobs import OVER, Jobs, unreachable
 
 FIRST_LINES = 20
@@ -21,21 +22,18 @@ PATIENCE_SECONDS = 60.0
 
 def follow(jobs: Jobs, job: str, write: Callable[[str], None], late: bool = False) -> int:
     """Write what a job says until it is over; returns its exit code. Raises ClusterError where it is seen no more."""
-    told, answered = 0, time.monotonic()
-    while True:
+    told, answered, info = 0, time.monotonic(), None
+    while info is None or str(info.status) not in OVER:
         try:
-            log = jobs.client.get_job_logs(job)
-            told = _begin(log) if late else told
-            late = False
+            if late:
+                told, late = _begin(jobs.client.get_job_logs(job)), False
             told = asyncio.run(_tail(jobs, job, told, write))
-            info = jobs.info(job)
-            answered = time.monotonic()
-            if str(info.status) in OVER:
-                return _code(info)
+            info, answered = jobs.info(job), time.monotonic()
         except Exception as error:  # requests', aiohttp's, Ray's own
             if time.monotonic() > answered + PATIENCE_SECONDS:
                 raise unreachable(jobs.address, error) from None
-        time.sleep(1)
+            time.sleep(1)
+    return _code(info)
 
 
 async def _tail(jobs: Jobs, job: str, told: int, write: Callable[[str], None]) -> int:
@@ -55,15 +53,13 @@ def _begin(log: str) -> int:
     return len(log) - len("".join(log.splitlines(keepends=True)[-FIRST_LINES:]))
 
 
-def _code(info: object) -> int:
+def _code(info: Any) -> int:
     """Read how a job ended: the driver's own code, which means the same as that of a run here."""
-    code, status = getattr(info, "driver_exit_code", None), str(getattr(info, "status", ""))
-    if code is None and status == "SUCCEEDED":
-        return 0
-    if code is None or code < 0:
-        if status == "STOPPED":
-            return 130
-        raise ClusterError(f"the job ended without an exit code: {getattr(info, 'message', '') or status}")
+    code = 0 if str(info.status) == "SUCCEEDED" else info.driver_exit_code
+    if str(info.status) == "STOPPED":
+        return Interrupted.exit_code
+    if code is None or not 0 <= code < 128:  # a signal, as the shell tells it
+        raise ClusterError(f"the job's driver has died: {info.message or info.status} Go on with --resume.")
     return int(code)
 
 
