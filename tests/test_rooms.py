@@ -33,7 +33,7 @@ ROOMS = {
     "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
-                     "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "yaml"},
+                     "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
     "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,9 @@ from tuner.spec.load import Loaded, from_mapping
 from tuner.spec.load import load as load_file
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tuner.audit import Audit
     from tuner.core.state import RunState
+    from tuner.engine.available import Places
     from tuner.engine.follow import Observer
     from tuner.outputs.console import Terminal
     from tuner.outputs.live import Show
@@ -121,11 +121,23 @@ def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) 
     return decide_anew(read(find_run(run)), versions(), progress=progress)
 
 
-def places(loaded: Loaded, options: Options) -> tuple[int, str]:
+def places(loaded: Loaded, options: Options) -> Places:
     """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
     from tuner.engine import available
 
-    return available.places(loaded.experiment, options.address, options.dashboard)
+    folder, code = Path(loaded.experiment.storage or RUNS), _code(loaded)
+    travels = partial(_travels, loaded)
+    return available.places(loaded.experiment, options.address, options.dashboard, folder.resolve(), code, travels)
+
+
+def _travels(loaded: Loaded) -> Path | None:
+    from tuner import ship
+
+    return ship.folder(loaded)
+
+
+def _code(loaded: Loaded) -> Code:
+    return replace(to_code(loaded.trainable, loaded.function), fixed=loaded.experiment.fixed)
 
 
 def local_trial(loaded: Loaded, show: Any = print) -> None:
@@ -206,22 +218,23 @@ def _drive_aside(
                 _finish(folder, _left(error))
             raise
         run = _finish(folder, "finished")
-    _farewell(folder, run, show.console)
+    from tuner.outputs.farewell import farewell
+
+    farewell(folder, run, show.console)
 
 
 def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, new: Changes) -> None:
-    from tuner import ship
     from tuner.engine.run import drive
 
     drive(
         folder,
-        replace(to_code(loaded.trainable, loaded.function), fixed=loaded.experiment.fixed),
+        _code(loaded),
         to_code(loaded.test) if loaded.test else None,
         lambda: _observers(folder, options, terminal, show),
         address=options.address,
         dashboard=options.dashboard,
         changes=new,
-        travels=lambda: ship.folder(loaded),
+        travels=partial(_travels, loaded),
         say=show.say,
         farewell=(lambda error: _leave(folder, terminal, show, error)) if options.may_exit else None,
     )
@@ -262,22 +275,6 @@ def _finish(folder: Path, state: str) -> RunState:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run
-
-
-def _farewell(folder: Path, run: RunState, console: Console) -> None:
-    from tuner.outputs import disk, grid, report, results
-
-    report.leaders(run, console)
-    console.print(report.best_line(run))
-    for name, value in (results.read_test(folder) or {}).items():
-        console.print(f"On the test split: {name} {value:.6g}")
-    model = folder / "best" / "model.pt"
-    if model.exists():
-        console.print(f"Best model:   {model}")
-    if run.best is not None:
-        console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
-    console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
-    console.print(f"Disk used:    {grid.size(disk.used(folder))}")
 
 
 def describe(loaded: Loaded) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuner.errors import Interrupted, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, TunerError, UserError
 
 if TYPE_CHECKING:
     from tuner.api import Options
@@ -151,7 +151,10 @@ def _from_afar(flags: argparse.Namespace) -> int:
 
 
 def _check(loaded: Loaded, options: Options) -> None:
-    """Print what a run would do, on the cluster that it would join, else on this machine: no Ray is started."""
+    """Print what a run would do, on the cluster that it would join, else on this machine: no Ray is started.
+
+    Raises ClusterError where a machine of the cluster lacks something.
+    """
     import os
     from pathlib import Path
 
@@ -161,14 +164,20 @@ def _check(loaded: Loaded, options: Options) -> None:
 
     spec = loaded.experiment
     with aside(Path(os.devnull)):
-        slots, where = api.places(loaded, options)
-    planned = plan(spec, slots)
+        places = api.places(loaded, options)
+    planned = plan(spec, places.slots)
     print(f"{os.path.relpath(loaded.file)}: {api.describe(loaded)}")
-    print(f"trials at once   {slots} on {where}")
+    print(f"trials at once   {places.slots} on {places.where}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
+    for node in places.nodes if places.findings else ():
+        good = "in order: versions, trainable, data, storage" if not places.findings[node.address] else "NOT in order"
+        print(f"machine {node.address}: {node.cpus:g} CPUs, {node.gpus} GPUs, {good}")
+    wrong = [f"{address}: {one}" for address, found in places.findings.items() for one in found]
+    if wrong:
+        raise ClusterError("\n".join(wrong))
 
 
 def _report(runs: Sequence[str]) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 from tuner.errors import UserError
 from tuner.spec.load import Loaded
 
-EXCLUDED = ("/runs/", ".git/", ".venv*/", "venv/", "__pycache__/", ".*_cache/", "node_modules/", "*.egg-info/")
+EXCLUDED = (
+    "/runs/", ".git/", ".venv*/", "venv/", "__pycache__/", ".*_cache/", "node_modules/", "*.egg-info/", "session_20*/",
+)  # fmt: skip
 MOST_OF_A_FILE = 20 * 2**20
 MOST_FILES = 10_000
 MOST_IN_ALL = 100 * 2**20

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,8 @@ class Cluster:
     """Folder for what Ray Tune insists on writing."""
     local: bool
     """Whether it ends with this run."""
+    here: str
+    """Ray's id of the machine that this process is on."""
     shipped: str = ""
     """The folder of which each machine has a copy, in which its workers begin."""
 
@@ -111,10 +114,10 @@ def connect(
     scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
     try:
         with _sigterm_kept():
-            info = _join(found) if found else _start(dashboard, scratch)
-            shipped = _ship(found, travels) if found else ""
+            info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")
         url = info.dashboard_url
-        yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, shipped)
+        here = ray.get_runtime_context().get_node_id()
+        yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
     finally:
         ray.shutdown()
         own.kill(own.processes(scratch))  # its agents would look for its head for another minute
@@ -135,29 +138,38 @@ def _sigterm_kept() -> Iterator[None]:
         utils.set_sigterm_handler = before
 
 
-def _ship(address: str, travels: Callable[[], Path | None]) -> str:
-    """Give the other machines, if there are or may be some, a copy of a folder; a job has brought its own."""
-    import ray
+def _travel(address: str, travels: Callable[[], Path | None]) -> tuple[str, dict[str, object] | None]:
+    """Choose the folder of which other machines get a copy, if there are or may be some, and what tells Ray so.
+
+    A job has brought its own folder, and Ray knows.
+    """
     from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB
 
     if JOB in os.environ:
-        return os.getcwd() if ray.get_runtime_context().runtime_env.get("working_dir") else ""
-    folder = travels() if len(machines()) > 1 or may_come() else None
-    if folder is None:
-        return ""
-    ray.shutdown()  # what travels has to be said at the beginning
-    _join(address, ship.environment(folder))
-    return str(folder)
+        return (os.getcwd() if json.loads(os.environ[JOB]).get("runtime_env", {}).get("working_dir") else ""), None
+    folder = travels() if _count(address) > 1 or may_come() else None
+    return (str(folder), ship.environment(folder)) if folder else ("", None)
 
 
-def _join(address: str, environment: Mapping[str, object] | None = None) -> Any:
+def _count(address: str) -> int:
+    """Count the machines of a cluster before this process joins it: what travels has to be said then."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+
+    return sum(node.state == GcsNodeInfo.ALIVE for node in GcsClient(address=address).get_all_node_info().values())
+
+
+def _join(address: str, travels: Callable[[], Path | None]) -> tuple[Any, str]:
+    """Join a cluster; returns what Ray says of it, and the folder of which other machines have a copy."""
     import ray
 
     try:
         knock(address)
-        send_token()
+        if _asks_for_token(address):
+            send_token()
+        shipped, environment = _travel(address, travels)
         options = {"log_to_driver": False, "logging_level": logging.WARNING}
-        return ray.init(address=address, runtime_env=dict(environment or {}) or None, **options)
+        return ray.init(address=address, runtime_env=environment, **options), shipped
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
@@ -172,6 +184,20 @@ def send_token() -> None:
     from ray._private.authentication import authentication_token_setup as setup
 
     setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def _asks_for_token(address: str) -> bool:
+    """Tell whether the head of a cluster refuses who sends none; to one that does not, a driver that does is dead."""
+    import grpc
+    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    try:
+        with grpc.insecure_channel(address) as channel:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=5)
+    except grpc.RpcError as error:
+        return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def knock(address: str, seconds: float = 10) -> None:

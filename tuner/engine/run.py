@@ -23,10 +23,8 @@ from tuner.engine import wishes
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
-from tuner.engine.growth import Wishes, may_come
-from tuner.engine.live import LiveRun, Look
-from tuner.engine.placement import Placement
-from tuner.engine.watch import Watch
+from tuner.engine.live import LiveRun
+from tuner.engine.watch import places
 from tuner.engine.way_out import WayOut
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
@@ -108,7 +106,8 @@ def drive(
         say(_where(cluster))
         followers.wait_until_made()
         core = _rebuild(ledger, state.spec, followers)
-        placement, look = _places(stack, core.spec, cluster)
+        placement, watch = places(core.spec, cluster, folder.resolve(), say)
+        look = stack.enter_context(watch) if watch else lambda more: None
         live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live
@@ -177,16 +176,6 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
         followers.put(record)
     ledger.records.clear()
     return core
-
-
-def _places(stack: ExitStack, spec: Experiment, cluster: clusters.Cluster) -> tuple[Placement, Look]:
-    """Find what the machines have, and go on looking where others may come."""
-    sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
-    nodes = clusters.with_cards(cluster.nodes) if sized else cluster.nodes
-    if cluster.local:
-        return Placement(spec, nodes), lambda more: None
-    kinds = may_come()
-    return Placement(spec, nodes, kinds), stack.enter_context(Watch(nodes, sized, Wishes(spec, kinds)))
 
 
 def _begin(live: LiveRun) -> LiveRun:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tuner.engine import cluster as clusters
-from tuner.engine.growth import Wishes
+from tuner.engine.growth import Wishes, may_come
 from tuner.engine.machines import Node
+from tuner.engine.placement import Placement
+from tuner.engine.survey import refuse, survey
 from tuner.errors import ClusterError
+from tuner.spec.experiment import Experiment
 
 LOOK_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
+
+Admit = Callable[[Sequence[Node]], list[Node]]
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +27,10 @@ log = logging.getLogger(__name__)
 class Watch:
     """Called by the driver, it gives the machines that it saw last: Ray itself may take its time to answer."""
 
-    def __init__(self, nodes: Sequence[Node], sized: bool, wishes: Wishes | None = None) -> None:
-        """Where a run is `sized`, the memory of each machine's GPUs is asked for before it counts."""
-        self._known = {node.name: node for node in nodes}
-        self._sized, self._wishes, self._more = sized, wishes, 0
+    def __init__(self, nodes: Sequence[Node], admit: Admit, say: Callable[[str], None], wishes: Wishes) -> None:
+        """A machine that joins has to be admitted, or it is said, once, why it is not used."""
+        self._known: dict[str, Node | None] = {node.name: node for node in nodes}
+        self._admit, self._say, self._wishes, self._more = admit, say, wishes, 0
         self._seen: list[Node] | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -46,8 +52,7 @@ class Watch:
         while not self._done.wait(LOOK_SECONDS):
             try:
                 self._seen = self._look()
-                if self._wishes is not None:
-                    self._wishes.renew(self._more)
+                self._wishes.renew(self._more)
             except Exception:
                 # A head that does not answer is the way out's business; the next look is due in a moment.
                 log.exception("the machines could not be looked at")
@@ -55,16 +60,33 @@ class Watch:
     def _look(self) -> list[Node]:
         seen = []
         for node in clusters.machines():
-            if node.name not in self._known and (new := self._asked(node)) is not None:
-                self._known[node.name] = new
-            if (known := self._known.get(node.name)) is not None:
+            if node.name not in self._known:
+                self._known[node.name] = self._new(node)
+            if (known := self._known[node.name]) is not None:
                 seen.append(replace(known, leaving=node.leaving))
         return seen
 
-    def _asked(self, node: Node) -> Node | None:
-        """Ask a machine that has joined what its GPUs have; None where it does not say."""
+    def _new(self, node: Node) -> Node | None:
         try:
-            return clusters.with_cards([node])[0] if self._sized else node
+            return self._admit([node])[0]
         except ClusterError as error:
-            log.warning("%s", error)
+            self._say(f"a machine that has joined is not used: {error}")
             return None
+
+
+def places(
+    spec: Experiment, cluster: clusters.Cluster, folder: Path, say: Callable[[str], None]
+) -> tuple[Placement, Watch | None]:
+    """Find what the machines have; what watches them on a cluster, where each must share the run's folder."""
+    sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
+
+    def admit(nodes: Sequence[Node]) -> list[Node]:
+        others = [node for node in nodes if node.name != cluster.here]
+        refuse(survey(others, folder) if others else {})
+        return clusters.with_cards(nodes) if sized else list(nodes)
+
+    nodes = admit(cluster.nodes)
+    if cluster.local:
+        return Placement(spec, nodes), None
+    kinds = may_come()
+    return Placement(spec, nodes, kinds), Watch(nodes, admit, say, Wishes(spec, kinds))

@@ -32,11 +32,9 @@ def main(run: str) -> None:
     """Pack a run, and print what the other side needs to get it."""
     import ray
 
-    from tuner.engine.cluster import send_token
     from tuner.runs import find_run
 
     folder = find_run(run)
-    send_token()
     ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     place = Path(ray._private.worker._global_node.get_logs_dir_path()) / FOLDER
     place.mkdir(exist_ok=True)
