@@ -74,6 +74,11 @@ class Machines:
             self.off(number)
         subprocess.run(["ip", "link", "del", self._bridge], check=False, capture_output=True)
 
+    @property
+    def gateway(self) -> str:
+        """Tell the address by which the machines see this one."""
+        return f"{self._net}.1"
+
     def address(self, number: int) -> str:
         """Tell the address of a machine."""
         return f"{self._net}.{number + 10}"

@@ -70,14 +70,26 @@ class User:
         assert changed == 2
         self.file.write_text(text)
 
-    def ray(self, *words: str, seconds: float = 120, **more: str) -> str:
-        """Type a command of Ray's that shall succeed; returns what it said."""
+    def ray(self, *words: str, fails: bool = False, **more: str) -> str:
+        """Type a command of Ray's that shall succeed, or fail; returns what it said."""
+        code, said = self._ray(*words, **more)
+        assert (code != 0) is fails, said
+        return said
+
+    def up(self, *words: str) -> None:
+        """Type `ray up`; again where this machine was too busy for the 30 s in which a node of Ray's must be there."""
+        for _ in range(3):
+            code, said = self._ray("up", "-y", *words, str(self.file))
+            if code == 0 or "timed out during startup" not in said:
+                break
+        assert code == 0, said
+
+    def _ray(self, *words: str, **more: str) -> tuple[int, str]:
         done = subprocess.run(
             [RAY, *words], cwd=ROOT, env={**self._environment, **more}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        return done.returncode, done.stdout
 
     def token(self) -> str:
         """Make the token, as the file says."""
@@ -119,6 +131,10 @@ class Dashboard:
         """Ask for JSON."""
         with self._open(path, self._token) as answer:
             return json.load(answer)
+
+    def job(self, name: str) -> str:
+        """Tell how a job stands."""
+        return str(self.get(f"/api/jobs/{name}")["status"])
 
     def alive(self) -> set[str]:
         """Tell the addresses of the nodes that live."""
