@@ -104,9 +104,8 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     try:
         with _sigterm_kept():
             info = _join(found) if found else _start(dashboard, scratch)
-        nodes = [_node(node) for node in ray.nodes() if node["Alive"]]
         url = info.dashboard_url
-        yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
+        yield Cluster(machines(), f"http://{url}" if url else "", scratch, local=not found)
     finally:
         ray.shutdown()
         _kill(_processes(scratch))  # its agents would look for its head for another minute
@@ -186,12 +185,20 @@ def _start(dashboard: bool, scratch: Path) -> Any:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
 
 
-def _node(told: dict[str, Any]) -> Node:
-    resources = told["Resources"]
-    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), name=told["NodeID"])
+def machines() -> list[Node]:
+    """List the machines that live, and say which of them are about to be taken away."""
+    import ray
+
+    leaving = ray._private.state.state.get_draining_nodes()
+    return [_node(node, node["NodeID"] in leaving) for node in ray.nodes() if node["Alive"]]
 
 
-def with_cards(cluster: Cluster) -> list[Node]:
+def _node(told: dict[str, Any], leaving: bool) -> Node:
+    resources, address = told["Resources"], told["NodeManagerAddress"]
+    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), 0, told["NodeID"], address, leaving)
+
+
+def with_cards(nodes: Sequence[Node]) -> list[Node]:
     """Ask each machine that has GPUs how much memory these have; the smallest counts where they differ.
 
     Raises ClusterError where one does not know.
@@ -200,16 +207,16 @@ def with_cards(cluster: Cluster) -> list[Node]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     ask = ray.remote(num_cpus=0)(cards)
-    asked = [node for node in cluster.nodes if node.gpus]
+    asked = [node for node in nodes if node.gpus]
     told = ray.get([ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked])
     for node, sizes in zip(asked, told, strict=True):
         if not sizes:
             raise ClusterError(
                 f"resources.gpus: auto needs to know how much memory a GPU has, but nvidia-smi does not tell it on the "
-                f"machine {node.name[:8]}. Write gpus: 0.5, say."
+                f"machine {node.address}. Write gpus: 0.5, say."
             )
     known = {node.name: min(sizes) for node, sizes in zip(asked, told, strict=True)}
-    return [replace(node, card=known.get(node.name, 0)) for node in cluster.nodes]
+    return [replace(node, card=known.get(node.name, 0)) for node in nodes]
 
 
 def _sweep() -> None:
