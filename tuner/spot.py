@@ -1,6 +1,6 @@
 """Heed a cloud's warning that it will take this machine back: tell Ray, so that nothing new begins here.
 
-`python -m tuner.spot aws` (or `gcp`) runs beside Ray on each worker; `cluster/aws.yaml` and `cluster/gcp.yaml` start it.
+`python -m tuner.spot aws` (or `gcp`) runs beside Ray on each worker; the files in `cluster/` start it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def aws(service: str) -> Warned | None:
 
 
 def gcp(service: str) -> Warned | None:
-    """Ask Google Cloud for a preemption or maintenance that ends this machine; raises OSError where it does not answer."""
+    """Ask Google Cloud for what will end this machine soon; raises OSError where it does not answer."""
     instance, flavor = f"{service}/computeMetadata/v1/instance", {"Metadata-Flavor": "Google"}
     if _ask(f"{instance}/preempted", flavor) == "TRUE":
         return Warned("Google Cloud preempts this spot machine", GCP_PREEMPTED)

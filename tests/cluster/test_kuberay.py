@@ -122,6 +122,7 @@ def test_versions_are_those_of_the_constraints(cluster) -> None:
 def test_a_head_without_gpu_and_gpu_workers_that_come_and_go(cluster) -> None:
     head, worker = containers(cluster)
     assert cluster["spec"]["enableInTreeAutoscaling"] is True
-    assert "nvidia.com/gpu" not in head["resources"]["limits"] and worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert "nvidia.com/gpu" not in head["resources"]["limits"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "1"
     (group,) = cluster["spec"]["workerGroupSpecs"]
     assert group["minReplicas"] == 0 < group["maxReplicas"]
