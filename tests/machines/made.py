@@ -23,11 +23,11 @@ set -e
 hostname {name}
 mount -t tmpfs none /mnt && mkdir /mnt/tmp /mnt/root
 mount --rbind /tmp /mnt/tmp && mount --rbind /root /mnt/root
-mount -t tmpfs none /tmp && chmod 1777 /tmp && mount -t tmpfs none /root && mount -t tmpfs none /dev/shm
+mount -t tmpfs none /tmp && chmod 1777 /tmp && mount -t tmpfs none /dev/shm && mount --bind /mnt{home} /root
 for path in {seen}; do
   case $path in /tmp/*|/root/*) mkdir -p $path && mount --rbind /mnt$path $path;; esac
 done
-cp -a {home}/. /root/ && umount -l /mnt
+umount -l /mnt
 mkdir -p /run/sshd
 exec {sshd} -D -e -f /dev/null -p 22 -h {host_key} -o AuthorizedKeysFile={key}.pub -o StrictModes=no \\
   -o PermitRootLogin=prohibit-password -o UsePAM=no -o PidFile=none -o MaxStartups=100
@@ -40,7 +40,8 @@ def missing() -> str:
         return "only root can make machines out of namespaces"
     if absent := [command for command in COMMANDS if shutil.which(command, path=SBIN) is None]:
         return f"not installed here: {', '.join(absent)}"
-    probe = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc", "true"]
+    needs = "mount -t tmpfs none /mnt && ip link add name b type bridge && ip link add name v type veth peer name w"
+    probe = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc", "sh", "-c", needs]
     done = subprocess.run(probe, capture_output=True, text=True, check=False)
     return f"no namespaces can be made here: {done.stderr.strip()}" if done.returncode else ""
 
@@ -49,9 +50,9 @@ class Machines:
     """A network with machines, which end with this block and take all that runs on them along."""
 
     def __init__(self, folder: Path, home: Path, seen: Sequence[Path]) -> None:
-        """Keep keys and logs in a folder; give each machine a copy of a home, and of /tmp what is to be seen."""
+        """Keep keys, logs and disks in a folder below /tmp; each machine begins with a copy of the home."""
         self.folder, self._home = folder, home
-        self._seen = [folder, home, *seen]
+        self._seen = [folder, *seen]
         self._bridge, self._net = f"mb{os.getpid()}", f"10.78.{os.getpid() % 250}"
         self.key = folder / "id"
         self._running: dict[int, subprocess.Popen[bytes]] = {}
@@ -88,7 +89,7 @@ class Machines:
         return f"m{os.getpid()}-{number}"
 
     def on(self, number: int) -> None:
-        """Switch a machine on; its memory is empty, and so is its home but for what every machine has."""
+        """Switch a machine on; its home is as it was left, or as every machine's is in the beginning."""
         name, inside = self.name(number), f"v{os.getpid()}-{number}"
         _ip("netns", "add", name)
         _ip("link", "add", inside, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -97,8 +98,11 @@ class Machines:
         for device in ("lo", "eth0"):
             _ip("-n", name, "link", "set", device, "up")
         _ip("-n", name, "route", "add", "default", "via", f"{self._net}.1")
+        disk = self.folder / f"home{number}"
+        if not disk.exists():
+            shutil.copytree(self._home, disk, symlinks=True)
         boot = BOOT.format(
-            name=name, seen=shlex.join(map(str, self._seen)), home=self._home, key=self.key,
+            name=name, seen=shlex.join(map(str, self._seen)), home=disk, key=self.key,
             host_key=self.folder / "host_key", sshd=shutil.which("sshd", path=SBIN),
         )  # fmt: skip
         with (self.folder / f"{name}.log").open("ab") as log:

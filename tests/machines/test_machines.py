@@ -19,7 +19,7 @@ from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 HEAD, STAYS, DIES, COMES = range(4)
 EPOCHS = 40
 
@@ -72,6 +72,7 @@ def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) ->
     with user.dashboard() as board:
         strangers_are_refused(user, board, f"{machines.address(HEAD)}:6379")
         wait_for(lambda: board.alive() == first)
+        assert {machines.ssh(number, "stat -c %a ~/.ray/auth_token") for number in (HEAD, STAYS)} == {"600\n"}
 
         run = submit(user, board, folder)
         wait_for(lambda: {report.node for report in reports(run)} == first)
