@@ -152,13 +152,22 @@ def _join(address: str) -> Any:
 
     try:
         knock(address)
+        _send_token()
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
-            "Check `ray status` there; where it asks for a token, set RAY_AUTH_MODE=token. To use this machine alone, "
-            f"leave out --address, unset RAY_ADDRESS, and delete {_trace()} where a dead cluster has left it."
+            "Check `ray status` there; where it asks for a token, the same one must lie in ~/.ray/auth_token here. To "
+            "use this machine alone, leave out --address, unset RAY_ADDRESS, and delete "
+            f"{_trace()} where a dead cluster has left it."
         ) from None
+
+
+def _send_token() -> None:
+    """Send the token that this user has, if any: Ray itself does so only where it has found the cluster by itself."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def knock(address: str, seconds: float = 10) -> None:
