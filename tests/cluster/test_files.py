@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,11 @@ def prepared(file: str) -> dict[str, Any]:
 def started(file: str, kind: str) -> tuple[dict[str, str], dict[str, str]]:
     """Read the one `ray start` among commands; returns what is set before it, and its flags, which Ray must know."""
     (command,) = [command for command in load(file)[kind] if "ray start" in command]
-    words = shlex.split(command.rpartition(";")[2])
-    at = words.index("ray")
-    assert words[at : at + 2] == ["ray", "start"]
-    flags = dict(word.removeprefix("--").partition("=")[::2] for word in words[at + 2 :])
+    (before, after) = re.findall(r"((?:\w+=\S+ )*)ray start ([^;]*)", command)[0]
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in after.split())
     known = {name.removeprefix("--") for option in start.params for name in option.opts}
     assert set(flags) <= known
-    return dict(word.split("=") for word in words[:at]), flags
+    return dict(word.split("=") for word in before.split()), flags
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -103,6 +102,9 @@ def test_the_head_starts_the_workers_and_lets_jobs_end(file: str) -> None:
     assert before["RAY_JOB_STOP_WAIT_TIME_S"] == "30"
     # Version 2 counts a head of the same type among the workers; on clouds the head has a type of its own.
     assert before.get("RAY_enable_autoscaler_v2") == ("0" if file == LOCAL else None)
+    assert ("AUTOSCALER_NODE_START_WAIT_S" in before) is (file == LOCAL), (
+        "a rented machine that does not come is replaced"
+    )
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -137,3 +139,21 @@ def test_clouds_have_a_head_without_gpu_and_spot_workers(file: str) -> None:
     cloud = config["provider"]["type"]
     assert any(f"-m tuner.spot {cloud}" in command for command in config["worker_start_ray_commands"])
     assert not any("tuner.spot" in command for command in config["head_start_ray_commands"])
+
+
+@pytest.mark.parametrize(("failing", "code", "tries"), [(0, 0, 1), (2, 0, 3), (9, 1, 5)])
+def test_a_worker_tries_again_to_start(tmp_path: Path, failing: int, code: int, tries: int) -> None:
+    (command,) = [command for command in load(LOCAL)[COMMANDS[1]] if "ray start" in command]
+    commands = {
+        "ray": f'echo "$1" >> ~/said; [ "$1" != start ] || [ $(grep -c start ~/said) -gt {failing} ]',
+        "sleep": "true",
+    }
+    (tmp_path / "tuner-env" / "bin").mkdir(parents=True)
+    (tmp_path / "tuner-env" / "bin" / "activate").write_text(f"export PATH={tmp_path}:$PATH\n")
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(["bash", "-c", f"({command})"], env={**os.environ, "HOME": str(tmp_path)}, check=False)
+    assert done.returncode == code
+    said = (tmp_path / "said").read_text().split()
+    assert said == ["start", "stop"] * (tries - 1) + ["start"] + ["stop"] * code

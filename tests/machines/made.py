@@ -61,6 +61,7 @@ class Machines:
         self.folder.mkdir(parents=True, exist_ok=True)
         for key in (self.key, self.folder / "host_key"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        _sweep()
         try:
             _ip("link", "add", self._bridge, "type", "bridge")
             _ip("address", "add", f"{self._net}.1/24", "dev", self._bridge)
@@ -129,6 +130,16 @@ class Machines:
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         return done.stdout
+
+
+def _sweep() -> None:
+    """Delete networks of tests that were killed; their machines went with them."""
+    for link in Path("/sys/class/net").glob("mb*"):
+        if not Path("/proc", link.name[2:]).exists():
+            subprocess.run(["ip", "link", "del", link.name], check=False)
+    for name in Path("/run/netns").glob("m*-*"):
+        if not Path("/proc", name.name[1:].partition("-")[0]).exists():
+            subprocess.run(["ip", "netns", "del", name.name], check=False)
 
 
 def environment_of_this() -> list[Path]:
