@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 import time
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster.test_spot import interruption, metadata
-from hosts import STEADY
+from hosts import STEADY, Driver
 from support import command, environment, records, reports, wait_for
 
 from machines.made import Machines, environment_of_this, missing
 from machines.user import Dashboard, User, furnish
 from tuner.core.records import Lost
 from tuner.core.state import replay
+from tuner.errors import Interrupted
 from tuner.ledger import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -45,8 +47,8 @@ def machines(folder: Path) -> Iterator[Machines]:
         yield made
 
 
-def submit(user: User, board: Dashboard, folder: Path) -> Path:
-    """Submit a run as a job; returns the folder of the run, which is on the shared disk."""
+def from_afar(user: User, board: Dashboard, folder: Path) -> Driver:
+    """Submit a run from the user's machine, and follow it; its folder is on the shared disk."""
     job, shared = folder / "job", folder / "shared"
     job.mkdir()
     (job / "mine.py").write_text(STEADY)
@@ -56,10 +58,8 @@ def submit(user: User, board: Dashboard, folder: Path) -> Path:
         "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0}}, "fixed": {"sleep": 0.5},
     }  # fmt: skip
     (job / "mine.yaml").write_text(yaml.safe_dump(spec))
-    tune = ["python", "-m", "tuner", "--space", "mine.yaml", "--name", "r"]
-    user.ray("job", "submit", "--address", board.address, "--no-wait", "--submission-id", "r",
-             "--working-dir", str(job), "--", *tune, RAY_AUTH_MODE="token")  # fmt: skip
-    return shared / "r"
+    flags = ["--space", "mine.yaml", "--name", "r", "--address", board.address]
+    return Driver(job, flags, run=shared / "r", HOME=str(user.home))
 
 
 def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) -> None:
@@ -75,20 +75,24 @@ def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) ->
         wait_for_nodes(machines, board, first)
         assert {machines.ssh(number, "stat -c %a ~/.ray/auth_token") for number in (HEAD, STAYS)} == {"600\n"}
 
-        run = submit(user, board, folder)
-        wait_for(lambda: {report.node for report in reports(run)} == first, 240)
-        (victim,) = {report.trial for report in reports(run) if report.node == machines.address(DIES)}
-        machines.off(DIES)
+        with from_afar(user, board, folder) as driver:
+            run = driver.run
+            wait_for(lambda: {report.node for report in reports(run)} == first, 240)
+            (victim,) = {report.trial for report in reports(run) if report.node == machines.address(DIES)}
+            machines.off(DIES)
 
-        machines.on(COMES)
-        user.fill_in([STAYS, DIES, COMES])
-        user.up("--no-restart")
-        wait_for_nodes(machines, board, {machines.address(COMES)})
+            machines.on(COMES)
+            user.fill_in([STAYS, DIES, COMES])
+            user.up("--no-restart")
+            wait_for_nodes(machines, board, {machines.address(COMES)})
+            wait_for(lambda: machines.address(COMES) in {report.node for report in reports(run)})
+            wait_for(lambda: {one.node for one in reports(run) if one.trial == victim} - {machines.address(DIES)})
 
-        wait_for(lambda: machines.address(COMES) in {report.node for report in reports(run)})
-        wait_for(lambda: {report.node for report in reports(run) if report.trial == victim} - {machines.address(DIES)})
-        user.ray("job", "stop", "--address", board.address, "r", RAY_AUTH_MODE="token")
-        assert board.job("r") == "STOPPED"
+            (job,) = re.findall(r"^Job (\S+) on", driver.said(), re.MULTILINE)
+            user.ray("job", "stop", "--address", board.address, job, RAY_AUTH_MODE="token")
+            assert board.job(job) == "STOPPED"
+            driver.ends(Interrupted.exit_code, alone=False)
+        assert (folder / "job" / "runs" / "r" / "ledger").read_bytes() == (run / "ledger").read_bytes(), "fetched"
         a_spot_warning_is_heeded(machines, board)
     the_run_is_whole(run, victim, machines)
     user.ray("down", "-y", str(user.file))
