@@ -22,6 +22,7 @@ from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
 PREFIX = "tuner-"
+METRICS = "RAY_enable_metrics_collection"
 VITAL = ("gcs_server", "raylet")
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
@@ -58,7 +59,7 @@ def prepare(dashboard: bool) -> None:
     """Set what Ray reads from the environment, then import it, before any other thread may."""
     os.environ.update(QUIET)
     if not dashboard:
-        os.environ.update({"RAY_enable_metrics_collection": "0"})
+        os.environ[METRICS] = "0"
     importlib.import_module("ray")
 
 
@@ -259,4 +260,4 @@ def _writes_into(process: Path, folder: Path) -> bool:
 def _keep(scratch: Path, folder: Path) -> None:
     for logs in scratch.glob("session_2*/logs"):
         with contextlib.suppress(OSError, shutil.Error):  # logs are not worth an error of their own
-            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old"))
+            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old", "tuner"))
