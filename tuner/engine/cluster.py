@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tuner.engine.beside import agent_on_any_port, seen_by_prometheus
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
@@ -103,11 +104,12 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
-        with _sigterm_kept():
+        with _sigterm_kept(), agent_on_any_port():
             info = _join(found) if found else _start(dashboard, scratch)
         nodes = [_node(node) for node in ray.nodes() if node["Alive"]]
         url = info.dashboard_url
-        yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
+        with seen_by_prometheus(scratch):
+            yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
     finally:
         ray.shutdown()
         _kill(_processes(scratch))  # its agents would look for its head for another minute
@@ -218,6 +220,8 @@ def _sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
+            if folder.is_symlink():
+                folder.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 
