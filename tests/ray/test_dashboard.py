@@ -33,6 +33,7 @@ SPEC = {
     "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0, "log": True}},
     "fixed": {"sleep": 1.5},
     "search": {"kind": "random"},
+    "scheduler": {"kind": "asha", "grace_epochs": 6},
     "resources": {"cpus": 1, "max_trials": 2},
 }
 
@@ -164,8 +165,9 @@ def test_the_actors_page_names_run_and_slot_and_the_actor_s_log_its_trials(brows
 
 
 def _anew(browser: Browser) -> str:
+    """Have the page read the log again, which it does only when it is asked to."""
     browser.find("//button[contains(translate(., 'refsh', 'REFSH'), 'REFRESH')]").click()
-    return browser.text()
+    return browser.until("begins from nothing")
 
 
 def test_the_log_of_a_trial_opens_from_the_logs_page(browser: Browser, driver: Driver) -> None:
@@ -178,9 +180,9 @@ def test_the_log_of_a_trial_opens_from_the_logs_page(browser: Browser, driver: D
 
 
 def test_prometheus_draws_the_metric_of_each_trial(browser: Browser, prometheus: str) -> None:
-    wait_for(lambda: ask(prometheus, f'count_over_time(ray_tuner_trial_metric{{run="{NAME}"}}[1m]) > 3'))
+    wait_for(lambda: ask(prometheus, f'count_over_time(ray_tuner_trial_metric{{run="{NAME}"}}[2m]) > 12'))
     query = urllib.parse.quote(f'sum by (run, slot, trial, metric) (ray_tuner_trial_metric{{run="{NAME}"}})')
-    browser.open(f"{prometheus}/graph?g0.expr={query}&g0.tab=0&g0.range_input=3m")
+    browser.open(f"{prometheus}/graph?g0.expr={query}&g0.tab=0&g0.range_input=2m")
     browser.until('trial="t0')
     browser.keep("prometheus")
 
