@@ -113,9 +113,13 @@ def test_the_board_lets_choose_among_runs(prometheus: str) -> None:
 
 
 def test_gauges_tell_what_the_ledger_holds(prometheus: str, driver: Driver) -> None:
-    wait_for(lambda: len(ask(prometheus, f'ray_tuner_trial_metric{{run="{NAME}"}}')) >= 2)
-    shown = ask(prometheus, f'ray_tuner_trial_metric{{run="{NAME}"}}')
-    assert {one["metric"]["slot"] for one in shown} == {"0", "1"}
+    shown: list[dict[str, Any]] = []
+
+    def both_slots_are() -> bool:
+        shown[:] = ask(prometheus, f'ray_tuner_trial_metric{{run="{NAME}"}}')
+        return {one["metric"]["slot"] for one in shown} == {"0", "1"}
+
+    wait_for(both_slots_are)
     for one in shown:
         heard = [report.metrics["loss"] for report in reports(driver.run) if report.trial == one["metric"]["trial"]]
         assert any(float(one["value"][1]) == pytest.approx(loss) for loss in heard)
@@ -138,8 +142,13 @@ def test_gauges_of_an_ended_trial_go_away(prometheus: str, driver: Driver) -> No
 
 def test_the_cluster_page_tells_what_each_slot_is_doing(browser: Browser, driver: Driver) -> None:
     browser.open(f"{dashboard(driver)}/#/cluster")
-    wait_for(lambda: len({found[0] for found in TITLE.findall(browser.text())}) == 2)
-    shown = TITLE.findall(browser.text())
+    shown: list[tuple[str, ...]] = []
+
+    def both_slots_are() -> bool:
+        shown[:] = TITLE.findall(browser.text())
+        return {one[0] for one in shown} == {"0", "1"}
+
+    wait_for(both_slots_are)
     browser.keep("cluster", "//table")
     params = {one.trial: one.params for one in of_kind(driver, Suggested)}
     losses = {(one.trial, one.epoch): one.metrics["loss"] for one in reports(driver.run)}
