@@ -31,7 +31,7 @@ ROOMS = {
     "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
-                     "tuner.errors", "tuner.versions", "ray"},
+                     "tuner.errors", "tuner.versions", "ray", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
     "tuner/api.py": {"tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs", "tuner.runs",

@@ -106,10 +106,9 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
     try:
         with _sigterm_kept(), agent_on_any_port():
             info = _join(found) if found else _start(dashboard, scratch)
-        nodes = [_node(node) for node in ray.nodes() if node["Alive"]]
         url = info.dashboard_url
-        with seen_by_prometheus(scratch):
-            yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
+        with seen_by_prometheus(scratch) if dashboard and not found else contextlib.nullcontext():
+            yield Cluster(machines(), f"http://{url}" if url else "", scratch, local=not found)
     finally:
         ray.shutdown()
         _kill(_processes(scratch))  # its agents would look for its head for another minute
@@ -156,13 +155,22 @@ def _join(address: str) -> Any:
 
     try:
         knock(address)
+        _send_token()
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
-            "Check `ray status` there; where it asks for a token, set RAY_AUTH_MODE=token. To use this machine alone, "
-            f"leave out --address, unset RAY_ADDRESS, and delete {_trace()} where a dead cluster has left it."
+            "Check `ray status` there; where it asks for a token, the same one must lie in ~/.ray/auth_token here. To "
+            "use this machine alone, leave out --address, unset RAY_ADDRESS, and delete "
+            f"{_trace()} where a dead cluster has left it."
         ) from None
+
+
+def _send_token() -> None:
+    """Send the token that this user has, if any: Ray itself does so only where it has found the cluster by itself."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def knock(address: str, seconds: float = 10) -> None:
@@ -189,12 +197,20 @@ def _start(dashboard: bool, scratch: Path) -> Any:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
 
 
-def _node(told: dict[str, Any]) -> Node:
-    resources = told["Resources"]
-    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), name=told["NodeID"])
+def machines() -> list[Node]:
+    """List the machines that live, and say which of them are about to be taken away."""
+    import ray
+
+    leaving = ray._private.state.state.get_draining_nodes()
+    return [_node(node, node["NodeID"] in leaving) for node in ray.nodes() if node["Alive"]]
 
 
-def with_cards(cluster: Cluster) -> list[Node]:
+def _node(told: dict[str, Any], leaving: bool) -> Node:
+    resources, address = told["Resources"], told["NodeManagerAddress"]
+    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), 0, told["NodeID"], address, leaving)
+
+
+def with_cards(nodes: Sequence[Node]) -> list[Node]:
     """Ask each machine that has GPUs how much memory these have; the smallest counts where they differ.
 
     Raises ClusterError where one does not know.
@@ -203,16 +219,16 @@ def with_cards(cluster: Cluster) -> list[Node]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     ask = ray.remote(num_cpus=0)(cards)
-    asked = [node for node in cluster.nodes if node.gpus]
+    asked = [node for node in nodes if node.gpus]
     told = ray.get([ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked])
     for node, sizes in zip(asked, told, strict=True):
         if not sizes:
             raise ClusterError(
                 f"resources.gpus: auto needs to know how much memory a GPU has, but nvidia-smi does not tell it on the "
-                f"machine {node.name[:8]}. Write gpus: 0.5, say."
+                f"machine {node.address}. Write gpus: 0.5, say."
             )
     known = {node.name: min(sizes) for node, sizes in zip(asked, told, strict=True)}
-    return [replace(node, card=known.get(node.name, 0)) for node in cluster.nodes]
+    return [replace(node, card=known.get(node.name, 0)) for node in nodes]
 
 
 def _sweep() -> None:

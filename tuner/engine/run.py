@@ -23,8 +23,10 @@ from tuner.engine import wishes
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
-from tuner.engine.live import LiveRun
+from tuner.engine.growth import Wishes, may_come
+from tuner.engine.live import LiveRun, Look
 from tuner.engine.placement import Placement
+from tuner.engine.watch import Watch
 from tuner.engine.way_out import WayOut
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
@@ -103,7 +105,9 @@ def drive(
             zygote.check()
         say(_where(cluster))
         followers.wait_until_made()
-        live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers, say)
+        core = _rebuild(ledger, state.spec, followers)
+        placement, look = _places(stack, core.spec, cluster)
+        live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live
         shared = zygote.address if zygote else None
@@ -173,17 +177,18 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
     return core
 
 
-def _begin(
-    core: Core,
-    ledger: Ledger,
-    folder: Path,
-    cluster: clusters.Cluster,
-    followers: Followers,
-    say: Say,
-) -> LiveRun:
-    sized = any(entry.gpus == "auto" for entry in core.spec.resource_entries)
-    placement = Placement(core.spec, clusters.with_cards(cluster) if sized else cluster.nodes)
-    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say)
+def _places(stack: ExitStack, spec: Experiment, cluster: clusters.Cluster) -> tuple[Placement, Look]:
+    """Find what the machines have, and go on looking where others may come."""
+    sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
+    nodes = clusters.with_cards(cluster.nodes) if sized else cluster.nodes
+    if cluster.local:
+        return Placement(spec, nodes), lambda more: None
+    kinds = may_come()
+    return Placement(spec, nodes, kinds), stack.enter_context(Watch(nodes, sized, Wishes(spec, kinds)))
+
+
+def _begin(live: LiveRun) -> LiveRun:
+    core, placement = live.core, live.placement
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),
@@ -198,7 +203,7 @@ def _begin(
 
 
 def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | None) -> None:
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.run.slots)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.spec.trials)  # no more are handed out than fit
     from ray import tune
     from ray.exceptions import RayError
     from ray.tune import TuneError
