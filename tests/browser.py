@@ -14,7 +14,7 @@ from support import wait_for
 
 PICTURES = "TUNER_PICTURES"
 """The environment variable that names a folder for the pictures; without it they are not kept."""
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1300")
 
 
 class Browser:

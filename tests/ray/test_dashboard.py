@@ -30,7 +30,7 @@ SPEC = {
     "trainable": "mine:train",
     "objective": {"metric": "loss", "mode": "min"},
     "budget": {"trials": 500, "epochs": 12},
-    "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0, "log": True}},
+    "space": {"lr": {"dist": "float", "low": 0.1, "high": 1.0, "log": True}},
     "fixed": {"sleep": 1.5},
     "search": {"kind": "random"},
     "scheduler": {"kind": "asha", "grace_epochs": 6},
@@ -189,9 +189,9 @@ def test_the_log_of_a_trial_opens_from_the_logs_page(browser: Browser, driver: D
 
 
 def test_prometheus_draws_the_metric_of_each_trial(browser: Browser, prometheus: str) -> None:
-    wait_for(lambda: ask(prometheus, f'count_over_time(ray_tuner_trial_metric{{run="{NAME}"}}[2m]) > 12'))
+    wait_for(lambda: ask(prometheus, f'sum(count_over_time(ray_tuner_trial_metric{{run="{NAME}"}}[2m])) > 20'))
     query = urllib.parse.quote(f'sum by (run, slot, trial, metric) (ray_tuner_trial_metric{{run="{NAME}"}})')
-    browser.open(f"{prometheus}/graph?g0.expr={query}&g0.tab=0&g0.range_input=2m")
+    browser.open(f"{prometheus}/graph?g0.expr={query}&g0.tab=0&g0.range_input=1m")
     browser.until('trial="t0')
     browser.keep("prometheus")
 
