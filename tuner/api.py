@@ -210,6 +210,7 @@ def _drive_aside(
 
 
 def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show, new: Changes) -> None:
+    from tuner import ship
     from tuner.engine.run import drive
 
     drive(
@@ -220,6 +221,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         address=options.address,
         dashboard=options.dashboard,
         changes=new,
+        travels=lambda: ship.folder(loaded),
         say=show.say,
         farewell=(lambda error: _leave(folder, terminal, show, error)) if options.may_exit else None,
     )

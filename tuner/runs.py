@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from tuner.core.state import replay
 from tuner.errors import Problem, UserError
 from tuner.ledger import read
 
-RUNS = Path("runs")
+RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
 
 
 def find_run(run: str | Path) -> Path:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import os
 import shutil
-import signal
 import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tuner import ship
+from tuner.engine import own
 from tuner.engine.beside import agent_on_any_port, seen_by_prometheus
+from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
-PREFIX = "tuner-"
 METRICS = "RAY_enable_metrics_collection"
-VITAL = ("gcs_server", "raylet")
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -54,6 +52,8 @@ class Cluster:
     """Folder for what Ray Tune insists on writing."""
     local: bool
     """Whether it ends with this run."""
+    shipped: str = ""
+    """The folder of which each machine has a copy, in which its workers begin."""
 
 
 def prepare(dashboard: bool) -> None:
@@ -89,11 +89,19 @@ def told(nodes: Sequence[Node], local: bool, names: Sequence[str] = ("CPU", "GPU
 
 
 @contextmanager
-def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[Cluster]:
-    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before."""
+def connect(
+    address: str | None, dashboard: bool, keep_logs: Path, travels: Callable[[], Path | None] = lambda: None
+) -> Iterator[Cluster]:
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before.
+
+    `travels` names the folder of which other machines get a copy.
+    """
     found = existing(address)
-    if found and "://" in found and not found.startswith("ray://"):
-        raise UserError(f"--address: submitting a run as a job is not yet possible, but got {found}. Give HOST:PORT.")
+    if found and "://" in found:
+        raise UserError(
+            f"the address of a cluster must be HOST:PORT here, but got {found}. Jobs are submitted with "
+            "launch.py --address http://HOST:PORT."
+        )
     import ray
 
     if ray.is_initialized():
@@ -101,18 +109,19 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
             "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
         )
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    _sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    own.sweep()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
     try:
         with _sigterm_kept(), agent_on_any_port():
             info = _join(found) if found else _start(dashboard, scratch)
+            shipped = _ship(found, travels) if found else ""
         url = info.dashboard_url
-        with seen_by_prometheus(scratch) if dashboard and not found else contextlib.nullcontext():
-            yield Cluster(machines(), f"http://{url}" if url else "", scratch, local=not found)
+        with seen_by_prometheus(scratch) if dashboard and not found else nullcontext():
+            yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, shipped)
     finally:
         ray.shutdown()
-        _kill(_processes(scratch))  # its agents would look for its head for another minute
-        _keep(scratch, keep_logs)
+        own.kill(own.processes(scratch))  # its agents would look for its head for another minute
+        own.keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -129,34 +138,29 @@ def _sigterm_kept() -> Iterator[None]:
         utils.set_sigterm_handler = before
 
 
-def dead() -> list[str]:
-    """Name the processes of a Ray of our own that it cannot do without, and that are dead."""
+def _ship(address: str, travels: Callable[[], Path | None]) -> str:
+    """Give the other machines, if there are or may be some, a copy of a folder; a job has brought its own."""
     import ray
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB
 
-    node = ray._private.worker._global_node
-    known = {} if node is None else node.all_processes
-    return [name for name in VITAL for one in known.get(name, ()) if one.process.poll() is not None]
-
-
-def abandon(keep_logs: Path, code: int) -> None:
-    """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
-    found: list[int] = []
-    for scratch in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*"):
-        _keep(scratch, keep_logs)
-        found += _processes(scratch)
-    # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
-    sys.setswitchinterval(60)
-    _kill(found)
-    os._exit(code)
+    if JOB in os.environ:
+        return os.getcwd() if ray.get_runtime_context().runtime_env.get("working_dir") else ""
+    folder = travels() if len(machines()) > 1 or may_come() else None
+    if folder is None:
+        return ""
+    ray.shutdown()  # what travels has to be said at the beginning
+    _join(address, ship.environment(folder))
+    return str(folder)
 
 
-def _join(address: str) -> Any:
+def _join(address: str, environment: Mapping[str, object] | None = None) -> Any:
     import ray
 
     try:
         knock(address)
-        _send_token()
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        send_token()
+        options = {"log_to_driver": False, "logging_level": logging.WARNING}
+        return ray.init(address=address, runtime_env=dict(environment or {}) or None, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
@@ -166,7 +170,7 @@ def _join(address: str) -> Any:
         ) from None
 
 
-def _send_token() -> None:
+def send_token() -> None:
     """Send the token that this user has, if any: Ray itself does so only where it has found the cluster by itself."""
     from ray._private.authentication import authentication_token_setup as setup
 
@@ -175,7 +179,7 @@ def _send_token() -> None:
 
 def knock(address: str, seconds: float = 10) -> None:
     """Open a port of Ray's, within so many seconds: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=seconds).close()
 
@@ -231,53 +235,5 @@ def with_cards(nodes: Sequence[Node]) -> list[Node]:
     return [replace(node, card=known.get(node.name, 0)) for node in nodes]
 
 
-def _sweep() -> None:
-    """Delete what killed drivers of this user have left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
-            if folder.is_symlink():
-                folder.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    """Tell whether a process is there; one of another user counts as such."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _processes(scratch: Path) -> list[int]:
-    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            named = str(scratch).encode() in (process / "cmdline").read_bytes()
-            if named or ((process / "comm").read_text().startswith("ray::") and _writes_into(process, scratch)):
-                found.append(int(process.name))
-    return found
-
-
-def _kill(processes: Sequence[int]) -> None:
-    for process in processes:
-        with contextlib.suppress(OSError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _writes_into(process: Path, folder: Path) -> bool:
-    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
-
-
-def _keep(scratch: Path, folder: Path) -> None:
-    for logs in scratch.glob("session_2*/logs"):
-        with contextlib.suppress(OSError, shutil.Error):  # logs are not worth an error of their own
-            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old", "tuner"))

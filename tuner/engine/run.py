@@ -72,12 +72,14 @@ def drive(
     address: str | None = None,
     dashboard: bool = True,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    travels: Callable[[], Path | None] = lambda: None,
     say: Say = _silent,
     farewell: Callable[[TunerError], None] | None = None,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
-    `changes` holds the parts of the spec that are others from now on, by section. Where a `farewell` is given,
+    `changes` holds the parts of the spec that are others from now on, by section; `travels` names the folder that other
+    machines get a copy of. Where a `farewell` is given,
     it may be called from another thread, after which the process ends: see `WayOut`.
     """
     with ExitStack() as stack:
@@ -97,7 +99,7 @@ def drive(
         zygote = _shared_zygote(stack, state.spec, code, address)
         clusters.prepare(dashboard)
         followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
-        cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
+        cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray", travels))
         signals.set()  # Ray has set its own
         way_out.watch(cluster, clusters.existing(address))
         stack.callback(way_out.rest)
@@ -212,7 +214,7 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
     from tuner.engine.search import Search
     from tuner.engine.worker import Worker
 
-    search = Search(live, code, zygote)
+    search = Search(live, code, zygote, cluster.shipped)
     try:
         tune.run(
             Worker,

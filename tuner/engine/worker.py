@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Start the slot."""
         code: Code = config["code"]
+        if config["shipped"]:
+            code = code.moved(config["shipped"], os.getcwd())
         assignment: Assignment = config["assignment"]
         self.node = ray.util.get_node_ip_address()
         self.worker = ray.get_runtime_context().get_worker_id()[:8]
