@@ -10,18 +10,20 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuner import ship
 from tuner.engine import own
+from tuner.engine.beside import agent_on_any_port, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
+METRICS = "RAY_enable_metrics_collection"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -61,7 +63,7 @@ def prepare(dashboard: bool) -> None:
     """Set what Ray reads from the environment, then import it, before any other thread may."""
     os.environ.update(QUIET)
     if not dashboard:
-        os.environ.update({"RAY_enable_metrics_collection": "0"})
+        os.environ[METRICS] = "0"
     importlib.import_module("ray")
 
 
@@ -113,11 +115,12 @@ def connect(
     own.sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
     try:
-        with _sigterm_kept():
+        with _sigterm_kept(), agent_on_any_port():
             info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")
         url = info.dashboard_url
         here = ray.get_runtime_context().get_node_id()
-        yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
+        with seen_by_prometheus(scratch) if dashboard and not found else nullcontext():
+            yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
     finally:
         ray.shutdown()
         own.kill(own.processes(scratch))  # its agents would look for its head for another minute

@@ -41,6 +41,8 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
+            if folder.is_symlink():  # to the file for Prometheus
+                folder.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -79,4 +81,4 @@ def _writes_into(process: Path, folder: Path) -> bool:
 def keep(scratch: Path, folder: Path) -> None:
     for logs in scratch.glob("session_2*/logs"):
         with contextlib.suppress(OSError, shutil.Error):  # logs are not worth an error of their own
-            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old"))
+            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old", "tuner"))

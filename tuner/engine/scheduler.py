@@ -11,7 +11,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tuner.engine.cluster import knock
+from tuner.engine.gauges import RunGauges
 from tuner.engine.live import LiveRun
+from tuner.engine.numbers import number_workers
 from tuner.engine.search import Search
 from tuner.engine.worker import HEARD
 from tuner.engine.workers import Workers
@@ -30,6 +32,7 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Have Ray keep every worker, and no ended trial."""
         controller = _own(tune_controller)
+        number_workers(controller._actor_manager)
         # A snapshot of each trial, for a file that nobody reads.
         controller._mark_trial_to_checkpoint = lambda trial: None
         self._keep_workers(controller, trial)
@@ -86,6 +89,7 @@ class StopAll(Stopper):  # type: ignore[misc]
 
     def __init__(self, live: LiveRun) -> None:
         self.live = live
+        self.gauges = RunGauges(live.core.run)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no single trial: the scheduler does."""
@@ -94,6 +98,7 @@ class StopAll(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Asked at each turn of Ray's loop."""
         self.live.tick()
+        self.gauges.show(self.live.working)
         return self.live.comes_to_end()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:

@@ -21,7 +21,7 @@ class Search(SearchAlgorithm):  # type: ignore[misc]
 
     def __init__(self, live: LiveRun, code: Code, zygote: str | None, shipped: str) -> None:
         self.live = live
-        self.config = {"code": code, "zygote": zygote, "shipped": shipped}
+        self.config = {"code": code, "zygote": zygote, "shipped": shipped, "searched": tuple(live.core.spec.space)}
         self.stints: dict[str, tuple[str, int]] = {}
         """Ray's trial id → (our trial, its generation)."""
         self.latest: dict[str, str] = {}
