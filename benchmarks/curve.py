@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tuner.engine.assign import beat
+
 MANY = 1000
 PACES = (1.0, 5.0, 60.0)
 """Seconds of an epoch for which the estimate is made."""
@@ -74,9 +76,7 @@ def _live(found: list[dict[str, Any]]) -> str:
 
 def words(live: int) -> float:
     """Count how often a second that many workers speak to the driver, where no trial waits for an answer."""
-    from tuner.engine.assign import WORDS_A_SECOND
-
-    return float(min(live, WORDS_A_SECOND))
+    return live / beat(live)
 
 
 def fit(found: list[dict[str, Any]], key: str) -> list[float]:
@@ -103,15 +103,15 @@ def _estimate(found: list[dict[str, Any]]) -> str:
         f"Nothing was measured beyond {max(lives)} live trials: {MANY:,} take {MANY * trial / 1024:.0f} GiB here. The "
         "driver's share of a core is fitted (least squares of relative errors, no coefficient below zero) as\n",
         f"    share = {whole[0]:.4f} + {whole[1]:.6f} w + {whole[2]:.3g} w n + {whole[3]:.6f} r\n",
-        "with n live trials, w words a second (`WORDS_A_SECOND` in `tuner/engine/assign.py` bounds them) and r reports a "
-        f"second; {_misfit(found, whole)}. For n = {MANY:,}:\n",
+        "with n live trials, w words a second (one a beat, see `tuner/engine/assign.py`) and r reports "
+        f"a second; {_misfit(found, whole)}. For n = {MANY:,}:\n",
         "| seconds an epoch | reports a second | driver, share of a core | its main thread | a beat, s |",
         "|---|---|---|---|---|",
     ]
     for pace in PACES:
         terms = _terms(MANY, MANY / pace)
         shares = [float(np.dot(terms, one)) for one in (whole, main)]
-        lines.append(f"| {pace:g} | {MANY / pace:.0f} | {shares[0]:.2f} | {shares[1]:.2f} | {MANY / words(MANY):.0f} |")
+        lines.append(f"| {pace:g} | {MANY / pace:.0f} | {shares[0]:.2f} | {shares[1]:.2f} | {beat(MANY):.0f} |")
     memory = level + slope * MANY
     lines.append(f"\nMemory of the driver, by a straight line through the same runs: {memory:.0f} MiB.\n")
     return "\n".join([*lines, ESTIMATE])
@@ -123,16 +123,17 @@ def _misfit(found: list[dict[str, Any]], solved: list[float]) -> str:
 
 
 NODES = """
-The same trials on each number of nodes, one CPU each; a trial sleeps. Speed-up is epochs a second, from the first report
-of a run to its last, against one node of the same round; "while all train" counts from when every worker has reported
-until the first one has its last report. What is missing to the number of nodes is the change of trials, and at the
-beginning the start of workers one after the other: 8 nodes share two cores here, so 8 workers start on them.
+The same trials on each number of nodes, one CPU each; a trial sleeps. Speed-up is epochs a second, from the first
+report of a run to its last, against one node of the same round; "while all train" counts from when every worker has
+reported until the first one has its last report. What is missing to the number of nodes is the change of trials, and at
+the beginning the start of workers one after the other: 8 nodes share two cores here, so 8 workers start on them.
 """
 LIVE = """
 One run for each number of live trials, on one logical node with as many CPUs; each trial reports and does nothing else.
-CPU is that of the driver's process alone, read from /proc around a window of a minute. A worker speaks to the driver
-once a beat, with all reports since (a second; where more than a hundred trials run, longer), and at once where its trial
-waits for a decision: so a report on which nothing can be decided is recorded up to a beat later. Memory is PSS.
+CPU is that of the driver's process alone, read from /proc around windows of 45 s. A worker speaks to the driver
+once a beat, with all reports since (a beat is a second, and longer where more than a hundred trials run), and at once
+where its trial waits for a decision: so a report on which nothing can be decided is recorded up to a beat later. Memory
+is PSS.
 """
 ESTIMATE = """
 What is left out of it: Ray's own daemons on the head, a network, a disk that syncs slowly, changes of trials, a search

@@ -42,7 +42,9 @@ def cluster(cpus: int) -> Iterator[Cluster]:
         try:
             yield made
         finally:
+            below = [process for raylet in _raylets(made) for process in raylet.children(recursive=True)]
             made.shutdown()
+            psutil.wait_procs(below, timeout=60)  # else the next one would find their memory taken
             os.environ.clear()
             os.environ.update(before)
 
@@ -51,14 +53,15 @@ class Driver:
     """The project's command on a cluster, as a process of its own that ends with this block."""
 
     def __init__(self, cluster: Cluster, name: str, pace: Path, sets: dict[str, object]) -> None:
-        self.run = ROOT / "runs" / name
-        self.words = command(str(cluster.address), name, {"fixed.pace": pace, **sets})
+        """Start it; run and log lie beside the file `pace`."""
+        self.run = pace.with_name(name)
+        words = command(str(cluster.address), name, {"storage": pace.parent, "fixed.pace": pace, **sets})
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         self._log = pace.with_name(f"{name}.log")
         self.began = time.time()
         with self._log.open("w") as output:
             self._command = subprocess.Popen(
-                self.words, cwd=ROOT, env={**environment, **QUIET, "PYTHONPATH": str(ROOT)},
+                words, cwd=ROOT, env={**environment, **QUIET, "PYTHONPATH": str(ROOT)},
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.process = psutil.Process(self._command.pid)
@@ -67,8 +70,12 @@ class Driver:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._command.kill()
-        self._command.wait()
+        self._command.terminate()  # nothing where it has ended; else it leaves nothing behind
+        try:
+            self._command.wait(60)
+        except subprocess.TimeoutExpired:
+            self._command.kill()
+            self._command.wait()
 
     def reports(self) -> int:
         """Count the reports that are written down."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -31,8 +32,8 @@ KEPT = Path(__file__).parent / "raw" / "scaling.json"
 PAGE = Path(__file__).parent / "SCALING.md"
 NODES, ROUNDS = (1, 2, 4, 8), 3
 TRIALS, EPOCHS, EPOCH_SECONDS = 16, 20, 0.25
-LIVE, PACES, WINDOW = (25, 50, 100, 200), (1.0, 5.0), 60.0
-FULL = 0.85
+LIVE, PACES, WINDOW = (25, 50, 100, 200), (1.0, 5.0), 45.0
+FULL = 0.8
 """No trials are added that would take more of the machine's memory than this."""
 START_SECONDS = 15.0
 """How long a live trial's worker may take to start, each."""
@@ -69,7 +70,7 @@ def watched(driver: Driver) -> dict[str, Any]:
     last = next(one for one in seen if one[0] == seen[-1][0])
     reports = driver.records("report")
     times = [one["time"] for one in reports]
-    busy = _all_busy(reports)
+    busy = all_busy(reports)
     return {
         "reports": len(times),
         "first_report": times[0] - driver.began,
@@ -80,7 +81,7 @@ def watched(driver: Driver) -> dict[str, Any]:
     }
 
 
-def _all_busy(reports: list[dict[str, Any]]) -> list[float]:
+def all_busy(reports: list[dict[str, Any]]) -> list[float]:
     """Give the times of the reports from when every worker has reported until the first has its last."""
     workers = {one["worker"] for one in reports}
     first = max(next(one["time"] for one in reports if one["worker"] == worker) for worker in workers)
@@ -131,6 +132,12 @@ def measured(driver: Driver, pace: Path, seconds: float, window: float) -> dict[
     }
 
 
+def spelled(trials: object, epochs: int) -> list[str]:
+    """Spell a run's command for the report."""
+    sets = {"storage": "FOLDER", "fixed.pace": "FOLDER/pace", "budget.trials": trials, "budget.epochs": epochs}
+    return ["python", *command("HOST:PORT", "NAME", sets)[1:]]
+
+
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,20 +146,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="very little of both; keep nothing")
     flags = parser.parse_args()
     stamp, work = time.strftime("%m%d-%H%M%S"), Path(tempfile.mkdtemp(prefix="scaling", dir="/tmp"))
-    data = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    data = json.loads(KEPT.read_text()) if KEPT.exists() and not flags.quick else {}
     counts, paces, window = ((2, 3), (0.5,), 3.0) if flags.quick else (tuple(flags.live), PACES, WINDOW)
-    commands = {
-        part: ["python", *command("HOST:PORT", "NAME", {"fixed.pace": "PACE"})[1:]] for part in ("nodes", "live")
-    }
     if flags.only != "live":
         size = ((1, 2), 4, 3) if flags.quick else (NODES, TRIALS, EPOCHS)
         rounds = [on_nodes(work, f"{stamp}-{turn}", *size) for turn in range(1 if flags.quick else ROUNDS)]
-        data["nodes"] = {"machine": machine.facts(), "command": commands["nodes"], "rounds": rounds}
+        data["nodes"] = {"machine": machine.facts(), "command": spelled(TRIALS, EPOCHS), "rounds": rounds}
     if flags.only != "nodes":
         found = with_live(work, stamp, counts, paces, window)
-        data["live"] = {"machine": machine.facts(), "command": commands["live"], "found": found}
+        data["live"] = {"machine": machine.facts(), "command": spelled("N", 10**6), "found": found}
+    shutil.rmtree(work)
     if flags.quick:
-        print(json.dumps(data, indent=1))
+        print(json.dumps(data))
         return
     KEPT.write_text(json.dumps(data, indent=1) + "\n")
     PAGE.write_text(curve.page(data))
