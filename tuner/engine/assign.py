@@ -14,6 +14,13 @@ from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
 
+WORDS_A_SECOND = 100
+"""So often at most all workers together speak to the driver, unless a trial waits for its answer.
+
+A word takes the driver 1 to 2 ms of its one busy thread (benchmarks/SCALING.md), whatever an epoch takes.
+"""
+
+
 def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignment:
     """Make the assignment of a trial that goes on, or begins, with this share of a machine."""
     spec, run = core.spec, core.run
@@ -35,6 +42,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         judged_at=core.rule.judged_epochs(),
         verify=run.best_saved is None,
         horizon=run.horizon,
+        beat=max(1.0, min(run.slots, spec.trials) / WORDS_A_SECOND),
         patience=spec.watchdog.seconds,
         precision=spec.precision,
         parts=trial.parts,
