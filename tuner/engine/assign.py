@@ -15,10 +15,18 @@ from tuner.trial.checkpoint import is_whole
 
 
 WORDS_A_SECOND = 100
-"""So often at most all workers together speak to the driver, unless a trial waits for its answer.
+"""So often all workers together speak to the driver where no trial waits for its answer, as far as the beats allow it.
 
-A word takes the driver 1 to 2 ms of its one busy thread (benchmarks/SCALING.md), whatever an epoch takes.
+A word takes the driver some milliseconds of CPU (benchmarks/SCALING.md), whatever an epoch takes.
 """
+BEATS = 1.0, 5.0
+"""The shortest and the longest, seconds: people wait for a stop, and Ray forgets gauges that are not set for 20 s."""
+
+
+def beat(workers: int) -> float:
+    """Find for how many seconds a worker that nobody waits for may be silent, where so many work at once."""
+    shortest, longest = BEATS
+    return min(max(shortest, workers / WORDS_A_SECOND), longest)
 
 
 def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignment:
@@ -42,7 +50,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         judged_at=core.rule.judged_epochs(),
         verify=run.best_saved is None,
         horizon=run.horizon,
-        beat=max(1.0, min(run.slots, spec.trials) / WORDS_A_SECOND),
+        beat=beat(min(run.slots, spec.trials)),
         patience=spec.watchdog.seconds,
         precision=spec.precision,
         parts=trial.parts,
