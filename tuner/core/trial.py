@@ -24,6 +24,8 @@ class TrialState:
     generation: int = 0
     epoch: int = 0
     reports: list[Report] = field(default_factory=list)
+    slowest: float = 0.0
+    """The most seconds that any of its epochs took."""
     mark: Mark | None = None
     clone: Clone | None = None
     outcome: Outcome | None = None
