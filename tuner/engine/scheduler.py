@@ -70,9 +70,14 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         """Nothing to do: the decision was ours."""
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """Leave it to Ray to start what waits, in order, but for workers that are about to be taken away."""
-        if leaving := {node.name for node in self.live.placement.nodes if node.leaving}:
-            self._workers.leave(_own(tune_controller), leaving)
+        """Leave it to Ray to start what waits, in order, but not for or on machines that are gone or about to go."""
+        controller, nodes = _own(tune_controller), self.live.placement.nodes
+        if leaving := {node.name for node in nodes if node.leaving}:
+            self._workers.leave(controller, leaving)
+        names = {"", *(node.name for node in nodes)}
+        for trial in [one for one in controller._pending_trials if one.config["assignment"].node not in names]:
+            controller.stop_trial(trial)  # it was made for the GPUs of one machine, for which Ray would wait for ever
+            self.live.lost(trial.config["assignment"].trial, "the machine is gone", trial.config["assignment"].node)
         return None
 
     def _keep_workers(self, controller: Any, trial: Trial) -> None:
