@@ -114,13 +114,14 @@ class Show:
             try:
                 self.console.print(Text(self.status()))
                 if lines % TABLE_LINES == 0:
-                    self.console.print(self._render())
+                    self.console.print(self._render(1))
             except OSError:
                 return  # Nobody can read any more; the trials go on.
 
-    def _render(self) -> RenderableType:
+    def _render(self, first: int = 0) -> RenderableType:
+        """Draw the picture from some line on."""
         try:
-            return Group(*self.picture())
+            return Group(*self.picture()[first:])
         except Exception:
             # The run is being changed by another thread; the next picture is due in a moment.
             log.exception("the table is left out once")
