@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, place
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, is_fetched, place
 from tuner.spec.bind import Trainable
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, from_mapping
@@ -68,9 +68,7 @@ def run(
     if (folder := where.folder).exists():
         fix = f"Choose another name, or go on with --resume {folder}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
-    with _mirrored(where) as mirror:
-        if mirror is not None:
-            mirror.refuse_if_there()
+    with _mirrored(where, is_new=True) as mirror:
         _create(folder, loaded)
         return _drive(folder, loaded, replace(options or Options(), mirror=mirror))
 
@@ -87,13 +85,13 @@ def _create(folder: Path, loaded: Loaded) -> None:
         raise ClusterError(f"{folder}: {error}. Mend that, or choose another storage.") from error
 
 
-def _mirrored(where: Place) -> AbstractContextManager[Mirror | None]:
+def _mirrored(where: Place, is_new: bool = False) -> AbstractContextManager[Mirror | None]:
     """Hold the lease of a run that is stored at a URL, and its copy there."""
     if not where.url:
         return nullcontext()
     from tuner.engine.mirror import Mirror
 
-    return Mirror(where.url, where.folder)
+    return Mirror(where.url, where.folder, is_new)
 
 
 def resume(run: str | Path, options: Options | None = None, overrides: Sequence[str] = ()) -> Result:
@@ -129,6 +127,9 @@ def stop(run: str) -> str:
     from tuner.engine.ask import stop as ask
 
     folder, trial = find_trial(run)
+    if is_fetched(folder):
+        what = "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
+        raise UserError(Problem("--stop", "", what, f"`--resume {run}` says which machine that is, where it lives."))
     try:
         return ask(folder, trial)
     except OSError as error:

@@ -16,6 +16,8 @@ from tuner.ledger import NAME, read
 from tuner.storage import delete_folder, is_url, write_whole
 
 RUNS = Path("runs")
+FETCHED = "tuner-{}-run-"
+"""Folders for ledgers that are only read are called so, by the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,15 @@ def _fetched(url: str) -> Path | None:
     here = RUNS / name / NAME
     if not data or (here.exists() and here.read_bytes().startswith(data)):
         return RUNS / name if data else None
-    scratch = Path(tempfile.mkdtemp(prefix=f"tuner-{os.getpid()}-run-"))
+    scratch = Path(tempfile.mkdtemp(prefix=FETCHED.format(os.getpid())))
     atexit.register(delete_folder, scratch)
     write_whole(scratch / name / NAME, data, sync=False)
     return scratch / name
+
+
+def is_fetched(folder: Path) -> bool:
+    """Tell whether a folder holds but a copy of a run's ledger, for reading."""
+    return folder.parent.name.startswith(FETCHED.format(os.getpid()))
 
 
 def find_trial(text: str) -> tuple[Path, str | None]:

@@ -48,8 +48,9 @@ def _tell(text: str) -> None:
 class Mirror:
     """The copy of a run at its URL, for as long as this process drives it."""
 
-    def __init__(self, url: str, folder: Path, say: Callable[[str], None] = _tell) -> None:
+    def __init__(self, url: str, folder: Path, is_new: bool = False, say: Callable[[str], None] = _tell) -> None:
         self.objects, self.folder, self.say = Objects(url), folder, say
+        self._is_new = is_new
         self.taken: Callable[[TunerError], None] = lambda error: None
         """Told when another driver has taken the lease."""
         self.error: TunerError | None = None
@@ -68,8 +69,14 @@ class Mirror:
         return self.objects.url
 
     def __enter__(self) -> Mirror:
-        """Take the lease; raises Locked where another driver has it, and UserError where nothing can be written."""
+        """Take the lease; raises Locked where another driver has it, and UserError where nothing can be written.
+
+        And where the run is to be a new one, but is there.
+        """
         try:
+            if self._is_new and self.objects.list(NAME):
+                fix = f"Choose another name, or go on with --resume {self.url}."
+                raise UserError(Problem("--name", "", f"must be a new name, but {self.url} exists", fix))
             self._lease.take(self.say)
         except OSError as error:
             raise unusable(self.url, error) from None
@@ -83,12 +90,6 @@ class Mirror:
         except TunerError:
             if kind is None:
                 raise
-
-    def refuse_if_there(self) -> None:
-        """Raise UserError where the name is taken."""
-        if self.objects.list(NAME):
-            fix = f"Choose another name, or go on with --resume {self.url}."
-            raise UserError(Problem("--name", "", f"must be a new name, but {self.url} exists", fix))
 
     def bring(self) -> None:
         """Bring the local ledger to where the run stands; raises UserError where there is no such run."""

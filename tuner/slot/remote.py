@@ -24,7 +24,7 @@ from tuner.trial import Assignment
 if TYPE_CHECKING:
     from tuner.slot.stint_files import StintFiles
 
-LONGEST_WAIT = 15.0
+LONGEST_WAIT = 5.0
 """Seconds between two tries."""
 MISSING_TRIES = 3
 """So often a checkpoint that is not there is looked for."""

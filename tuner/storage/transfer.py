@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tuner.storage.url import Objects
@@ -34,16 +36,24 @@ def put_changed(
 ) -> None:
     """Put the files of a folder that are new or have changed since `known`, which is brought up to date.
 
-    Those below a name of `skip`, or hidden ones, are left out.
+    `known` holds size and time by name. Hidden files and what lies in `skip` is left out.
     """
-    changed, facts = {}, {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if name.split("/")[0] in skip or path.name.startswith(".") or not path.is_file():
-            continue
-        stat = path.stat()
-        if known.get(name) != (stat.st_size, stat.st_mtime_ns):
-            changed[f"{below}{name}"], facts[name] = path, (stat.st_size, stat.st_mtime_ns)
+    found = {str(path.relative_to(folder)): facts for path, facts in _files(folder, skip)}
+    changed = [name for name, facts in found.items() if known.get(name) != facts]
     if changed:
-        objects.put_files(changed)
-    known.update(facts)
+        objects.put_files({f"{below}{name}": folder / name for name in changed})
+    known.update(found)
+
+
+def _files(folder: Path, skip: Collection[str]) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Walk over the files of a folder, with size and time; others may delete some meanwhile."""
+    for top, folders, names in os.walk(folder):
+        if Path(top) == folder:
+            folders[:] = [name for name in folders if name not in skip]
+            names = [name for name in names if name not in skip]
+        for name in sorted(names):
+            path = Path(top) / name
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                if not name.startswith("."):
+                    yield path, (stat.st_size, stat.st_mtime_ns)
