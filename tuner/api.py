@@ -128,7 +128,9 @@ def stop(run: str) -> str:
 
     folder, trial = find_trial(run)
     if is_fetched(folder):
-        what = "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
+        what = (
+            "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
+        )
         raise UserError(Problem("--stop", "", what, f"`--resume {run}` says which machine that is, where it lives."))
     try:
         return ask(folder, trial)

@@ -71,12 +71,15 @@ class Objects:
 
     def list(self, below: str) -> dict[str, int]:
         """List the objects below a name, in order, each with its size in bytes."""
+        top = self._at(below).rstrip("/")
         with self._errors(below):
             try:
-                found = self._files.find(self._at(below), detail=True)
+                found = self._files.find(top, detail=True)
             except FileNotFoundError:
                 return {}
-            return {self._name(path): int(facts["size"]) for path, facts in sorted(found.items())}
+            # Where nothing is below it, what some servers keep for an empty folder may be found itself.
+            inside = {path: facts for path, facts in found.items() if path.startswith(f"{top}/")}
+            return {self._name(path): int(facts["size"]) for path, facts in sorted(inside.items())}
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there is fine."""
