@@ -52,7 +52,8 @@ class Seaweed:
         with (self.folder / "weed.txt").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._command, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *ports, *flags, *sizes],
-                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "1"},
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "GOMAXPROCS": "1"},
             )  # fmt: skip
         files = fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
 

@@ -150,6 +150,8 @@ class Mirror:
         self._thread.join(seconds)
         while self.error is None:
             try:
+                if self._thread.is_alive():
+                    raise TimeoutError(f"no answer for {seconds:g} s")
                 self._turn()
                 if self._ledger is not None:
                     self._put_projections()
@@ -161,6 +163,8 @@ class Mirror:
                 if time.monotonic() > deadline:
                     fix = f"All is in {self.folder}; --resume {self.folder} puts it there."
                     self.error = ClusterError(f"{self.url}: cannot be written: {error}. {fix}")
+                    with contextlib.suppress(OSError):  # perhaps it is but one thing that cannot be put
+                        self._lease.end()
                 time.sleep(EVERY_SECONDS)
         raise self.error
 
