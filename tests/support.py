@@ -1,6 +1,7 @@
 """What several tests need to start the real command."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,13 @@ def environment() -> dict[str, str]:
 def command(*flags: str) -> list[str]:
     """Spell the command line as a user does."""
     return [sys.executable, str(ROOT / "launch.py"), *flags]
+
+
+def free_port() -> int:
+    """Find a port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:

@@ -92,7 +92,7 @@ def test_local_runs_in_this_very_process(
     [
         ("--resume x --name y", "--name: has no effect with --resume. With --resume go --set, --check"),
         ("--resume x --check --set a=1", "--set: has no effect with --resume --check."),
-        ("--stop x --check", "--check: has no effect with --stop. --stop goes alone."),
+        ("--stop x --check", "--check: has no effect with --stop. With --stop go --address."),
         ("--why x/t0000 --json", "--json: has no effect with --why."),
         ("--report x --set a=1", "--set: has no effect with --report."),
         ("--space x --check --local", "--local: has no effect with --space --check."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -255,7 +256,7 @@ def test_a_machine_that_is_gone_is_asked_for_no_more() -> None:
     share = made.take("a", want(made, facts, depth=4))
     assert share is not None
     assert share.node == "large"
-    made.drop("a")
+    made.lose("large")
     made.give_back("a")
     again = made.take("a", want(made, facts, depth=4))
     assert again is not None
@@ -267,3 +268,54 @@ def test_the_memory_of_a_fixed_share_is_known_only_where_all_gpus_are_alike() ->
     share = placement(entries, LARGE_AND_SMALL).take("a", Want(1, 0.5))
     assert share == Share(1, 0.5, 0)
     assert placement(entries, [Node(8, 1, card=80 * GIB)]).take("a", Want(1, 0.5)) == Share(1, 0.5, 40 * GIB)
+
+
+def test_machines_join_and_leave_while_trials_keep_what_they_have() -> None:
+    first, second = Node(2, name="first"), Node(4, name="second")
+    made = placement({"cpus": 2}, [first])
+    assert made.take("a", want(made)) is not None
+    assert made.take("b", want(made)) is None
+    made.refit([first, second])
+    assert made.slots == 3
+    assert [made.take(name, want(made)) is not None for name in "bcd"] == [True, True, False]
+    made.refit([second])
+    assert made.slots == 2
+    made.give_back("a")
+    assert made.take("d", want(made)) is None, "its machine is gone, and its room with it"
+
+
+def test_no_trial_begins_on_a_machine_that_is_about_to_be_taken_away() -> None:
+    stays, leaves = Node(1, name="stays"), Node(1, name="leaves", leaving=True)
+    made = placement({}, [stays, replace(leaves, leaving=False)])
+    assert [made.take(name, want(made)) is not None for name in "ab"] == [True, True]
+    made.refit([stays, leaves])
+    assert (made.slots, [made.leaves_soon(name) for name in "abc"]) == (1, [False, True, False])
+    made.give_back("b")
+    assert made.take("c", want(made)) is None
+    made.give_back("a")
+    assert made.take("c", want(made)) is not None
+
+
+def test_where_a_trial_runs_is_what_ray_says() -> None:
+    made = placement({"gpus": 0.5}, [Node(2, 1, name="first"), Node(2, 1, name="second")])
+    for name in "abcd":
+        assert made.take(name, want(made)) is not None
+    for name, machine in (("a", "second"), ("c", "first"), ("x", "first"), ("b", "")):
+        made.runs_on(name, machine)
+    made.refit([Node(2, 1, name="first"), Node(2, 1, name="second", leaving=True)])
+    assert [name for name in "abcd" if made.leaves_soon(name)] == ["a", "d"]
+    for name in "bc":
+        made.give_back(name)
+    assert [made.take(name, want(made)) is not None for name in "efg"] == [True, True, False]
+
+
+def test_what_fits_only_on_machines_that_may_come_waits_for_them() -> None:
+    spec = experiment(resources={"gpus": 0.5}, budget={"trials": 9, "epochs": 2})
+    made = Placement(spec, [Node(4)], may_come=[Node(8, 1)])
+    assert (made.slots, want(made).gpus, made.take("a", want(made))) == (0, 0.5, None)
+    made.refit([Node(4), Node(8, 1, name="new")])
+    assert made.slots == 2
+    made.refit([Node(4)])
+    assert (made.slots, made.take("a", want(made))) == (0, None), "it does not go without"
+    with pytest.raises(ClusterError, match="must fit on one machine, but it asks for 1 CPUs and 0"):
+        Placement(spec, [Node(4)], may_come=[Node(8)])

@@ -19,6 +19,7 @@ ROOMS = {
     "tuner/__init__.py": {"tuner.api", "tuner.trial", "tuner.outputs.results"},
     "tuner/errors.py": set(),
     "tuner/versions.py": set(),
+    "tuner/spot.py": set(),
     "tuner/spec": {"tuner.errors", "pydantic", "pydantic_core", "yaml"},
     "tuner/core": {"tuner.spec", "tuner.errors"},
     "tuner/core/search": {"tuner.core", "tuner.spec", "tuner.errors", "optuna", "numpy", "scipy"},
@@ -26,18 +27,21 @@ ROOMS = {
     "tuner/ledger.py": {"tuner.core", "tuner.storage", "tuner.errors"},
     "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},
     "tuner/runs.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.storage"},
+    "tuner/ship.py": {"tuner.errors", "tuner.spec", "ray"},
+    "tuner/remote": {"tuner.engine", "tuner.errors", "tuner.runs", "tuner.ship", "tuner.spec", "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
     "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
-                     "tuner.errors", "tuner.versions", "ray"},
+                     "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
-    "tuner/api.py": {"tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs", "tuner.runs",
-                     "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors", "tuner.versions", "rich",
-                     "cloudpickle"},
-    "tuner/cli.py": {"tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.runs", "tuner.spec", "rich"},
+    "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs",
+                     "tuner.runs", "tuner.ship", "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors",
+                     "tuner.versions", "rich", "cloudpickle"},
+    "tuner/cli.py": {"tuner", "tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.remote",
+                     "tuner.runs", "tuner.spec", "rich"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
 }  # fmt: skip
 
@@ -46,7 +50,8 @@ SINGLE = {
     "ray": {"tuner/slot/ray_session.py"},
 }
 LAZY = ("tuner/__init__.py", "tuner/__main__.py", "tuner/api.py", "tuner/cli.py", "tuner/engine/run.py",
-        "tuner/engine/cluster.py", "tuner/engine/live.py", "tuner/slot", "tuner/trial")  # fmt: skip
+        "tuner/engine/cluster.py", "tuner/engine/live.py", "tuner/remote", "tuner/ship.py", "tuner/slot",
+        "tuner/trial")  # fmt: skip
 
 
 def files() -> list[str]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, is_fetched, place
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, is_fetched, place, store
 from tuner.spec.bind import Trainable
 from tuner.spec.extension import Changes, changes, told
-from tuner.spec.load import Loaded, from_mapping
+from tuner.spec.load import Loaded, describe, from_mapping
 from tuner.spec.load import load as load_file
 
 if TYPE_CHECKING:
     from tuner.audit import Audit
     from tuner.core.state import RunState
+    from tuner.engine.available import Places
     from tuner.engine.follow import Observer
     from tuner.engine.mirror import Mirror
     from tuner.outputs.console import Terminal
@@ -147,11 +149,22 @@ def audit(run: str | Path, progress: Callable[[int], None] = lambda done: None) 
     return decide_anew(read(find_run(run)), versions(), progress=progress)
 
 
-def places(loaded: Loaded, options: Options) -> tuple[int, str]:
+def places(loaded: Loaded, options: Options) -> Places:
     """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
     from tuner.engine import available
 
-    return available.places(loaded.experiment, options.address, options.dashboard)
+    spec, code, travels = loaded.experiment, _code(loaded), partial(_travels, loaded)
+    return available.places(spec, options.address, options.dashboard, store(spec.storage), code, travels)
+
+
+def _travels(loaded: Loaded) -> Path | None:
+    from tuner import ship
+
+    return ship.folder(loaded)
+
+
+def _code(loaded: Loaded) -> Code:
+    return replace(to_code(loaded.trainable, loaded.function), fixed=loaded.experiment.fixed)
 
 
 def local_trial(loaded: Loaded, show: Any = print) -> None:
@@ -214,7 +227,8 @@ def _drive_aside(
     folder: Path, loaded: Loaded, options: Options, terminal: Terminal, new: Changes, news: Sequence[str]
 ) -> None:
     from tuner.outputs.console import console
-    from tuner.outputs.ending import farewell, finish
+    from tuner.outputs.ending import finish
+    from tuner.outputs.farewell import farewell
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
@@ -241,12 +255,13 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
 
     drive(
         folder,
-        replace(to_code(loaded.trainable, loaded.function), fixed=loaded.experiment.fixed),
+        _code(loaded),
         to_code(loaded.test) if loaded.test else None,
         lambda: _observers(folder, options, terminal, show),
         address=options.address,
         dashboard=options.dashboard,
         changes=new,
+        travels=partial(_travels, loaded),
         say=show.say,
         farewell=(lambda error: _leave(folder, terminal, show, error, options.mirror)) if options.may_exit else None,
         mirror=options.mirror,
@@ -282,12 +297,3 @@ def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -
     events = [Events(terminal.out)] if options.json else []
     keeper = Keeper(Folder(folder), *([options.mirror] if options.mirror else []))
     return [Disk(folder, show.say), Shared(show.say), keeper, show, TensorBoard(folder), Study(folder), *events]
-
-
-def describe(loaded: Loaded) -> str:
-    """Say in a line what a run does."""
-    spec = loaded.experiment
-    return (
-        f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
-    )

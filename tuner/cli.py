@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuner.errors import Interrupted, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, TunerError, UserError
 
 if TYPE_CHECKING:
     from tuner.api import Options
@@ -20,7 +20,10 @@ GOES_WITH = {
     ("space", "check"): ("name", "set", "address", "no_dashboard"),
     ("space", "local"): ("set", "no_dashboard"),
     ("resume", ""): ("set", "check", "address", "json", "no_dashboard"),
-    ("resume", "check"): ("no_dashboard",),
+    ("resume", "check"): ("address", "no_dashboard"),
+    ("report", ""): ("address",),
+    ("why", ""): ("address",),
+    ("stop", ""): ("address",),
 }
 """Which other flags have an effect, or do no harm, beside the one that says what to do; none with those not named."""
 
@@ -64,7 +67,12 @@ def parser() -> argparse.ArgumentParser:
         help="check everything, print the plan, and run nothing; with --resume decide everything anew and compare",
     )
     made.add_argument("--local", action="store_true", help="run one trial in this process, for a debugger")
-    made.add_argument("--address", metavar="ADDR", help="an existing Ray cluster; one is started by default")
+    made.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="an existing Ray cluster, HOST:PORT, or http://HOST:PORT of its dashboard to submit a job there; "
+        "one is started by default",
+    )
     made.add_argument("--json", action="store_true", help="print one event a line on stdout, all else on stderr")
     made.add_argument("--no-dashboard", action="store_true", help="do not start Ray's dashboard")
     return made
@@ -85,6 +93,12 @@ def _refuse_misfits(flags: argparse.Namespace) -> None:
 
 def _run(flags: argparse.Namespace) -> int:
     _refuse_misfits(flags)
+    if flags.address and "://" in flags.address:
+        return _from_afar(flags)
+    if flags.address and (flags.report or flags.why or flags.stop or (flags.resume and flags.check)):
+        raise UserError(
+            f"--address: must be that of a dashboard here, such as http://HOST:8265, but got {flags.address}."
+        )
     if flags.report is not None:
         return _report(flags.report)
     from tuner import api
@@ -115,25 +129,56 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _from_afar(flags: argparse.Namespace) -> int:
+    """Have the cluster do it, as a job."""
+    from tuner import api
+    from tuner.remote import commands, jobs
+
+    if not jobs.is_dashboard(flags.address):
+        raise UserError(f"--address: must be HOST:PORT or http://HOST:PORT, but got {flags.address}.")
+    if flags.space is not None:
+        loaded = api.load(flags.space, flags.set)
+        if flags.check:
+            sets = [word for override in flags.set for word in ("--set", override)]
+            return commands.ask(flags.address, ["--check", *sets], loaded)
+        return commands.begin(flags.address, loaded, flags.name, flags.set, flags.json)
+    if flags.resume is not None and not flags.check:
+        return commands.rejoin(flags.address, flags.resume, flags.set, flags.json)
+    words = {"--resume": flags.resume, "--why": flags.why, "--stop": flags.stop}
+    asked = [word for flag, value in words.items() if value is not None for word in (flag, value)]
+    asked += ["--report", *flags.report] if flags.report else []
+    return commands.ask(flags.address, [*asked, *(["--check"] if flags.check else [])])
+
+
 def _check(loaded: Loaded, options: Options) -> None:
-    """Print what a run would do, on the cluster that it would join, else on this machine: no Ray is started."""
+    """Print what a run would do, on the cluster that it would join, else on this machine: no Ray is started.
+
+    Raises ClusterError where a machine of the cluster lacks something.
+    """
     import os
     from pathlib import Path
 
     from tuner import api
     from tuner.outputs.console import aside
     from tuner.plan import plan
+    from tuner.spec.load import describe
 
     spec = loaded.experiment
     with aside(Path(os.devnull)):
-        slots, where = api.places(loaded, options)
-    planned = plan(spec, slots)
-    print(f"{loaded.file}: {api.describe(loaded)}")
-    print(f"trials at once   {slots} on {where}")
+        places = api.places(loaded, options)
+    planned = plan(spec, places.slots)
+    print(f"{os.path.relpath(loaded.file)}: {describe(loaded)}")
+    print(f"trials at once   {places.slots} on {places.where}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
+    for node in places.nodes if places.findings else ():
+        good = "in order: versions, trainable, data, storage" if not places.findings[node.address] else "NOT in order"
+        print(f"machine {node.address}: {node.cpus:g} CPUs, {node.gpus} GPUs, {good}")
+    wrong = [f"{address}: {one}" for address, found in places.findings.items() for one in found]
+    if wrong:
+        raise ClusterError("\n".join(wrong))
 
 
 def _report(runs: Sequence[str]) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.core.records import SCHEMA, Decision, Record, Report, Session, from_json, to_json
+from tuner.core.lines import from_json, to_json
+from tuner.core.records import SCHEMA, Decision, Record, Report, Session
 from tuner.errors import Locked, UserError
 from tuner.storage import Log, write_whole
 

@@ -15,7 +15,7 @@ from tuner.errors import ClusterError, Problem, UserError
 from tuner.ledger import NAME, read
 from tuner.storage import delete_folder, is_url, write_whole
 
-RUNS = Path("runs")
+RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
 FETCHED = "tuner-{}-run-"
 """Folders for ledgers that are only read are called so, by the process."""
 
@@ -27,6 +27,11 @@ class Place:
     folder: Path
     url: str = ""
     """Empty where it is stored in the folder."""
+
+
+def store(storage: str | None) -> Path | str:
+    """Tell below what runs lie: a folder, or a URL."""
+    return storage if storage and is_url(storage) else Path(storage or RUNS).resolve()
 
 
 def place(storage: str | None, name: str) -> Place:

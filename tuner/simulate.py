@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuner.core.events import Event, Free, Reported
-from tuner.core.records import SCHEMA, Header, Record, Report, Session, from_json, to_json
+from tuner.core.lines import from_json, to_json
+from tuner.core.records import SCHEMA, Header, Record, Report, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
 from tuner.core.trial import TrialState

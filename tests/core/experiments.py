@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from tuner.core.events import Event, Failed, Free, Gone, Reported, Returned
+from tuner.core.lines import from_json, to_json
 from tuner.core.records import (
     SCHEMA,
     Cause,
@@ -17,8 +18,6 @@ from tuner.core.records import (
     Report,
     Session,
     Suggested,
-    from_json,
-    to_json,
     trial_id,
 )
 from tuner.core.run import Core

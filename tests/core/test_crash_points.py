@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tuner.audit import audit
-from tuner.core.records import Record, Session, from_json
+from tuner.core.lines import from_json
+from tuner.core.records import Record, Session
 from tuner.errors import UserError
 from tuner.ledger import NAME, Ledger, read
 from tuner.spec.experiment import Experiment

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tuner.audit import audit
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Returned, StopAsked
-from tuner.core.records import Asked, Cause, Promoted, Record, Report, Session, Suggested, from_json, to_json
+from tuner.core.lines import from_json, to_json
+from tuner.core.records import Asked, Cause, Promoted, Record, Report, Session, Suggested
 from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment

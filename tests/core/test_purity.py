@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tuner.core.events import Elapsed, Event, Failed, Free, Gone, Returned, StopAsked
-from tuner.core.records import to_json
+from tuner.core.lines import to_json
 from tuner.core.search.kinds import KINDS
 
 from .experiments import CONDITIONAL, PLAIN, STEPPED, Hand, experiment

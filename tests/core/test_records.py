@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tuner.core.lines import KINDS, from_json, to_json
 from tuner.core.records import (
-    KINDS,
     OUTCOMES,
     Asked,
     Cause,
@@ -25,6 +25,7 @@ from tuner.core.records import (
     Given,
     Header,
     Lost,
+    Machines,
     Mark,
     Outcome,
     Probed,
@@ -34,8 +35,6 @@ from tuner.core.records import (
     Session,
     Suggested,
     Tick,
-    from_json,
-    to_json,
     trial_id,
     trial_number,
 )
@@ -70,6 +69,7 @@ BUILDERS: dict[type[Record], st.SearchStrategy[Record]] = {
         Session, time=floats, attempt=counts, host=names, pid=counts, slots=counts,
         versions=st.dictionaries(names, names, max_size=2),
     ),
+    Machines: st.builds(Machines, time=floats, machines=counts, slots=counts, card=counts),
     Suggested: st.builds(
         Suggested, time=floats, trial=names, params=mappings, choices=choices, seen=counts, attributes=mappings
     ),

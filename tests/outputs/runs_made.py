@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tuner.core.lines import from_json, to_json
 from tuner.core.records import (
     SCHEMA,
     Decision,
@@ -17,8 +18,6 @@ from tuner.core.records import (
     Report,
     Session,
     Suggested,
-    from_json,
-    to_json,
 )
 from tuner.core.state import RunState
 from tuner.ledger import Ledger, read

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tuner.core.records import from_json
+from tuner.core.lines import from_json
 from tuner.outputs import report
 from tuner.outputs.console import console
 from tuner.outputs.events import Events

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from tuner.engine import cluster
+from tuner.engine import own
 from tuner.slot import ranks
 from tuner.slot.launcher import log_name, order
 from tuner.trial.checkpoint import read_manifest
@@ -239,7 +239,7 @@ def test_where_ranks_meet_is_swept_once_their_slot_was_killed(bench: Bench, meet
     slot.begin(bench.assignment(ranks=2))
     hear(slot)
     assert len(list(meetings.iterdir())) == 2
-    cluster._sweep()
+    own.sweep()
     (left,) = meetings.iterdir()
     assert left.name.startswith(f"tuner-{os.getpid()}-"), "that of a slot that lives stays"
 

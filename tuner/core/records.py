@@ -1,14 +1,11 @@
-"""The records of the ledger: all that a run knows, and their one line of JSON each.
+"""The records of the ledger: all that a run knows. `tuner/core/lines.py` writes each as one line.
 
 Every record is frozen. `time` (seconds since the epoch, UTC) is there for people and decides nothing.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 SCHEMA = 1
@@ -20,8 +17,6 @@ OUTCOMES: tuple[Outcome, ...] = (
 Cause = Literal["worker", "machine", "stalled", "disk", "memory", "foresight"]
 """What took a trial's worker: a process died, a machine is gone, the watchdog, no room on the disk, or in memory; or it
 never had one, since memory would not suffice."""
-SPELLED = ("nan", "inf", "-inf")
-"""What JSON has no number for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +49,18 @@ class Session(Record):
     pid: int
     slots: int
     versions: dict[str, str]
+    card: int = 0
+    """Memory of the largest GPU, bytes; 0 where that is not known, or not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machines(Record):
+    """Machines have joined the cluster or left it, and others than before find room."""
+
+    kind: ClassVar[str] = "machines"
+    machines: int
+    slots: int
+    """How many trials run at once from here on, at most."""
     card: int = 0
     """Memory of the largest GPU, bytes; 0 where that is not known, or not asked for."""
 
@@ -256,45 +263,3 @@ class Disk(Record):
     full: bool
     free: int
     """Bytes."""
-
-
-KINDS: dict[str, type[Record]] = {
-    cls.kind: cls
-    for cls in (Header, Session, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
-}
-
-
-def to_json(record: Record) -> str:
-    """Write a record as one line of JSON without NaN; floats come back bit for bit."""
-    return json.dumps({"kind": record.kind, **_encode(asdict(record))}, allow_nan=False, separators=(",", ":"))
-
-
-def from_json(text: str) -> Record:
-    """Read a record; raises ValueError where the text is none."""
-    data = json.loads(text, object_hook=_decode)
-    cls = KINDS.get(str(data.pop("kind", ""))) if isinstance(data, dict) else None
-    if cls is None or data.keys() - {f.name for f in fields(cls)}:
-        raise ValueError(f"must be a record of a known kind, but got {text[:80]!r}")
-    if cls is Report:
-        data["decision"] = _decision(data["decision"])
-    return cls(**data)
-
-
-def _decision(data: dict[str, Any]) -> Decision:
-    mark, clone = data.pop("mark"), data.pop("clone")
-    return Decision(**data, mark=Mark(**mark) if mark else None, clone=Clone(**clone) if clone else None)
-
-
-def _encode(value: Any) -> Any:
-    """Spell out what JSON has no number for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": float.__repr__(value)}  # numpy's own repr is no number.
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(data: dict[str, Any]) -> Any:
-    return float(data["$float"]) if data.keys() == {"$float"} and data["$float"] in SPELLED else data

@@ -16,6 +16,7 @@ from tuner.core.records import (
     Given,
     Header,
     Lost,
+    Machines,
     Outcome,
     Probed,
     Promoted,
@@ -72,6 +73,8 @@ class RunState:
             self.folder, self.gpus = record.folder, Gpus.of(self.spec.space)
         elif isinstance(record, Session):
             self._session(record)
+        elif isinstance(record, Machines):
+            self.slots, self.gpus.card = record.slots, record.card
         elif isinstance(record, Suggested):
             self._suggested(record)
         elif isinstance(record, Report):

@@ -1,14 +1,19 @@
-"""What a run would have to place its trials on, for `--check`: nothing is started for it."""
+"""What a run would have to place its trials on, for `--check`: no Ray is started for it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.engine import cluster as clusters
+from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.engine.placement import Placement
+from tuner.engine.survey import survey
+from tuner.slot.code import Code
 from tuner.spec.experiment import Experiment
 from tuner.trial.meter import SIMULATED, cards
 
@@ -18,20 +23,44 @@ Found = tuple[list[Node], str]
 """The machines, and what they are in words."""
 
 
-def places(spec: Experiment, address: str | None, dashboard: bool) -> tuple[int, str]:
-    """Find how many trials of a run fit at once, and on what; raises ClusterError where one does not fit."""
-    found = clusters.existing(address)
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where trials would run."""
+
+    slots: int
+    """How many trials fit at once."""
+    where: str
+    nodes: Sequence[Node]
+    findings: Mapping[str, Sequence[str]]
+    """What is wrong on which machine of a cluster, by its address."""
+
+
+def places(
+    spec: Experiment,
+    address: str | None,
+    dashboard: bool,
+    store: Path | str,
+    code: Code,
+    travels: Callable[[], Path | None],
+) -> Places:
+    """Find how many trials of a run fit at once, and on what; raises ClusterError where one does not fit.
+
+    On a cluster each machine is asked whether it shares the folder of runs, or can write below their URL, and can
+    import the trainable. Raises UserError too where this machine cannot write below the URL.
+    """
+    if clusters.existing(address):
+        clusters.prepare(dashboard)
+        with clusters.connect(address, dashboard, Path(os.devnull), travels) as joined:  # it has no logs of ours
+            slots = Placement(spec, joined.nodes, may_come()).slots
+            found_wrong = survey(joined.nodes, store, code, joined.shipped)
+            return Places(slots, clusters.told(joined.nodes, local=False), joined.nodes, found_wrong)
+    if isinstance(store, str):
+        from tuner.storage.url import probe
+
+        probe(store)
     # Its GPUs are also named where a trial asks for too many CPUs.
-    asked = not found and any(one.gpus or one.cpus > _cpus() for one in spec.resource_entries)
-    nodes, where = cluster(found, dashboard) if found else machine(asked)
-    return Placement(spec, nodes).slots, where
-
-
-def cluster(address: str, dashboard: bool) -> Found:
-    """Ask a cluster what it has: join it, and leave it again."""
-    clusters.prepare(dashboard)
-    with clusters.connect(address, dashboard, keep_logs=Path(os.devnull)) as joined:  # it has no logs of ours
-        return joined.nodes, clusters.told(joined.nodes, local=False)
+    nodes, where = machine(any(one.gpus or one.cpus > _cpus() for one in spec.resource_entries))
+    return Places(Placement(spec, nodes).slots, where, nodes, {})
 
 
 def machine(gpus: bool) -> Found:

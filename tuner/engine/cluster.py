@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
+import json
 import logging
 import os
 import shutil
-import signal
 import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tuner import ship
+from tuner.engine import own
+from tuner.engine.beside import agent_on_any_port, seen_by_prometheus
+from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
-PREFIX = "tuner-"
-VITAL = ("gcs_server", "raylet")
+METRICS = "RAY_enable_metrics_collection"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -52,13 +53,17 @@ class Cluster:
     """Folder for what Ray Tune insists on writing."""
     local: bool
     """Whether it ends with this run."""
+    here: str
+    """Ray's id of the machine that this process is on."""
+    shipped: str = ""
+    """The folder of which each machine has a copy, in which its workers begin."""
 
 
 def prepare(dashboard: bool) -> None:
     """Set what Ray reads from the environment, then import it, before any other thread may."""
     os.environ.update(QUIET)
     if not dashboard:
-        os.environ.update({"RAY_enable_metrics_collection": "0"})
+        os.environ[METRICS] = "0"
     importlib.import_module("ray")
 
 
@@ -87,11 +92,19 @@ def told(nodes: Sequence[Node], local: bool, names: Sequence[str] = ("CPU", "GPU
 
 
 @contextmanager
-def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[Cluster]:
-    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before."""
+def connect(
+    address: str | None, dashboard: bool, keep_logs: Path, travels: Callable[[], Path | None] = lambda: None
+) -> Iterator[Cluster]:
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before.
+
+    `travels` names the folder of which other machines get a copy.
+    """
     found = existing(address)
-    if found and "://" in found and not found.startswith("ray://"):
-        raise UserError(f"--address: submitting a run as a job is not yet possible, but got {found}. Give HOST:PORT.")
+    if found and "://" in found:
+        raise UserError(
+            f"the address of a cluster must be HOST:PORT here, but got {found}. Jobs are submitted with "
+            "launch.py --address http://HOST:PORT."
+        )
     import ray
 
     if ray.is_initialized():
@@ -99,18 +112,19 @@ def connect(address: str | None, dashboard: bool, keep_logs: Path) -> Iterator[C
             "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
         )
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    _sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    own.sweep()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
     try:
-        with _sigterm_kept():
-            info = _join(found) if found else _start(dashboard, scratch)
-        nodes = [_node(node) for node in ray.nodes() if node["Alive"]]
+        with _sigterm_kept(), agent_on_any_port():
+            info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")
         url = info.dashboard_url
-        yield Cluster(nodes, f"http://{url}" if url else "", scratch, local=not found)
+        here = ray.get_runtime_context().get_node_id()
+        with seen_by_prometheus(scratch) if dashboard and not found else nullcontext():
+            yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
     finally:
         ray.shutdown()
-        _kill(_processes(scratch))  # its agents would look for its head for another minute
-        _keep(scratch, keep_logs)
+        own.kill(own.processes(scratch))  # its agents would look for its head for another minute
+        own.keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -127,44 +141,71 @@ def _sigterm_kept() -> Iterator[None]:
         utils.set_sigterm_handler = before
 
 
-def dead() -> list[str]:
-    """Name the processes of a Ray of our own that it cannot do without, and that are dead."""
-    import ray
+def _travel(address: str, travels: Callable[[], Path | None]) -> tuple[str, dict[str, object] | None]:
+    """Choose the folder of which other machines get a copy, if there are or may be some, and what tells Ray so.
 
-    node = ray._private.worker._global_node
-    known = {} if node is None else node.all_processes
-    return [name for name in VITAL for one in known.get(name, ()) if one.process.poll() is not None]
+    A job has brought its own folder, and Ray knows.
+    """
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB
 
-
-def abandon(keep_logs: Path, code: int) -> None:
-    """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
-    found: list[int] = []
-    for scratch in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*"):
-        _keep(scratch, keep_logs)
-        found += _processes(scratch)
-    # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
-    sys.setswitchinterval(60)
-    _kill(found)
-    os._exit(code)
+    if JOB in os.environ:
+        return (os.getcwd() if json.loads(os.environ[JOB]).get("runtime_env", {}).get("working_dir") else ""), None
+    folder = travels() if _count(address) > 1 or may_come() else None
+    return (str(folder), ship.environment(folder)) if folder else ("", None)
 
 
-def _join(address: str) -> Any:
+def _count(address: str) -> int:
+    """Count the machines of a cluster before this process joins it: what travels has to be said then."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated.gcs_pb2 import GcsNodeInfo
+
+    return sum(node.state == GcsNodeInfo.ALIVE for node in GcsClient(address=address).get_all_node_info().values())
+
+
+def _join(address: str, travels: Callable[[], Path | None]) -> tuple[Any, str]:
+    """Join a cluster; returns what Ray says of it, and the folder of which other machines have a copy."""
     import ray
 
     try:
         knock(address)
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        if _asks_for_token(address):
+            send_token()
+        shipped, environment = _travel(address, travels)
+        options = {"log_to_driver": False, "logging_level": logging.WARNING}
+        return ray.init(address=address, runtime_env=environment, **options), shipped
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
-            "Check `ray status` there; where it asks for a token, set RAY_AUTH_MODE=token. To use this machine alone, "
-            f"leave out --address, unset RAY_ADDRESS, and delete {_trace()} where a dead cluster has left it."
+            "Check `ray status` there; where it asks for a token, the same one must lie in ~/.ray/auth_token here. To "
+            "use this machine alone, leave out --address, unset RAY_ADDRESS, and delete "
+            f"{_trace()} where a dead cluster has left it."
         ) from None
+
+
+def send_token() -> None:
+    """Send the token that this user has, if any: Ray itself does so only where it has found the cluster by itself."""
+    from ray._private.authentication import authentication_token_setup as setup
+
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def _asks_for_token(address: str) -> bool:
+    """Tell whether the head of a cluster refuses who sends none; to one that does not, a driver that does is dead."""
+    import grpc
+    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    try:
+        with grpc.insecure_channel(address) as channel:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=5)
+    except grpc.RpcError as error:
+        return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def knock(address: str, seconds: float = 10) -> None:
     """Open a port of Ray's, within so many seconds: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=seconds).close()
 
@@ -186,12 +227,20 @@ def _start(dashboard: bool, scratch: Path) -> Any:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
 
 
-def _node(told: dict[str, Any]) -> Node:
-    resources = told["Resources"]
-    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), name=told["NodeID"])
+def machines() -> list[Node]:
+    """List the machines that live, and say which of them are about to be taken away."""
+    import ray
+
+    leaving = ray._private.state.state.get_draining_nodes()
+    return [_node(node, node["NodeID"] in leaving) for node in ray.nodes() if node["Alive"]]
 
 
-def with_cards(cluster: Cluster) -> list[Node]:
+def _node(told: dict[str, Any], leaving: bool) -> Node:
+    resources, address = told["Resources"], told["NodeManagerAddress"]
+    return Node(resources.get("CPU", 0.0), int(resources.get("GPU", 0)), 0, told["NodeID"], address, leaving)
+
+
+def with_cards(nodes: Sequence[Node]) -> list[Node]:
     """Ask each machine that has GPUs how much memory these have; the smallest counts where they differ.
 
     Raises ClusterError where one does not know.
@@ -200,63 +249,17 @@ def with_cards(cluster: Cluster) -> list[Node]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     ask = ray.remote(num_cpus=0)(cards)
-    asked = [node for node in cluster.nodes if node.gpus]
+    asked = [node for node in nodes if node.gpus]
     told = ray.get([ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked])
     for node, sizes in zip(asked, told, strict=True):
         if not sizes:
             raise ClusterError(
                 f"resources.gpus: auto needs to know how much memory a GPU has, but nvidia-smi does not tell it on the "
-                f"machine {node.name[:8]}. Write gpus: 0.5, say."
+                f"machine {node.address}. Write gpus: 0.5, say."
             )
     known = {node.name: min(sizes) for node, sizes in zip(asked, told, strict=True)}
-    return [replace(node, card=known.get(node.name, 0)) for node in cluster.nodes]
-
-
-def _sweep() -> None:
-    """Delete what killed drivers of this user have left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    """Tell whether a process is there; one of another user counts as such."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return [replace(node, card=known.get(node.name, 0)) for node in nodes]
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _processes(scratch: Path) -> list[int]:
-    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            named = str(scratch).encode() in (process / "cmdline").read_bytes()
-            if named or ((process / "comm").read_text().startswith("ray::") and _writes_into(process, scratch)):
-                found.append(int(process.name))
-    return found
-
-
-def _kill(processes: Sequence[int]) -> None:
-    for process in processes:
-        with contextlib.suppress(OSError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _writes_into(process: Path, folder: Path) -> bool:
-    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
-
-
-def _keep(scratch: Path, folder: Path) -> None:
-    for logs in scratch.glob("session_2*/logs"):
-        with contextlib.suppress(OSError, shutil.Error):  # logs are not worth an error of their own
-            shutil.copytree(logs, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("old"))

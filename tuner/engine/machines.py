@@ -19,6 +19,9 @@ class Node:
     """Memory of each GPU, bytes; 0 where nobody asked."""
     name: str = ""
     """Ray's id of it."""
+    address: str = ""
+    leaving: bool = False
+    """It is about to be taken away: no trial begins there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,11 @@ class Machine:
         self.cpus -= sign * share.cpus
         for i in gpus:
             self.gpus[i] -= sign * min(share.gpus, 1.0)
+
+    def freest(self, share: Share) -> list[int]:
+        """Choose GPUs for a share that has no room by what is known, and is there all the same."""
+        order = sorted(range(len(self.gpus)), key=lambda i: -self.gpus[i])
+        return order[: math.ceil(share.gpus)]
 
 
 def count(share: Share, nodes: Sequence[Node]) -> int:

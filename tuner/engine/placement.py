@@ -22,44 +22,64 @@ from tuner.spec.resources import floor_share
 class Placement:
     """Which trials have a place."""
 
-    def __init__(self, spec: Experiment, nodes: Sequence[Node]) -> None:
+    def __init__(self, spec: Experiment, nodes: Sequence[Node], may_come: Sequence[Node] = ()) -> None:
+        """Raise ClusterError where a trial fits on none of the machines that there are, or that `may_come`."""
         self.spec = spec
-        self._machines = [Machine(node) for node in nodes]
-        self._cards = sorted({node.card for node in nodes if node.gpus})
-        """Memory of the GPUs, bytes, the smallest first."""
+        self._machines: list[Machine] = []
+        self._cards: list[int] = []
+        """Memory of the GPUs that there are, bytes, the smallest first."""
+        self._on_gpus = any(node.gpus for node in may_come)
+        """There are GPUs, or were, or will be: a trial that has a share of one waits for it."""
         self._wanted: tuple[Gpus, tuple[object, ...], Want] | None = None
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
-        counts = [count(self._smallest(entry), nodes) for entry in spec.resource_entries]
-        for entry, one in zip(spec.resource_entries, counts, strict=True):
-            if one == 0:
-                raise ClusterError(_too_much(entry, nodes))
-        most = max(counts)
-        self.slots = min(most, spec.max_trials or most, spec.trials)
+        self.slots = 0
         """How many trials run at once, at most."""
-        self._least = 0.0
-        last = spec.resource_entries[-1]
-        gpus = max(1, sum(node.gpus for node in nodes))
-        self._together = MOST if last.placement == "pack" else math.ceil(self.slots / gpus)
+        self._together = MOST
         """No more trials need share a GPU."""
-        if len(counts) == 1 and last.placement == "spread" and last.gpus != "auto":
-            self._least = spread(self._smallest(last), nodes, self.slots)
+        self._least = 0.0
+        self.refit(nodes)
+        for entry in spec.resource_entries:
+            if not count(self._smallest(entry), [*nodes, *may_come]):
+                raise ClusterError(_too_much(entry, nodes))
+
+    def refit(self, nodes: Sequence[Node]) -> None:
+        """Take in which machines there are now; what trials have of those that stay is kept."""
+        known = {machine.node.name: machine for machine in self._machines if machine.node.name}
+        self._machines = [known.get(node.name) or Machine(node) for node in nodes]
+        for machine, node in zip(self._machines, nodes, strict=True):
+            machine.node = node
+        self._cards = sorted({node.card for node in nodes if node.gpus})
+        self._on_gpus |= bool(self._cards)
+        entries, usable = self.spec.resource_entries, [node for node in nodes if not node.leaving]
+        most = max(count(self._smallest(entry), usable) for entry in entries)
+        self.slots = min(most, self.spec.max_trials or most, self.spec.trials)
+        last, gpus = entries[-1], max(1, sum(node.gpus for node in usable))
+        self._together = MOST if last.placement == "pack" else max(1, math.ceil(self.slots / gpus))
+        self._least = 0.0
+        if len(entries) == 1 and last.placement == "spread" and last.gpus != "auto" and self.slots:
+            self._least = spread(self._smallest(last), usable, self.slots)
 
     @property
     def largest_card(self) -> int:
         """Memory of the largest GPU, bytes; 0 where nobody asked."""
         return max(self._cards, default=0)
 
+    @property
+    def nodes(self) -> list[Node]:
+        """List the machines."""
+        return [machine.node for machine in self._machines]
+
     def want(self, trial: TrialState, known: Gpus) -> Want:
         """Tell what a trial is to be given, by its params and by what is known of such trials."""
         entry = self.spec.resources_of(trial.params)
-        if entry.gpus == "auto" and self._cards:
+        if entry.gpus == "auto" and self._on_gpus:
             # The trial whose turn it is is looked at some ten times a second until there is room.
             at = (trial.id, trial.generation, trial.parts, trial.probed)
-            facts = (*at, known.sizes.version, known.packing.level, *self._cards)
+            facts = (*at, known.sizes.version, known.packing.level, self._together, *self._cards)
             if self._wanted is None or self._wanted[0] is not known or self._wanted[1] != facts:
                 self._wanted = known, facts, self._measured(entry, trial, known)
             return self._wanted[2]
-        gpus = max(entry.share, self._least, trial.least_gpus) if self._cards and entry.share else 0.0
+        gpus = max(entry.share, self._least, trial.least_gpus) if self._on_gpus and entry.share else 0.0
         return Want(entry.all_cpus, gpus, ranks=entry.world_size)
 
     def take(self, trial: str, want: Want) -> Share | None:
@@ -68,7 +88,8 @@ class Placement:
             # None is large enough, as far as is known: let it try on the largest.
             want = replace(want, memory=0, more_than=self.largest_card - 1)
         unknown = want.by_card and not want.memory  # then too the largest is the best to try
-        for machine in sorted(self._machines, key=lambda one: -one.node.card if unknown else 0):
+        usable = [machine for machine in self._machines if not machine.node.leaving]
+        for machine in sorted(usable, key=lambda one: -one.node.card if unknown else 0):
             if (share := want.on_node(machine.node)) is not None and (gpus := machine.find(share)) is not None:
                 machine.take(share, gpus)
                 self._taken[trial] = machine, share, gpus
@@ -81,12 +102,26 @@ class Placement:
             return replace(share, node="")
         return share if want.by_card else replace(share, node="", memory=0)
 
-    def drop(self, trial: str) -> None:
-        """Forget the machine on which a trial was: it is gone."""
-        if trial in self._taken and len(self._machines) > 1:
-            gone = self._taken[trial][0]
-            self._machines = [machine for machine in self._machines if machine is not gone]
-            self._cards = sorted({machine.node.card for machine in self._machines if machine.node.gpus})
+    def lose(self, name: str) -> None:
+        """Take in that a machine is dead, before the cluster says so."""
+        self.refit([node for node in self.nodes if node.name != name])
+
+    def runs_on(self, trial: str, name: str) -> None:
+        """Take in on which machine a trial runs: Ray chooses among all that have room, where none was named."""
+        if trial not in self._taken:
+            return
+        machine, share, gpus = self._taken[trial]
+        where = next((one for one in self._machines if one.node.name == name and one is not machine), None)
+        if where is not None:
+            machine.take(share, gpus, -1)
+            found = where.find(share)
+            gpus = where.freest(share) if found is None else found
+            where.take(share, gpus)
+            self._taken[trial] = where, share, gpus
+
+    def leaves_soon(self, trial: str) -> bool:
+        """Tell whether the machine of a trial is about to be taken away."""
+        return trial in self._taken and self._taken[trial][0].node.leaving
 
     def together(self, trial: str) -> int:
         """Count the trials on the GPU of a trial that has a share of one, or one; 0 for others."""
@@ -140,7 +175,7 @@ class Placement:
         """Find the least that an entry may come to."""
         if entry.gpus != "auto":
             return Share(entry.all_cpus, entry.share)
-        return Share(entry.cpus, floor_share(MOST) if self._cards else 0)
+        return Share(entry.cpus, floor_share(MOST) if self._on_gpus else 0)
 
 
 def _far_apart(least: float | None, most: float | None) -> bool:

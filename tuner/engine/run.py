@@ -24,7 +24,7 @@ from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.live import LiveRun
-from tuner.engine.placement import Placement
+from tuner.engine.watch import places
 from tuner.engine.way_out import WayOut
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
@@ -73,14 +73,16 @@ def drive(
     address: str | None = None,
     dashboard: bool = True,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    travels: Callable[[], Path | None] = lambda: None,
     say: Say = _silent,
     farewell: Callable[[TunerError], None] | None = None,
     mirror: Mirror | None = None,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
-    `changes` holds the parts of the spec that are others from now on, by section. Where a `farewell` is given,
-    it may be called from another thread, after which the process ends: see `WayOut`. A `mirror` is the copy at a URL.
+    `changes` holds the parts of the spec that are others from now on, by section; `travels` names the folder that other
+    machines get a copy of; a `mirror` is the copy at a URL. Where a `farewell` is given,
+    it may be called from another thread, after which the process ends: see `WayOut`.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
@@ -101,7 +103,7 @@ def drive(
         zygote = _shared_zygote(stack, state.spec, code, address)
         clusters.prepare(dashboard)
         followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
-        cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray"))
+        cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray", travels))
         signals.set()  # Ray has set its own
         way_out.watch(cluster, clusters.existing(address))
         stack.callback(way_out.rest)
@@ -109,7 +111,10 @@ def drive(
             zygote.check()
         say(_where(cluster))
         followers.wait_until_made()
-        live = _begin(_rebuild(ledger, state.spec, followers), ledger, folder, cluster, followers, say)
+        core = _rebuild(ledger, state.spec, followers)
+        placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
+        look = stack.enter_context(watch) if watch else lambda more: None
+        live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live
         if mirror is not None:
@@ -193,17 +198,8 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
     return core
 
 
-def _begin(
-    core: Core,
-    ledger: Ledger,
-    folder: Path,
-    cluster: clusters.Cluster,
-    followers: Followers,
-    say: Say,
-) -> LiveRun:
-    sized = any(entry.gpus == "auto" for entry in core.spec.resource_entries)
-    placement = Placement(core.spec, clusters.with_cards(cluster) if sized else cluster.nodes)
-    live = LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say)
+def _begin(live: LiveRun) -> LiveRun:
+    core, placement = live.core, live.placement
     session = Session(
         attempt=core.run.attempt + 1,
         host=socket.gethostname(),
@@ -218,7 +214,7 @@ def _begin(
 
 
 def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | None) -> None:
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.run.slots)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.spec.trials)  # no more are handed out than fit
     from ray import tune
     from ray.exceptions import RayError
     from ray.tune import TuneError
@@ -227,7 +223,7 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
     from tuner.engine.search import Search
     from tuner.engine.worker import Worker
 
-    search = Search(live, code, zygote)
+    search = Search(live, code, zygote, cluster.shipped)
     try:
         tune.run(
             Worker,

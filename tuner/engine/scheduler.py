@@ -11,9 +11,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tuner.engine.cluster import knock
+from tuner.engine.gauges import RunGauges
 from tuner.engine.live import LiveRun
+from tuner.engine.numbers import number_workers
 from tuner.engine.search import Search
 from tuner.engine.worker import HEARD
+from tuner.engine.workers import Workers
 
 
 class Scheduler(TrialScheduler):  # type: ignore[misc]
@@ -22,39 +25,28 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def __init__(self, live: LiveRun, search: Search) -> None:
         super().__init__()
         self.live, self.search = live, search
-        self._shapes: set[Any] = set()
-        """What Ray was asked for so far, for one trial each."""
+        self._workers = Workers()
         self._machines: dict[str, str] = {}
         """Ray's trial id → the machine that it was last heard of from."""
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Have Ray keep every worker, and no ended trial."""
-        controller = tune_controller._tune_controller
+        controller = _own(tune_controller)
+        number_workers(controller._actor_manager)
         # A snapshot of each trial, for a file that nobody reads.
         controller._mark_trial_to_checkpoint = lambda trial: None
-        self._keep_workers(controller._actor_cache, trial.placement_group_factory)
+        self._keep_workers(controller, trial)
         # It walks over all trials at each turn; those that ended are in the ledger.
         controller._trials[:] = [known for known in controller._trials if not known.is_finished()]
         controller._stopped_trials.clear()
         controller._failed_trials.clear()
 
-    def _keep_workers(self, cache: Any, shape: Any) -> None:
-        """Have Ray keep all free workers as long as all trials get the same.
-
-        By itself it keeps one, and kills another that is free beside it. Where trials differ in what they get it has
-        to: a worker that is kept would hold what another kind of trial waits for.
-        """
-        slots = self.live.core.run.slots
-        if not self._shapes:
-            cache.increase_max(shape, slots)
-        elif len(self._shapes) == 1 and shape not in self._shapes:
-            cache.decrease_max(next(iter(self._shapes)), slots)
-        self._shapes.add(shape)
-
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Write the reports down, then answer; the worker learns it from its next call."""
         events, node, worker, self._machines[trial.trial_id] = result[HEARD]
         name, generation = self.search.stints[trial.trial_id]
+        self.live.placement.runs_on(name, self._machines[trial.trial_id])
+        self._workers.heard(_own(tune_controller), trial, self._machines[trial.trial_id])
         goes_on = all(self.live.heard(name, generation, event, node, worker) == "go" for event in events)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -63,20 +55,29 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         name, _ = self.search.stints[trial.trial_id]
         if self.search.latest[name] != trial.trial_id:
             return  # late news of a worker whose trial has another by now
-        machine = self._machines.pop(trial.trial_id, None)
-        is_machine = machine is not None and _is_gone(machine)
-        self.live.lost(name, "the machine is gone" if is_machine else _reason(trial), is_machine)
+        machine = self._machines.pop(trial.trial_id, "")
+        if machine and _is_gone(machine):
+            self.live.lost(name, "the machine is gone", machine)
+        else:
+            self.live.lost(name, _reason(trial))
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
-        """Forget where it ran; the decision was ours."""
+        """Forget where it ran, and let workers go that no trial is left for; the decision was ours."""
         self._machines.pop(trial.trial_id, None)
+        self._keep_workers(_own(tune_controller), trial)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         """Nothing to do: the decision was ours."""
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """Leave it to Ray to start what waits, in order."""
+        """Leave it to Ray to start what waits, in order, but for workers that are about to be taken away."""
+        if leaving := {node.name for node in self.live.placement.nodes if node.leaving}:
+            self._workers.leave(_own(tune_controller), leaving)
         return None
+
+    def _keep_workers(self, controller: Any, trial: Trial) -> None:
+        most = self.live.at_once(self.live.placement.slots)
+        self._workers.keep(controller, trial.placement_group_factory, most)
 
     def debug_string(self) -> str:
         """Nothing to add."""
@@ -88,6 +89,7 @@ class StopAll(Stopper):  # type: ignore[misc]
 
     def __init__(self, live: LiveRun) -> None:
         self.live = live
+        self.gauges = RunGauges(live.core.run)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no single trial: the scheduler does."""
@@ -96,11 +98,17 @@ class StopAll(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Asked at each turn of Ray's loop."""
         self.live.tick()
+        self.gauges.show(self.live.working)
         return self.live.comes_to_end()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Ray writes its stoppers into a snapshot that nobody reads; this one holds open files."""
         return object, ()
+
+
+def _own(controller: Any) -> Any:
+    """Get at Ray's controller itself: some of its calls wrap it, some do not."""
+    return getattr(controller, "_tune_controller", controller)
 
 
 def _reason(trial: Trial) -> str:

@@ -19,9 +19,9 @@ NODE_ID = "ray.io/node-id"
 class Search(SearchAlgorithm):  # type: ignore[misc]
     """Hands out one Ray trial for each stint of one of ours: what pauses and goes on later is a new Ray trial."""
 
-    def __init__(self, live: LiveRun, code: Code, zygote: str | None) -> None:
+    def __init__(self, live: LiveRun, code: Code, zygote: str | None, shipped: str) -> None:
         self.live = live
-        self.config = {"code": code, "zygote": zygote}
+        self.config = {"code": code, "zygote": zygote, "shipped": shipped, "searched": tuple(live.core.spec.space)}
         self.stints: dict[str, tuple[str, int]] = {}
         """Ray's trial id → (our trial, its generation)."""
         self.latest: dict[str, str] = {}

@@ -44,6 +44,10 @@ class Stops:
                 self._mark(self.folder / "trials" / trial)
         return True
 
+    def save(self, trial: str) -> None:
+        """Have a trial save its next report, whatever `checkpoint.every` says."""
+        self._mark(self.folder / "trials" / trial)
+
     def stop_all(self) -> None:
         """Begin to stop the whole run."""
         if not self.all:

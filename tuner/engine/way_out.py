@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.engine import cluster as clusters
+from tuner.engine import own
 from tuner.errors import ClusterError, TunerError
 
 LOOK_SECONDS = 1.0
@@ -77,13 +78,13 @@ class WayOut:
         assert self._farewell is not None
         with contextlib.suppress(Exception):
             self._farewell(error)
-        clusters.abandon(self._logs, error.exit_code)
+        own.abandon(self._logs, error.exit_code)
 
     def _dead(self) -> ClusterError | None:
         if self._cluster is None:
             return None
         if self._cluster.local:
-            names = clusters.dead()
+            names = own.dead()
             return ClusterError(f"Ray's {names[0]} has died, and the run cannot go on without it.") if names else None
         try:
             clusters.knock(self._address)

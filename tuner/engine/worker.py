@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from tuner.engine.doing import Doing
+from tuner.engine.gauges import SlotGauges
+from tuner.engine.numbers import SLOT
 from tuner.slot.code import Code
 from tuner.slot.slot import Slot
 from tuner.trial import Assignment
@@ -21,6 +27,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Start the slot."""
         code: Code = config["code"]
+        if config["shipped"]:
+            code = code.moved(config["shipped"], os.getcwd())
         assignment: Assignment = config["assignment"]
         self.node = ray.util.get_node_ip_address()
         self.worker = ray.get_runtime_context().get_worker_id()[:8]
@@ -28,23 +36,45 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.slot = Slot(code, assignment.cpus, config["zygote"])
         # Not yet: by the time that this worker has started, Ray may have given its trial to another one.
         self.first: Assignment | None = assignment
+        run = Path(assignment.run).name
+        self.place = f"{run} slot {config[SLOT]}"
+        self.gauges = SlotGauges(run, config[SLOT])
+        self.doing: Doing | None = None
+        self.searched = config["searched"]
 
     def step(self) -> dict[str, Any]:
         """Let the trial go on until it waits for a decision; a second at most."""
         if self.first is not None:
-            self.slot.begin(self.first)
-            self.first = None
-        return {HEARD: (self.slot.stretch(), self.node, self.worker, self.machine)}
+            self._begin(self.first)
+        assert self.doing is not None
+        # The dashboard shows it for this worker; Ray takes it back when this call returns.
+        ray._raylet.setproctitle(self.doing.title(self.place))
+        events = self.slot.stretch()
+        self.doing.hear(events)
+        self.gauges.show(self.doing)
+        return {HEARD: (events, self.node, self.worker, self.machine)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on the next assignment; a trial that still runs is killed."""
-        self.slot.begin(new_config["assignment"])
-        self.first = None
+        self._begin(new_config["assignment"])
         return True
 
     def cleanup(self) -> None:
         """Leave no process behind."""
         self.slot.close()
+        self._say_end()
+
+    def _begin(self, assignment: Assignment) -> None:
+        self._say_end()
+        self.slot.begin(assignment)
+        self.first, self.doing = None, Doing(assignment, self.searched)
+        self.doing.link_logs(Path(ray._private.worker._global_node.get_logs_dir_path()))
+        print(self.doing.begins(), flush=True)
+
+    def _say_end(self) -> None:
+        if self.doing is not None:
+            print(self.doing.ends(), flush=True)
+            self.doing = None
 
     def __repr__(self) -> str:
-        return "tuner slot"
+        return f"{self.place} on {socket.gethostname()}"

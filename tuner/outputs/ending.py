@@ -1,14 +1,12 @@
-"""What is left of a run at its end: the files that sum it up, and what its user reads last."""
+"""The files that sum a run up, written when its driver ends."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
-
 from tuner.core.state import RunState
-from tuner.outputs import disk, experiment, grid, report, results
+from tuner.outputs import experiment, results
 
 
 class Store(Protocol):
@@ -28,18 +26,3 @@ def finish(folder: Path, state: str, store: Store | None = None) -> RunState:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
     return run
-
-
-def farewell(folder: Path, run: RunState, console: Console) -> None:
-    """Say what the run found, and where that lies."""
-    report.leaders(run, console)
-    console.print(report.best_line(run))
-    for name, value in (results.read_test(folder) or {}).items():
-        console.print(f"On the test split: {name} {value:.6g}")
-    model = folder / "best" / "model.pt"
-    if model.exists():
-        console.print(f"Best model:   {model}")
-    if run.best is not None:
-        console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
-    console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
-    console.print(f"Disk used:    {grid.size(disk.used(folder))}")

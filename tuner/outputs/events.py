@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from tuner.core.records import Record, to_json
+from tuner.core.lines import to_json
+from tuner.core.records import Record
 from tuner.core.state import RunState
 
 

@@ -19,6 +19,8 @@ from tuner.outputs.forecast import Forecast
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
 
 PLAIN_SECONDS = 3.0
+TABLE_LINES = 20
+"""After so many plain lines comes the whole table: in the log of a job, say."""
 MOST_ROWS = 20
 STYLES = {"running": "cyan", "paused": "yellow", "finished": "green", "stopped": "dim"}
 """All other states are failures."""
@@ -106,9 +108,13 @@ class Show:
             self.best[record.trial] = (score, record.epoch)
 
     def _lines(self) -> None:
+        lines = 0
         while not self._done.wait(PLAIN_SECONDS):
+            lines += 1
             try:
                 self.console.print(Text(self.status()))
+                if lines % TABLE_LINES == 0:
+                    self.console.print(self._render())
             except OSError:
                 return  # Nobody can read any more; the trials go on.
 

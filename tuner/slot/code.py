@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,16 @@ class Code:
     fixed: dict[str, Any] = field(default_factory=dict)
     """The params that all trials share."""
     cwd: str = field(default_factory=os.getcwd)
+
+    def moved(self, folder: str, to: str) -> Code:
+        """Name the same function in a copy of a folder; what lies elsewhere stays."""
+
+        def there(place: str) -> str:
+            inside = Path(place).is_relative_to(folder)
+            return str(Path(to) / Path(place).relative_to(folder)) if inside else place
+
+        file = there(self.file) if self.file else None
+        return replace(self, root=there(self.root), cwd=there(self.cwd), file=file)
 
     def load(self) -> Callable[..., Any]:
         """Import the module and return the function."""

@@ -1,0 +1,143 @@
+"""`ray up cluster.yaml` on three machines, a run that is submitted from outside, one machine dies, one comes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster.test_spot import interruption, metadata
+from hosts import STEADY, Driver
+from support import command, environment, records, reports, wait_for
+
+from machines.made import Machines, environment_of_this, missing
+from machines.user import Dashboard, User, furnish
+from tuner.core.records import Lost
+from tuner.core.state import replay
+from tuner.errors import Interrupted
+from tuner.ledger import read
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+HEAD, STAYS, DIES, COMES = range(4)
+EPOCHS = 40
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Have a folder whose path is short: sockets lie below it."""
+    with tempfile.TemporaryDirectory(prefix="mm", dir="/tmp") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def machines(folder: Path) -> Iterator[Machines]:
+    """Have machines that see, beside Python, one shared folder."""
+    if reason := missing():
+        pytest.skip(reason)
+    for name in ("home", "wheels", "shared"):
+        (folder / name).mkdir()
+    furnish(folder / "home", folder / "wheels")
+    seen = [folder / "wheels", folder / "shared", *environment_of_this()]
+    with Machines(folder / "keys", folder / "home", seen) as made:
+        yield made
+
+
+def from_afar(user: User, board: Dashboard, folder: Path) -> Driver:
+    """Submit a run from the user's machine, and follow it; its folder is on the shared disk."""
+    job, shared = folder / "job", folder / "shared"
+    job.mkdir()
+    (job / "mine.py").write_text(STEADY)
+    spec = {
+        "trainable": "mine:train", "objective": {"metric": "loss", "mode": "min"}, "storage": str(shared),
+        "budget": {"trials": 24, "epochs": EPOCHS}, "scheduler": {"kind": "none"}, "search": {"kind": "random"},
+        "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0}}, "fixed": {"sleep": 0.5},
+    }  # fmt: skip
+    (job / "mine.yaml").write_text(yaml.safe_dump(spec))
+    flags = ["--space", "mine.yaml", "--name", "r", "--address", board.address]
+    return Driver(job, flags, run=shared / "r", HOME=str(user.home))
+
+
+def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) -> None:
+    user = User(folder / "user", machines)
+    for number in (HEAD, STAYS, DIES):
+        machines.on(number)
+    first = {machines.address(number) for number in (HEAD, STAYS, DIES)}
+    user.fill_in([STAYS, DIES])
+    user.token()
+    user.up()
+    with user.dashboard() as board:
+        strangers_are_refused(user, board, f"{machines.address(HEAD)}:6379")
+        wait_for_nodes(machines, board, first)
+        assert {machines.ssh(number, "stat -c %a ~/.ray/auth_token") for number in (HEAD, STAYS)} == {"600\n"}
+
+        with from_afar(user, board, folder) as driver:
+            run = driver.run
+            wait_for(lambda: {report.node for report in reports(run)} == first, 240)
+            (victim,) = {report.trial for report in reports(run) if report.node == machines.address(DIES)}
+            machines.off(DIES)
+
+            machines.on(COMES)
+            user.fill_in([STAYS, DIES, COMES])
+            user.up("--no-restart")
+            wait_for_nodes(machines, board, {machines.address(COMES)})
+            wait_for(lambda: machines.address(COMES) in {report.node for report in reports(run)})
+            wait_for(lambda: {one.node for one in reports(run) if one.trial == victim} - {machines.address(DIES)})
+
+            (job,) = re.findall(r"^Job (\S+) on", driver.said(), re.MULTILINE)
+            user.ray("job", "stop", "--address", board.address, job, RAY_AUTH_MODE="token")
+            assert board.job(job) == "STOPPED"
+            driver.ends(Interrupted.exit_code, alone=False)
+        assert (folder / "job" / "runs" / "r" / "ledger").read_bytes() == (run / "ledger").read_bytes(), "fetched"
+        a_spot_warning_is_heeded(machines, board)
+    the_run_is_whole(run, victim, machines)
+    user.ray("down", "-y", str(user.file))
+    assert machines.ssh(HEAD, "pgrep -f '[g]cs_server|[r]aylet/raylet|[d]ashboard'") == ""
+
+
+def wait_for_nodes(machines: Machines, board: Dashboard, wanted: set[str]) -> None:
+    """Wait until nodes have joined; where two cores have much else to do, the head needs more than one try."""
+    deadline = time.monotonic() + 300
+    while not wanted <= board.alive():
+        if time.monotonic() > deadline:
+            pytest.fail(machines.ssh(HEAD, "tail -n 300 /tmp/ray/session_latest/logs/monitor.*"))
+        time.sleep(1)
+
+
+def strangers_are_refused(user: User, board: Dashboard, address: str) -> None:
+    """Knock at the dashboard and at the head without the token, and with a wrong one."""
+    assert board.status("/api/jobs/", token="") == 401
+    assert board.status("/api/jobs/", token="guessed" * 8) in (401, 403)
+    for stranger in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "guessed" * 8}):
+        assert "uthenticat" in user.ray("status", "--address", address, fails=True, **stranger)
+
+
+def a_spot_warning_is_heeded(machines: Machines, board: Dashboard) -> None:
+    """Warn a worker on which nothing runs, as AWS does: Ray drains it, and it leaves."""
+    with metadata(machines.gateway) as service:
+        service.says = interruption(seconds=100)
+        said = machines.ssh(STAYS, "cd tuner && RAY_AUTH_MODE=token ~/tuner-env/bin/python -m tuner.spot aws "
+                            f"--service {service.url} 2>&1")  # fmt: skip
+    assert said.endswith("Ray drains this node\n"), said
+    wait_for(lambda: machines.address(STAYS) not in board.alive())
+
+
+def the_run_is_whole(run: Path, victim: str, machines: Machines) -> None:
+    """Hold what was recorded against what must be: one trial lost its machine, and none its work."""
+    lost = [(record.trial, record.cause) for record in records(run) if isinstance(record, Lost)]
+    assert lost == [(victim, "machine")]
+    nodes = [report.node for report in reports(run) if report.trial == victim]
+    assert nodes[0] == machines.address(DIES) and nodes[-1] != machines.address(DIES)
+    for name, trial in replay(read(run)).trials.items():
+        heard = [report.epoch for report in reports(run) if report.trial == name]
+        assert heard == list(range(1, trial.epoch + 1)), f"{name}: no epoch is skipped, none recorded twice"
+        assert trial.outcome in (None, "finished")
+        assert trial.epoch == EPOCHS or trial.outcome is None, f"{name}: the run can be resumed"
+    audited = subprocess.run(
+        command("--resume", str(run), "--check"), env=environment(), capture_output=True, text=True
+    )
+    assert audited.stdout.endswith("all as they stand in the ledger\n"), audited

@@ -1,0 +1,149 @@
+"""Runs that are submitted as jobs from another folder, as from a laptop, to a head with a dashboard and a token."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from hosts import STEADY, Driver, kill
+from support import environment, free_port, reports, wait_for
+
+from tuner.core.state import replay
+from tuner.ledger import read
+
+pytestmark = pytest.mark.ray
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[SimpleNamespace]:
+    """Start a head whose user has a home of its own."""
+    with tempfile.TemporaryDirectory(prefix="rj", dir="/tmp") as scratch:
+        home = Path(scratch) / "home"
+        (home / ".ray").mkdir(parents=True)
+        (home / ".ray" / "auth_token").write_text("a" * 64)
+        told = {"HOME": str(home), "RAY_TMPDIR": scratch, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+        told["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        ports = [free_port() for _ in range(4)]
+        names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
+        words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+        words += ["--head", "--num-cpus=2", f"--temp-dir={scratch}", "--object-store-memory=80000000"]
+        try:
+            subprocess.run(
+                [*RAY, "start", *words], env={**environment(), **told}, cwd=home, check=True, capture_output=True
+            )
+            yield SimpleNamespace(address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)})
+        finally:
+            kill([one for one in psutil.process_iter() if scratch in spelled(one)])
+
+
+def spelled(process: psutil.Process) -> str:
+    try:
+        return " ".join([*process.cmdline(), process.environ().get("RAY_TMPDIR", "")])
+    except psutil.Error:
+        return ""
+
+
+def from_afar(folder: Path, head: SimpleNamespace, *flags: str) -> Driver:
+    return Driver(folder, (*flags, "--address", head.address), **head.token)
+
+
+def test_a_run_is_submitted_followed_and_fetched(write, tmp_path: Path, head) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 3}, scheduler={"kind": "none"})
+    with from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "first") as driver:
+        said = driver.ends(0, alone=False)
+    assert "Running entrypoint for job first-" in said
+    assert "Best loss" in said
+    fetched, there = tmp_path / "runs" / "first", head.home / "runs" / "first"
+    assert (fetched / "ledger").read_bytes() == (there / "ledger").read_bytes()
+    assert (fetched / "best" / "params.yaml").exists()
+    assert (there / "trials" / "t0000" / "checkpoints").exists()
+    assert not (fetched / "trials" / "t0000" / "checkpoints").exists()
+    job = jobs_of(head)["first"]
+    assert {key: job.metadata[key] for key in ("run", "space", "params", "objective")} == {
+        "run": "first", "space": "mine.yaml", "params": "lr", "objective": "min loss",
+    }  # fmt: skip
+    with from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "first") as driver:
+        assert "rejoin it with --resume first" in driver.ends(2, alone=False)
+    with from_afar(tmp_path, head, "--report", "first") as driver:
+        assert "first: 2 trials (2 finished)" in driver.ends(0, alone=False)
+
+
+def jobs_of(head: SimpleNamespace) -> dict:
+    from ray.job_submission import JobSubmissionClient
+
+    client = JobSubmissionClient(head.address, headers={"Authorization": "Bearer " + "a" * 64})
+    return {job.metadata["job_name"]: job for job in client.list_jobs() if job.metadata}
+
+
+def test_a_run_is_left_and_goes_on_and_is_rejoined_beside_that_of_another_user(write, tmp_path: Path, head) -> None:
+    for name in ("mine", "yours", "nobodys"):
+        (tmp_path / name).mkdir()
+    write(STEADY, budget={"trials": 1, "epochs": 60}, scheduler={"kind": "none"}, fixed={"sleep": 0.3})
+    for name in ("mine.yaml", "mine.py"):
+        for folder in ("mine", "yours"):
+            (tmp_path / folder / name).write_bytes((tmp_path / name).read_bytes())
+    there, flags = head.home / "runs", ("--space", "mine.yaml", "--name")
+    with (
+        from_afar(tmp_path / "mine", head, *flags, "left") as driver,
+        from_afar(tmp_path / "yours", head, *flags, "other") as other,
+    ):
+        wait_for(lambda: driver.process.poll() is not None or "epochs; best" in driver.said())
+        driver.process.send_signal(signal.SIGINT)
+        said = driver.ends(130, alone=False)
+        assert "The run goes on. Rejoin it:  python launch.py --resume left --address http" in said
+        before = len(reports(there / "left"))
+        wait_for(lambda: len(reports(there / "left")) > before)
+        with from_afar(tmp_path / "mine", head, "--resume", "left") as driver:
+            driver.until_said("epochs; best")
+            with from_afar(tmp_path / "nobodys", head, "--stop", "left") as stop:
+                assert "has ended: asked" in stop.ends(0, alone=False)
+            driver.ends(0, alone=False)
+        other.ends(0, alone=False)
+    ends = {name: replay(read(there / name)).trials["t0000"].outcome for name in ("left", "other")}
+    assert ends == {"left": "killed", "other": "finished"}
+
+
+def test_a_driver_that_died_there_goes_on_by_a_resume_from_here(write, tmp_path: Path, head) -> None:
+    write(STEADY, budget={"trials": 1, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.2})
+    run = head.home / "runs" / "dies"
+    with from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "dies") as driver:
+        wait_for(lambda: driver.process.poll() is not None or len(reports(run)) > 3)
+        kill([one for one in psutil.process_iter() if "-m tuner --space mine.yaml --name dies" in spelled(one)])
+        driver.ends(3, alone=False)
+    with from_afar(tmp_path, head, "--resume", "dies") as driver:
+        driver.ends(0, alone=False)
+    state = replay(read(tmp_path / "runs" / "dies"))
+    assert (state.attempt, state.trials["t0000"].outcome, len(state.trials["t0000"].reports)) == (2, "finished", 30)
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "said"),
+    [
+        ({"storage": "here"}, 2, "storage: must be an absolute folder or a URL"),
+        ({"large": True}, 2, "but got 21 MiB: weights.bin (21 MiB)"),
+        ({"address": "http://127.0.0.1:9"}, 3, "must be the dashboard of a Ray cluster"),
+        ({"address": "https//head"}, 3, "must be a Ray cluster that answers"),
+        ({"token": "b" * 64}, 3, "have the cluster's token in ~/.ray/auth_token"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_anything_begins(
+    write, tmp_path: Path, head, parts, code: int, said: str
+) -> None:
+    write(STEADY, budget={"trials": 1, "epochs": 1}, **({"storage": parts["storage"]} if "storage" in parts else {}))
+    if "large" in parts:
+        (tmp_path / "weights.bin").write_bytes(bytes(21 * 2**20))
+    (tmp_path / "home" / ".ray").mkdir(parents=True)
+    (tmp_path / "home" / ".ray" / "auth_token").write_text(parts.get("token", "a" * 64))
+    flags = ("--space", "mine.yaml", "--name", "never", "--address", parts.get("address", head.address))
+    with Driver(tmp_path, flags, HOME=str(tmp_path / "home")) as driver:
+        assert said in driver.ends(code)
+    assert "never" not in jobs_of(head)

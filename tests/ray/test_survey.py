@@ -1,0 +1,64 @@
+"""What is asked of every machine of a cluster before a run begins, and by `--check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hosts import STEADY, Driver, two_nodes
+
+from tuner.engine import survey
+from tuner.engine.machines import Node
+
+pytestmark = pytest.mark.ray
+FAILS_THERE = """
+import os, ray
+
+def warm_up(sleep):
+    raise FileNotFoundError("fashion.idx is not there. Download it.")
+
+def train(trial, *, lr, sleep=0.1):
+    trial.report(loss=lr)
+"""
+
+
+def check(cluster, folder: Path, code: int) -> str:
+    flags = ("--space", "mine.yaml", "--check", "--address", cluster.address)
+    with Driver(folder, flags) as driver:
+        return driver.ends(code, alone=False)
+
+
+def test_every_machine_is_asked_by_a_check(write, tmp_path: Path, monkeypatch) -> None:
+    write(STEADY)
+    with two_nodes(monkeypatch) as (cluster, _):
+        said = check(cluster, tmp_path, 0)
+        assert said.count("1 CPUs, 0 GPUs, in order: versions, trainable, data, storage") == 2, said
+        assert not (tmp_path / "runs").exists()
+        write(FAILS_THERE, fixed={"sleep": 0.1})
+        said = check(cluster, tmp_path, 3)
+        assert said.count("NOT in order") == 2
+        assert said.count("FileNotFoundError: fashion.idx is not there. Download it.") == 2, said
+
+
+def test_what_a_machine_lacks_is_said_with_its_fix(tmp_path: Path, monkeypatch) -> None:
+    import ray
+
+    with two_nodes(monkeypatch) as (cluster, _):
+        ray.init(cluster.address)
+        try:
+            nodes = [Node(1, name=node["NodeID"], address=node["NodeID"][:4]) for node in ray.nodes()]
+            assert survey.survey(nodes, tmp_path / "shared") == {node.address: [] for node in nodes}
+            assert not (tmp_path / "shared").exists(), "nothing is left"
+            # The folder of another machine is another one: a mark that is made here is not seen there.
+            monkeypatch.setattr(Path, "touch", lambda self: None)
+            found = survey.survey(nodes[:1], tmp_path / "apart")
+            assert "must be a folder that all machines share, but is not the same there" in found[nodes[0].address][0]
+            monkeypatch.undo()
+            gone = [Node(1, name="e" * 56, address="gone")]
+            assert "cannot run this project" in survey.survey(gone, tmp_path)["gone"][0]
+            here = survey.versions()
+            monkeypatch.setattr(survey, "versions", lambda: {**here, "torch": "9.9"})
+            found = survey.survey(nodes[:1], tmp_path)[nodes[0].address]
+            assert found == [f"has torch {here['torch']}, not 9.9. Install from the same constraints."]
+        finally:
+            ray.shutdown()

@@ -1,0 +1,92 @@
+"""A live run whose machines come and go, with workers that are played by the test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from played import Played
+
+from tuner.core.records import Lost, Machines
+from tuner.engine import live, stops
+from tuner.engine.machines import Node
+from tuner.trial import checkpoint
+from tuner.trial.stopping import MARK
+
+FIRST, SECOND = Node(1, name="first"), Node(1, name="second")
+
+
+def played_on(folder: Path, *nodes: Node, **parts) -> Played:
+    """Begin on the first of these machines; the others are there from the first look on."""
+    played = Played(folder, slots=1, node=nodes[0], budget={"trials": 3, "epochs": 9}, **parts)
+    look(played, *nodes)
+    return played
+
+
+def look(played: Played, *nodes: Node) -> None:
+    played.live._look = lambda more: list(nodes)
+    played.live.stops._looked = -stops.LOOK_SECONDS
+    played.live.tick()
+
+
+def test_new_room_is_a_record_and_is_used(tmp_path: Path) -> None:
+    played = played_on(tmp_path, FIRST)
+    assert played.live.hand_out() is not None
+    assert played.live.hand_out() is None
+    look(played, FIRST, SECOND)
+    assert next(one for one in played.published if isinstance(one, Machines)).slots == 2
+    assert played.core.run.slots == 2
+    assert played.live.hand_out() is not None
+    look(played, FIRST, SECOND)
+    assert sum(isinstance(one, Machines) for one in played.published) == 1, "nothing has changed"
+
+
+def test_it_tells_for_how_many_more_there_could_be_room(tmp_path: Path) -> None:
+    played, asked = played_on(tmp_path, FIRST), []
+    played.live._look = lambda more: asked.append(more)
+    played.live.stops._looked = -stops.LOOK_SECONDS
+    played.live.tick()
+    assert asked == [2], "three trials, and room for one"
+
+
+def test_a_trial_whose_machine_leaves_saves_its_next_report_and_goes_on_elsewhere(tmp_path: Path) -> None:
+    played = played_on(tmp_path, FIRST, SECOND, checkpoint={"every": 100})
+    works = [played.work(), played.work()]
+    for work, node in zip(works, (SECOND, FIRST), strict=True):
+        (tmp_path / "trials" / work.trial).mkdir(parents=True)
+        played.live.placement.runs_on(work.trial, node.name)
+        assert played.report(work, 1, 0.5) == "go"
+    look(played, FIRST, replace(SECOND, leaving=True))
+    assert [(tmp_path / "trials" / work.trial / MARK).exists() for work in works] == [True, False]
+    assert played.report(works[1], 2, 0.5) == "go"
+    saved = works[0].checkpoint_name(2)  # as a trial does that sees the mark
+    checkpoint.save(tmp_path / saved, {"count": 2})
+    assert played.report(works[0], 2, 0.5, checkpoint=saved) == "stop"
+    assert [(one.trial, one.cause) for one in played.published if isinstance(one, Lost)] == [("t0000", "machine")]
+    assert played.live.hand_out() is None, "the other machine is full, and this one takes no more"
+    look(played, FIRST, Node(1, name="third"))
+    again = played.work()
+    assert (again.trial, again.epoch) == ("t0000", 2)
+
+
+def test_a_machine_that_was_found_dead_is_not_used_though_the_cluster_still_names_it(tmp_path: Path) -> None:
+    played = played_on(tmp_path, FIRST, SECOND)
+    works = [played.work(), played.work()]
+    for work, node in zip(works, (FIRST, SECOND), strict=True):
+        played.live.placement.runs_on(work.trial, node.name)
+    played.live.lost(works[1].trial, "the machine is gone", "second")
+    look(played, FIRST, SECOND)
+    assert (played.core.run.slots, played.live.hand_out()) == (1, None)
+    played.live._dead["second"] -= live.DEAD_SECONDS
+    look(played, FIRST, SECOND)
+    assert played.work().trial == works[1].trial, "it was only slow to answer"
+
+
+def test_a_run_waits_where_all_machines_are_gone(tmp_path: Path) -> None:
+    played = played_on(tmp_path, FIRST)
+    work = played.work()
+    played.live.placement.runs_on(work.trial, "first")
+    played.live.lost(work.trial, "the machine is gone", "first")
+    assert (played.core.run.slots, played.live.hand_out(), played.live.over) == (0, None, False)
+    look(played, SECOND)
+    assert played.work().trial == work.trial

@@ -1,0 +1,72 @@
+"""The one line of JSON of each record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from tuner.core.records import (
+    Asked,
+    Clone,
+    Decision,
+    Disk,
+    Ended,
+    Given,
+    Header,
+    Lost,
+    Machines,
+    Mark,
+    Probed,
+    Promoted,
+    Record,
+    Report,
+    Session,
+    Suggested,
+    Tick,
+)
+
+SPELLED = ("nan", "inf", "-inf")
+"""What JSON has no number for."""
+KINDS: dict[str, type[Record]] = {
+    cls.kind: cls
+    for cls in (Header, Session, Machines, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
+}
+
+
+def to_json(record: Record) -> str:
+    """Write a record as one line of JSON without NaN; floats come back bit for bit."""
+    return json.dumps({"kind": record.kind, **_encode(asdict(record))}, allow_nan=False, separators=(",", ":"))
+
+
+def from_json(text: str) -> Record:
+    """Read a record; raises ValueError where the text is none."""
+    data = json.loads(text, object_hook=_decode)
+    cls = KINDS.get(str(data.pop("kind", ""))) if isinstance(data, dict) else None
+    if cls is None or data.keys() - {f.name for f in fields(cls)}:
+        raise ValueError(f"must be a record of a known kind, but got {text[:80]!r}")
+    if cls is Report:
+        data["decision"] = _decision(data["decision"])
+    return cls(**data)
+
+
+def _decision(data: dict[str, Any]) -> Decision:
+    mark, clone = data.pop("mark"), data.pop("clone")
+    return Decision(**data, mark=Mark(**mark) if mark else None, clone=Clone(**clone) if clone else None)
+
+
+def _encode(value: Any) -> Any:
+    """Spell out what JSON has no number for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": float.__repr__(value)}  # numpy's own repr is no number.
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(data: dict[str, Any]) -> Any:
+    return float(data["$float"]) if data.keys() == {"$float"} and data["$float"] in SPELLED else data

@@ -1,0 +1,39 @@
+"""What lets several Rays live on one machine, each with its logs and its metrics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def agent_on_any_port() -> Iterator[None]:
+    """Have the agent of a Ray that is started meanwhile listen on a free port.
+
+    By itself it takes one that is always the same, and the dashboard of a second Ray on the machine shows no logs.
+    """
+    import ray
+
+    parameter = ray._private.parameter
+    before = parameter.RayParams
+    parameter.RayParams = functools.partial(before, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
+
+
+@contextmanager
+def seen_by_prometheus(folder: Path) -> Iterator[None]:
+    """Link to the file in which Ray names the ports of its metrics, for `cluster/prometheus.yaml`.
+
+    Prometheus looks for files by a pattern, not for folders, and that of a run's own Ray has another name each time.
+    """
+    link = folder.with_name(f"{folder.name}.json")
+    link.symlink_to(folder / "prom_metrics_service_discovery.json")
+    try:
+        yield
+    finally:
+        link.unlink(missing_ok=True)

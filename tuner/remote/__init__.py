@@ -1,0 +1,1 @@
+"""Runs on a cluster that is reached through its dashboard: submitted as jobs of Ray's, followed, and fetched."""

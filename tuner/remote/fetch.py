@@ -1,0 +1,60 @@
+"""The results of a run on a cluster, brought here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import ClusterError, UserError
+from tuner.remote.follow import follow
+from tuner.remote.jobs import Jobs, unreachable
+from tuner.remote.pack import SAID
+
+
+def fetch(jobs: Jobs, run: str, into: Path) -> Path:
+    """Bring a run's ledger and results to `into/NAME`, without checkpoints; returns that folder."""
+    told = _packed(jobs, run)
+    target = into / Path(told["folder"]).name
+    into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=into, prefix=".fetched-") as scratch:
+        archive = Path(scratch) / "run.tar.gz"
+        _download(jobs, told, archive)
+        with tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="data")
+        fetched = Path(scratch) / target.name
+        if target.exists() and _header(target) != _header(fetched):
+            raise UserError(f"{target}: must be free, or hold this run, but holds another one. Move it away.")
+        shutil.copytree(fetched, target, dirs_exist_ok=True)
+    return target
+
+
+def _packed(jobs: Jobs, run: str) -> dict[str, Any]:
+    """Have the head pack the results, and read where they are."""
+    lines: list[str] = []
+    job = jobs.submit(["tuner.remote.pack", run], f"fetch {run}", None, {})
+    follow(jobs, job, lines.append)
+    said = "".join(lines).splitlines()
+    line = next((line for line in said if line.startswith(SAID)), None)
+    if line is None:
+        raise ClusterError(f"the results of {run} could not be packed:\n" + "\n".join(said))
+    found: dict[str, Any] = json.loads(line.removeprefix(SAID))
+    return found
+
+
+def _download(jobs: Jobs, told: dict[str, Any], target: Path) -> None:
+    where = f"node_id={told['node']}&filename={told['file']}&lines=-1"
+    response = jobs.client._do_request("GET", f"/api/v0/logs/file?{where}", stream=True)
+    with target.open("wb") as file:
+        for block in response.iter_content(1 << 20):
+            file.write(block)
+    if response.status_code != 200 or target.stat().st_size != told["size"]:
+        raise unreachable(jobs.address, RuntimeError(f"HTTP {response.status_code}, {target.stat().st_size} bytes"))
+
+
+def _header(run: Path) -> bytes:
+    with (run / "ledger").open("rb") as file:
+        return file.readline()

@@ -1,0 +1,84 @@
+"""Jobs of Ray's: one for each command that a user gives from afar, with the run's name in its metadata."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner import ship
+from tuner.errors import ClusterError
+
+RUNS = "~/runs"
+"""Where runs lie on the head, below the home of whoever runs Ray there, unless the YAML names a storage."""
+STARTING = "No available agent"
+"""What a head answers that has just begun."""
+START_SECONDS = 60.0
+OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+RUN = "run"
+"""Key of a job's metadata that holds the name of the run which it drives."""
+
+
+class Jobs:
+    """The jobs of one cluster."""
+
+    def __init__(self, address: str) -> None:
+        """Connect; raises ClusterError."""
+        from ray.job_submission import JobSubmissionClient
+
+        from tuner.engine.cluster import send_token
+
+        logging.disable(logging.WARNING)  # Ray tells of its packages and tokens
+        send_token()
+        self.address = address.rstrip("/")
+        try:
+            self.client = JobSubmissionClient(self.address)
+        except Exception as error:  # Ray raises its own, those of requests, and RuntimeError
+            raise unreachable(self.address, error) from None
+
+    def submit(self, words: Sequence[str], title: str, folder: Path | None, metadata: dict[str, str]) -> str:
+        """Have the head run `python -m` with these words, in a copy of this folder; returns the job's id."""
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", title)
+        environment = {"env_vars": {"TUNER_RUNS": RUNS}, **ship.environment(folder)}
+        told = {"job_name": title, "user": getpass.getuser(), **metadata}
+        entrypoint = shlex.join(["python", "-m", *words])
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                job = f"{slug}-{secrets.token_hex(3)}"
+                return str(self.client.submit_job(
+                    entrypoint=entrypoint, runtime_env=environment, metadata=told, submission_id=job
+                ))  # fmt: skip
+            except Exception as error:
+                if STARTING not in str(error) or time.monotonic() > deadline:
+                    raise unreachable(self.address, error) from None
+            time.sleep(1)
+
+    def of(self, run: str) -> list[Any]:
+        """List the jobs that drive, or drove, a run, the newest first."""
+        jobs = [job for job in self.client.list_jobs() if job.submission_id and (job.metadata or {}).get(RUN) == run]
+        return sorted(jobs, key=lambda job: -(job.start_time or 0))
+
+    def info(self, job: str) -> Any:
+        """Ask how a job stands."""
+        return self.client.get_job_info(job)
+
+
+def is_dashboard(address: str | None) -> bool:
+    """Tell whether an address is that of a dashboard, to which jobs are submitted."""
+    return bool(address and re.match(r"https?://", address))
+
+
+def unreachable(address: str, error: Exception) -> ClusterError:
+    """Say that a cluster does not do what it is asked."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ClusterError(
+        f"--address: must be the dashboard of a Ray cluster, but {address} does not answer as one ({first}). Open it "
+        "with `ray dashboard cluster.yaml`, and have the cluster's token in ~/.ray/auth_token."
+    )

@@ -1,0 +1,52 @@
+"""Runs on the head, as a job: puts a run's results where the dashboard hands out files, and says where."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+FOLDER = "tuner-results"
+"""Below the folder of Ray's logs, which the dashboard shows."""
+SAID = "packed: "
+OLD_SECONDS = 3600.0
+
+
+def pack(run: Path, target: Path) -> None:
+    """Pack a run without its checkpoints; the model of its best is in `best/`."""
+    with tarfile.open(target, "w:gz") as archive:
+        archive.add(run, arcname=run.name, filter=_wanted)
+
+
+def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    parts = Path(entry.name).parts
+    left_out = {"checkpoints", "lock", "reserve", "asked", ".probe", "stopping"}
+    return None if left_out & set(parts[1:]) or parts[1:2] == ("ray",) else entry
+
+
+def main(run: str) -> None:
+    """Pack a run, and print what the other side needs to get it."""
+    import ray
+
+    from tuner.runs import find_run
+
+    folder = find_run(run)
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    place = Path(ray._private.worker._global_node.get_logs_dir_path()) / FOLDER
+    place.mkdir(exist_ok=True)
+    for old in place.glob("*.tar.gz"):
+        with contextlib.suppress(OSError):
+            if time.time() > old.stat().st_mtime + OLD_SECONDS:
+                old.unlink()
+    target = place / f"{folder.name}-{time.time_ns()}.tar.gz"
+    pack(folder, target)
+    where = {"node": ray.get_runtime_context().get_node_id(), "file": f"{FOLDER}/{target.name}"}
+    print(f"{SAID}{json.dumps({**where, 'folder': str(folder.resolve()), 'size': target.stat().st_size})}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
