@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from heads import TRAINABLE, Head, again, audited, bucket
 from hosts import Driver, all_finished, kill, nodes
 from seaweed import BUCKET, Seaweed
 from support import environment, records, reports, wait_for
@@ -20,9 +21,6 @@ from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
-from .test_storage_url import TRAINABLE, Head, again, audited, bucket, server
-
-__all__ = ["server"]
 pytestmark = pytest.mark.ray
 RAY = str(Path(sys.executable).parent / "ray")
 TELLS = TRAINABLE.replace("steps = Steps()", "steps, away = Steps(), 'scratch' in str(trial.folder)").replace(

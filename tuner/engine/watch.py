@@ -77,7 +77,7 @@ class Watch:
 def places(
     spec: Experiment, cluster: clusters.Cluster, storage: Path | str, say: Callable[[str], None]
 ) -> tuple[Placement, Watch | None]:
-    """Find what the machines have; what watches them on a cluster, where each must reach the run's folder, or its URL."""
+    """Find what the machines have; what watches them on a cluster, where each must reach the run's storage."""
     sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
 
     def admit(nodes: Sequence[Node]) -> list[Node]:
