@@ -48,7 +48,9 @@ def machine(address: str, hidden: Path, code: Path, scratch: Path) -> Iterator[N
             kill([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
 
 
-def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: Seaweed, monkeypatch) -> None:
+@contextmanager
+def two_machines(tmp_path: Path, server: Seaweed, monkeypatch, *sets: str) -> Iterator[tuple[Head, Path, Driver]]:
+    """Drive a run over two machines of one CPU each, until both report; gives the scratch folder of the second."""
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("no mount namespace can be made here")
     for name, value in server.environment.items():
@@ -57,20 +59,24 @@ def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: 
     head = Head(tmp_path / "users" / "head", server)
     (head.folder / "mine.py").write_text(TELLS)
     shutil.copytree(head.folder, tmp_path / "code")
-    sets = ["budget.trials=3", "budget.epochs=20", "scheduler={kind: none}", "fixed.sleep=0.3"]
-    flags = ["--space", "mine.yaml", "--name", "r", *(word for one in sets for word in ("--set", one))]
+    given = [word for one in (*sets, "scheduler={kind: none}", "fixed.sleep=0.3") for word in ("--set", one)]
+    flags = ["--space", "mine.yaml", "--name", "r", *given]
     with (
         tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as folder,
         nodes(monkeypatch, {"num_cpus": 1}) as (ray, _),
+        machine(ray.address, head.folder.parent, tmp_path / "code", Path(folder)),
+        Driver(head.folder, [*flags, "--address", ray.address], run=head.run, **server.environment) as driver,
     ):
-        scratch = Path(folder)
-        with machine(ray.address, head.folder.parent, tmp_path / "code", scratch):
-            driver = Driver(head.folder, [*flags, "--address", ray.address], run=head.run, **server.environment)
-            with driver:
-                wait_for(lambda: driver.process.poll() is not None or _both_report(head.run))
-                assert driver.process.poll() is None, driver.said()
-                _end_of(scratch)
-                driver.ends(0, alone=False)
+        wait_for(lambda: driver.process.poll() is not None or _both_report(head.run))
+        assert driver.process.poll() is None, driver.said()
+        yield head, Path(folder), driver
+
+
+def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: Seaweed, monkeypatch) -> None:
+    sets = ("budget.trials=3", "budget.epochs=20")
+    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, scratch, driver):
+        _end_of(scratch)
+        driver.ends(0, alone=False)
     run = records(head.run)
     state = replay(read(head.run))
     assert all_finished(state, 20)
@@ -83,6 +89,20 @@ def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: 
     assert state.best_saved.trial == moved and state.best.value < 0, "trained elsewhere, and fetched from there"
     assert (head.run / "best" / "model.pt").exists()
     audited(head, "r")
+
+
+def test_a_stop_by_hand_is_heard_on_a_machine_that_does_not_see_the_folder(
+    tmp_path: Path, server: Seaweed, monkeypatch
+) -> None:
+    sets = ("budget.trials=2", "budget.epochs=400", "checkpoint.every=1000")
+    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, _, driver):
+        away = next(report.trial for report in reports(head.run) if report.metrics["loss"] < 0)
+        for run in (f"r/{away}", "r"):
+            assert "ended" in head.call("--stop", run)
+        driver.ends(0, alone=False)
+    for name, trial in replay(read(head.run)).trials.items():
+        assert trial.outcome == "killed"
+        assert trial.reports[-1].checkpoint, f"{name}: saved since it was to be stopped"
 
 
 def _both_report(run: Path) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from multiprocessing.connection import wait
 
 from tuner.slot import fence, ray_session
@@ -92,6 +93,12 @@ class Slot:
         if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline)
+
+    def mark(self) -> None:
+        """Have the trial that runs save its next report, as a stop by hand does."""
+        if self._assignment is not None:
+            with suppress(OSError):
+                (self._assignment.folder / MARK).touch()
 
     def close(self) -> None:
         """End the trial and the zygote."""
