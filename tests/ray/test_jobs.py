@@ -37,12 +37,14 @@ def head() -> Iterator[SimpleNamespace]:
         ports = [free_port() for _ in range(4)]
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
         words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
-        words += ["--head", "--num-cpus=2", f"--temp-dir={scratch}", "--object-store-memory=80000000"]
+        words += ["--head", "--num-cpus=2", "--object-store-memory=80000000"]
         try:
             subprocess.run(
                 [*RAY, "start", *words], env={**environment(), **told}, cwd=home, check=True, capture_output=True
             )
-            yield SimpleNamespace(address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)})
+            yield SimpleNamespace(
+                address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)}, there=told
+            )
         finally:
             kill([one for one in psutil.process_iter() if scratch in spelled(one)])
 
@@ -77,6 +79,13 @@ def test_a_run_is_submitted_followed_and_fetched(write, tmp_path: Path, head) ->
         assert "rejoin it with --resume first" in driver.ends(2, alone=False)
     with from_afar(tmp_path, head, "--report", "first") as driver:
         assert "first: 2 trials (2 finished)" in driver.ends(0, alone=False)
+
+
+def test_on_the_head_the_same_command_uses_the_cluster(write, tmp_path: Path, head) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 2}, scheduler={"kind": "none"})
+    there = {name: head.there[name] for name in ("HOME", "RAY_TMPDIR")}  # the token, and what `ray start` has left
+    with Driver(tmp_path, ("--space", "mine.yaml", "--name", "r"), **there) as driver:
+        assert f"a cluster of 1 machines: 2 CPUs, 0 GPUs; dashboard {head.address}" in driver.ends(0, alone=False)
 
 
 def jobs_of(head: SimpleNamespace) -> dict:
