@@ -28,6 +28,13 @@ class Browser:
         self.driver.get(url)
         self.driver.refresh()
 
+    def enter(self, dashboard: str, token: str) -> None:
+        """Open Ray's dashboard, and give it the token that it asks for."""
+        self.open(dashboard)
+        self.find("//input[@type='password']").send_keys(token)
+        self.find("//button[contains(translate(., 'SUBMIT', 'submit'), 'submit')]").click()
+        self.until("View all jobs")
+
     def text(self) -> str:
         """Read all that the page shows."""
         return str(self.driver.execute_script("return document.body.innerText"))

@@ -11,12 +11,12 @@ from core.experiments import Hand, experiment
 from tuner.core.events import Elapsed
 from tuner.core.records import Asked, Session
 from tuner.core.state import RunState
-from tuner.engine.keep import Keeper, needed
+from tuner.engine.keep import Folder, Keeper, needed
 
 
 def replayed(folder: Path, run: Hand, live: bool = True) -> None:
     """Let a keeper see all records anew, as at the next driver's start, and then a session of that driver."""
-    keeper, state = Keeper(folder), RunState()
+    keeper, state = Keeper(Folder(folder)), RunState()
     session = Session(time=time.time() + 1, attempt=9, host="h", pid=1, slots=1, versions={})
     for record in [*run.records, *([session] if live else [])]:
         state.apply(record)

@@ -224,7 +224,7 @@ def test_what_something_acts_on_is_synced_and_what_nothing_acts_on_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("tuner.storage.os.fdatasync", synced.append)
+    monkeypatch.setattr("tuner.storage.folder.os.fdatasync", synced.append)
 
     def syncs(record: Record) -> bool:
         synced.clear()

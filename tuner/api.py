@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import RUNS, check_name, default_name, find_run, find_trial
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, is_fetched, place, store
 from tuner.spec.bind import Trainable
 from tuner.spec.extension import Changes, changes, told
-from tuner.spec.load import Loaded, from_mapping
+from tuner.spec.load import Loaded, describe, from_mapping
 from tuner.spec.load import load as load_file
 
 if TYPE_CHECKING:
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from tuner.core.state import RunState
     from tuner.engine.available import Places
     from tuner.engine.follow import Observer
+    from tuner.engine.mirror import Mirror
     from tuner.outputs.console import Terminal
     from tuner.outputs.live import Show
     from tuner.outputs.results import Result
     from tuner.slot.code import Code
 
+LEAVE_SECONDS = 5.0
+"""How long the copy at a URL is waited for where the process has to end."""
 GO_ON = "Go on with: python launch.py --resume {}"
 
 
@@ -41,6 +44,8 @@ class Options:
     """Print one event a line on stdout, all else on stderr."""
     may_exit: bool = False
     """End the process where its main thread hangs in Ray, or an interrupt would meet it while Ray starts."""
+    mirror: Mirror | None = None
+    """The copy of a run that is stored at a URL; `run` and `resume` make it."""
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Loaded:
@@ -61,10 +66,16 @@ def run(
     Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
     """
     loaded = experiment if isinstance(experiment, Loaded) else load(experiment)
-    folder = Path(loaded.experiment.storage or RUNS) / check_name(name or default_name(loaded.file))
-    if folder.exists():
+    where = place(loaded.experiment.storage, check_name(name or default_name(loaded.file)))
+    if (folder := where.folder).exists():
         fix = f"Choose another name, or go on with --resume {folder}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
+    with _mirrored(where, is_new=True) as mirror:
+        _create(folder, loaded)
+        return _drive(folder, loaded, replace(options or Options(), mirror=mirror))
+
+
+def _create(folder: Path, loaded: Loaded) -> None:
     from tuner.engine.run import create
     from tuner.outputs.experiment import write
 
@@ -74,7 +85,15 @@ def run(
         write(folder, loaded.experiment, home)
     except OSError as error:
         raise ClusterError(f"{folder}: {error}. Mend that, or choose another storage.") from error
-    return _drive(folder, loaded, options or Options())
+
+
+def _mirrored(where: Place, is_new: bool = False) -> AbstractContextManager[Mirror | None]:
+    """Hold the lease of a run that is stored at a URL, and its copy there."""
+    if not where.url:
+        return nullcontext()
+    from tuner.engine.mirror import Mirror
+
+    return Mirror(where.url, where.folder, is_new)
 
 
 def resume(run: str | Path, options: Options | None = None, overrides: Sequence[str] = ()) -> Result:
@@ -85,11 +104,15 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
     """
     from tuner.outputs.results import read_state
 
-    folder = find_run(run)
-    state = read_state(folder)
-    loaded = _reload(folder, state, overrides)
-    new = changes(state.spec, loaded.experiment, state.elapsed / 3600, state.finished()) if overrides else {}
-    return _drive(folder, loaded, options or Options(), new, told(state.spec, new, state.horizon))
+    where = find_place(run)
+    with _mirrored(where) as mirror:
+        if mirror is not None:
+            mirror.bring()
+        state = read_state(where.folder)
+        loaded = _reload(where.folder, state, overrides)
+        new = changes(state.spec, loaded.experiment, state.elapsed / 3600, state.finished()) if overrides else {}
+        news = told(state.spec, new, state.horizon)
+        return _drive(where.folder, loaded, replace(options or Options(), mirror=mirror), new, news)
 
 
 def _reload(folder: Path, state: RunState, overrides: Sequence[str]) -> Loaded:
@@ -106,6 +129,11 @@ def stop(run: str) -> str:
     from tuner.engine.ask import stop as ask
 
     folder, trial = find_trial(run)
+    if is_fetched(folder):
+        what = (
+            "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
+        )
+        raise UserError(Problem("--stop", "", what, f"`--resume {run}` says which machine that is, where it lives."))
     try:
         return ask(folder, trial)
     except OSError as error:
@@ -125,9 +153,8 @@ def places(loaded: Loaded, options: Options) -> Places:
     """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
     from tuner.engine import available
 
-    folder, code = Path(loaded.experiment.storage or RUNS), _code(loaded)
-    travels = partial(_travels, loaded)
-    return available.places(loaded.experiment, options.address, options.dashboard, folder.resolve(), code, travels)
+    spec, code, travels = loaded.experiment, _code(loaded), partial(_travels, loaded)
+    return available.places(spec, options.address, options.dashboard, store(spec.storage), code, travels)
 
 
 def _travels(loaded: Loaded) -> Path | None:
@@ -200,6 +227,8 @@ def _drive_aside(
     folder: Path, loaded: Loaded, options: Options, terminal: Terminal, new: Changes, news: Sequence[str]
 ) -> None:
     from tuner.outputs.console import console
+    from tuner.outputs.ending import finish
+    from tuner.outputs.farewell import farewell
     from tuner.outputs.live import Show
 
     show = Show(console(terminal.err if options.json else terminal.out))
@@ -215,11 +244,9 @@ def _drive_aside(
             if isinstance(error, Interrupted | ClusterError):
                 show.say(GO_ON.format(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
-                _finish(folder, _left(error))
+                finish(folder, _left(error), options.mirror)
             raise
-        run = _finish(folder, "finished")
-    from tuner.outputs.farewell import farewell
-
+        run = finish(folder, "finished", options.mirror)
     farewell(folder, run, show.console)
 
 
@@ -236,17 +263,22 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         changes=new,
         travels=partial(_travels, loaded),
         say=show.say,
-        farewell=(lambda error: _leave(folder, terminal, show, error)) if options.may_exit else None,
+        farewell=(lambda error: _leave(folder, terminal, show, error, options.mirror)) if options.may_exit else None,
+        mirror=options.mirror,
     )
 
 
-def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError) -> None:
+def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirror: Mirror | None) -> None:
     """Say, in another thread, what there is to say before the process ends."""
+    from tuner.outputs.ending import finish
+
     show.say(GO_ON.format(folder))
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
-    _finish(folder, _left(error))
+    finish(folder, _left(error))
+    if mirror is not None:
+        mirror.close(LEAVE_SECONDS)
 
 
 def _left(error: TunerError) -> str:
@@ -255,7 +287,7 @@ def _left(error: TunerError) -> str:
 
 
 def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:
-    from tuner.engine.keep import Keeper
+    from tuner.engine.keep import Folder, Keeper
     from tuner.outputs.disk import Disk
     from tuner.outputs.events import Events
     from tuner.outputs.packing import Shared
@@ -263,24 +295,5 @@ def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -
     from tuner.outputs.tensorboard import TensorBoard
 
     events = [Events(terminal.out)] if options.json else []
-    return [Disk(folder, show.say), Shared(show.say), Keeper(folder), show, TensorBoard(folder), Study(folder), *events]
-
-
-def _finish(folder: Path, state: str) -> RunState:
-    """Write what a run found so far."""
-    from tuner.outputs import experiment, results
-
-    run = results.read_state(folder)
-    if not (folder / experiment.NAME).exists() or run.changed:
-        experiment.write(folder, run.spec, Path(run.folder))
-    results.write(folder, run, "stopped" if run.closed == "asked" else state)
-    return run
-
-
-def describe(loaded: Loaded) -> str:
-    """Say in a line what a run does."""
-    spec = loaded.experiment
-    return (
-        f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
-    )
+    keeper = Keeper(Folder(folder), *([options.mirror] if options.mirror else []))
+    return [Disk(folder, show.say), Shared(show.say), keeper, show, TensorBoard(folder), Study(folder), *events]

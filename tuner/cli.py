@@ -161,12 +161,13 @@ def _check(loaded: Loaded, options: Options) -> None:
     from tuner import api
     from tuner.outputs.console import aside
     from tuner.plan import plan
+    from tuner.spec.load import describe
 
     spec = loaded.experiment
     with aside(Path(os.devnull)):
         places = api.places(loaded, options)
     planned = plan(spec, places.slots)
-    print(f"{os.path.relpath(loaded.file)}: {api.describe(loaded)}")
+    print(f"{os.path.relpath(loaded.file)}: {describe(loaded)}")
     print(f"trials at once   {places.slots} on {places.where}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tuner.core.lines import from_json, to_json
 from tuner.core.records import SCHEMA, Decision, Record, Report, Session
 from tuner.errors import Locked, UserError
-from tuner.storage import Log
+from tuner.storage import Log, write_whole
 
 NAME = "ledger"
 GOES_ON = Decision(action="go")
@@ -35,7 +35,9 @@ class Ledger:
             if whole < len(data):
                 # The last write was torn by a crash; nothing has acted on it.
                 self._log.cut(whole)
-            self.records = list(_parse(data[:whole], folder / NAME))
+            self.records = list(parse(data[:whole], folder / NAME))
+            self.size = whole
+            """Bytes that are written for good."""
         except BaseException:
             self._log.close()
             raise
@@ -46,7 +48,9 @@ class Ledger:
         Its time goes on steadily from the beginning of the session, whatever is done to the machine's clock.
         """
         line = to_json(replace(record, time=self._clock + time.monotonic()))
-        self._log.append(_frame(line), sync=not _changes_nothing(record))
+        framed = _frame(line)
+        self._log.append(framed, sync=not _changes_nothing(record))
+        self.size += len(framed)
         return from_json(line)
 
     def close(self) -> None:
@@ -72,7 +76,33 @@ def read(folder: Path) -> list[Record]:
         data = (folder / NAME).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{folder}: must be the folder of a run, but holds no file named {NAME}.") from None
-    return list(_parse(data[: data.rfind(b"\n") + 1], folder / NAME))
+    return list(parse(data[: data.rfind(b"\n") + 1], folder / NAME))
+
+
+def bring(folder: Path, there: bytes, url: str) -> Path | None:
+    """Bring the ledger of a folder to where that of its copy at a URL stands; raises UserError where that is no copy.
+
+    The one here counts where the other is but behind it. Else another driver went on from the copy meanwhile: then that
+    counts, and the one here is kept aside, in the file that is returned, if it has anything that the copy has not.
+    """
+    path = folder / NAME
+    here = path.read_bytes() if path.exists() else b""
+    here = here[: here.rfind(b"\n") + 1]
+    if not here and not there:
+        raise UserError(f"{url}: must be a run, but holds no ledger. Check the name.")
+    if here and there and here.partition(b"\n")[0] != there.partition(b"\n")[0]:
+        raise UserError(f"{folder}: must be the run of {url} or not there, but is another run. Move it away.")
+    if here.startswith(there):
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    log, aside = Log(path), path.with_name(f"{NAME}.aside-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        if not there.startswith(here):
+            write_whole(aside, here)
+        write_whole(path, there)
+    finally:
+        log.close()
+    return aside if aside.exists() else None
 
 
 def _changes_nothing(record: Record) -> bool:
@@ -85,7 +115,8 @@ def _frame(line: str) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _parse(data: bytes, path: Path) -> Iterator[Record]:
+def parse(data: bytes, path: str | Path) -> Iterator[Record]:
+    """Read whole lines; raises UserError that names the byte where one is damaged."""
     at = 0
     for line in data.splitlines(keepends=True):
         crc, _, text = line.rstrip(b"\n").partition(b" ")

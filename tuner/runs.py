@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.core.state import replay
-from tuner.errors import Problem, UserError
-from tuner.ledger import read
+from tuner.errors import ClusterError, Problem, UserError
+from tuner.ledger import NAME, read
+from tuner.storage import delete_folder, is_url, write_whole
 
 RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
+FETCHED = "tuner-{}-run-"
+"""Folders for ledgers that are only read are called so, by the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is driven, and where it is copied to."""
+
+    folder: Path
+    url: str = ""
+    """Empty where it is stored in the folder."""
+
+
+def store(storage: str | None) -> Path | str:
+    """Tell below what runs lie: a folder, or a URL."""
+    return storage if storage and is_url(storage) else Path(storage or RUNS).resolve()
+
+
+def place(storage: str | None, name: str) -> Place:
+    """Tell where a run of this name belongs."""
+    if storage and is_url(storage):
+        return Place(RUNS / name, f"{storage.rstrip('/')}/{name}")
+    return Place(Path(storage or RUNS) / name)
+
+
+def find_place(run: str | Path) -> Place:
+    """Find a run that is to be gone on with: a path, a name under `runs/`, or a URL, which may have no folder here."""
+    if is_url(run):
+        url = str(run).rstrip("/")
+        return Place(RUNS / url.rpartition("/")[2], url)
+    folder = find_run(run)
+    state = replay(read(folder)[:1])
+    known = place(state.spec.storage, state.name)
+    return Place(folder, known.url)
 
 
 def find_run(run: str | Path) -> Path:
-    """Find a run's folder: a path, or a name under `runs/`."""
+    """Find a run's folder, for reading: a path, a name under `runs/`, or a URL, whose ledger is fetched."""
+    if is_url(run):
+        if (fetched := _fetched(str(run).rstrip("/"))) is not None:
+            return fetched
+        raise UserError(Problem(str(run), "", "must be the URL of a run, but there is no ledger", "Check its name."))
     if (folder := _folder(run)) is not None:
         return folder
     known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
@@ -27,12 +69,42 @@ def _folder(run: str | Path) -> Path | None:
     return next((folder for folder in (Path(run), RUNS / run) if (folder / "ledger").exists()), None)
 
 
+def _fetched(url: str) -> Path | None:
+    """Fetch the ledger of a run into a folder that is gone with this process, unless there is a newer one here."""
+    from tuner.storage.segments import Segments
+    from tuner.storage.url import Objects
+
+    name = url.rpartition("/")[2]
+    try:
+        data = Segments(Objects(url)).read()
+    except OSError as error:
+        raise ClusterError(f"{url}: cannot be read: {error}. Check the address, and the credentials.") from error
+    here = RUNS / name / NAME
+    if not data or (here.exists() and here.read_bytes().startswith(data)):
+        return RUNS / name if data else None
+    scratch = Path(tempfile.mkdtemp(prefix=FETCHED.format(os.getpid())))
+    atexit.register(delete_folder, scratch)
+    write_whole(scratch / name / NAME, data, sync=False)
+    return scratch / name
+
+
+def is_fetched(folder: Path) -> bool:
+    """Tell whether a folder holds but a copy of a run's ledger, for reading."""
+    return folder.parent.name.startswith(FETCHED.format(os.getpid()))
+
+
 def find_trial(text: str) -> tuple[Path, str | None]:
     """Read `RUN/TRIAL`, or a RUN alone; raises UserError where there is no such run or trial."""
-    path = Path(text)
-    if _folder(path) is not None or len(path.parts) == 1:
-        return find_run(text), None
-    folder, trial = find_run(path.parent), path.name
+    if is_url(text):
+        if (fetched := _fetched(text.rstrip("/"))) is not None:
+            return fetched, None
+        run, _, trial = text.rstrip("/").rpartition("/")
+        folder = find_run(run)
+    else:
+        path = Path(text)
+        if _folder(path) is not None or len(path.parts) == 1:
+            return find_run(text), None
+        folder, trial = find_run(path.parent), path.name
     if trial not in (known := replay(read(folder)).trials):
         fix = f"It has {', '.join(list(known)[:5])} …" if known else "It has none yet."
         raise UserError(Problem(text, "", f"must end in a trial of {folder}, but got {trial}", fix))

@@ -1,11 +1,12 @@
 """Real runs: the command line as a user types it, in a folder of its own."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from seaweed import Seaweed
 from support import command, environment
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -49,3 +50,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def kills(request: pytest.FixtureRequest) -> int:
     """Tell how often a run is killed."""
     return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Seaweed]:
+    """Have a real S3 server."""
+    (tmp_path / "seaweed").mkdir()
+    made = Seaweed(tmp_path / "seaweed")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hosts import Driver, nodes
+from support import records, wait_for
 
 from tuner.core.records import Given, Probed, Report
 from tuner.core.state import replay
@@ -56,10 +57,10 @@ def test_each_trial_lies_on_a_gpu_that_holds_it(
 ) -> None:
     write(MODEL, **SECTIONS, budget={"trials": 10, "epochs": 4}, scheduler={"kind": "none"})
     launch("--space", "mine.yaml", "--name", "r", "--address", two_sizes)
-    records = read(tmp_path / "runs" / "r")
-    state = replay(records)
+    told = read(tmp_path / "runs" / "r")
+    state = replay(told)
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
-    cards = {int(record.memory / record.gpus / MIB + 0.5) for record in records if isinstance(record, Given)}
+    cards = {int(record.memory / record.gpus / MIB + 0.5) for record in told if isinstance(record, Given)}
     assert cards == {2, 16}, "both were used"
     for trial in state.trials.values():
         assert trial.given is not None
@@ -74,6 +75,24 @@ def test_each_trial_lies_on_a_gpu_that_holds_it(
     assert "given       CPUs: 1, GPUs: 1 (" in told
 
 
+def test_a_trial_that_waits_for_a_machine_which_dies_goes_elsewhere(
+    write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(MODEL, **SECTIONS, budget={"trials": 3, "epochs": 2}, scheduler={"kind": "none"})
+    sizes = [{"num_cpus": 2, "num_gpus": 1, "env_vars": {SIMULATED: size}} for size in ("8MiB", "16MiB")]
+    with (
+        nodes(monkeypatch, *sizes) as (cluster, (_, large)),
+        Driver(tmp_path, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address)) as driver,
+    ):
+        wait_for(
+            lambda: driver.process.poll() is not None or any(isinstance(one, Given) for one in records(driver.run))
+        )
+        cluster.remove_node(large, allow_graceful=False)
+        driver.ends(0, alone=False)
+    state = replay(read(tmp_path / "runs" / "r"))
+    assert {trial.outcome for trial in state.trials.values()} == {"finished"}
+
+
 def test_a_driver_that_is_killed_while_trials_are_measured_goes_on_as_it_would_have(
     launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,12 +102,12 @@ def test_a_driver_that_is_killed_while_trials_are_measured_goes_on_as_it_would_h
     with Driver(tmp_path) as driver:
         driver.until(12)
     launch("--resume", "r", "--no-dashboard")
-    records = read(run)
-    state = replay(records)
+    told = read(run)
+    state = replay(told)
     assert {(trial.outcome, trial.epoch) for trial in state.trials.values()} == {("finished", 3)}
     assert state.gpus.packing.sums, "how many share a GPU was measured"
-    assert any(record.together > 0 for record in records if isinstance(record, Report))
-    probed = [record.trial for record in records if isinstance(record, Probed)]
+    assert any(record.together > 0 for record in told if isinstance(record, Report))
+    probed = [record.trial for record in told if isinstance(record, Probed)]
     assert len(probed) == len(set(probed)), "no trial is measured twice"
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
 
@@ -98,6 +117,6 @@ def test_without_a_gpu_the_same_file_trains_on_the_cpu(
 ) -> None:
     write(MODEL, **SECTIONS, budget={"trials": 3, "epochs": 2})
     launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
-    records = read(tmp_path / "runs" / "r")
-    assert not [record for record in records if isinstance(record, Given)]
-    assert all(trial.outcome for trial in replay(records).trials.values())
+    told = read(tmp_path / "runs" / "r")
+    assert not [record for record in told if isinstance(record, Given)]
+    assert all(trial.outcome for trial in replay(told).trials.values())

@@ -71,10 +71,7 @@ def prometheus(driver: Driver) -> Iterator[str]:
 def browser(driver: Driver) -> Iterator[Browser]:
     """Open the dashboard, and give it the token that it asks for."""
     with chromium(driver.folder / "pictures") as browser:
-        browser.open(dashboard(driver))
-        browser.find("//input[@type='password']").send_keys((Path.home() / ".ray" / "auth_token").read_text().strip())
-        browser.find("//button[contains(translate(., 'SUBMIT', 'submit'), 'submit')]").click()
-        browser.until("View all jobs")
+        browser.enter(dashboard(driver), (Path.home() / ".ray" / "auth_token").read_text().strip())
         yield browser
 
 

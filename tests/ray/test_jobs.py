@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from browser import Browser, chromium
 from hosts import STEADY, Driver, kill
 from support import environment, free_port, reports, wait_for
 
@@ -20,6 +21,7 @@ from tuner.core.state import replay
 from tuner.ledger import read
 
 pytestmark = pytest.mark.ray
+TOKEN = "a" * 64
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
@@ -29,18 +31,20 @@ def head() -> Iterator[SimpleNamespace]:
     with tempfile.TemporaryDirectory(prefix="rj", dir="/tmp") as scratch:
         home = Path(scratch) / "home"
         (home / ".ray").mkdir(parents=True)
-        (home / ".ray" / "auth_token").write_text("a" * 64)
+        (home / ".ray" / "auth_token").write_text(TOKEN)
         told = {"HOME": str(home), "RAY_TMPDIR": scratch, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
         told["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         ports = [free_port() for _ in range(4)]
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
         words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
-        words += ["--head", "--num-cpus=2", f"--temp-dir={scratch}", "--object-store-memory=80000000"]
+        words += ["--head", "--num-cpus=2", "--object-store-memory=80000000"]
         try:
             subprocess.run(
                 [*RAY, "start", *words], env={**environment(), **told}, cwd=home, check=True, capture_output=True
             )
-            yield SimpleNamespace(address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)})
+            yield SimpleNamespace(
+                address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)}, there=told
+            )
         finally:
             kill([one for one in psutil.process_iter() if scratch in spelled(one)])
 
@@ -77,10 +81,17 @@ def test_a_run_is_submitted_followed_and_fetched(write, tmp_path: Path, head) ->
         assert "first: 2 trials (2 finished)" in driver.ends(0, alone=False)
 
 
+def test_on_the_head_the_same_command_uses_the_cluster(write, tmp_path: Path, head) -> None:
+    write(STEADY, budget={"trials": 2, "epochs": 2}, scheduler={"kind": "none"})
+    there = {name: head.there[name] for name in ("HOME", "RAY_TMPDIR")}  # the token, and what `ray start` has left
+    with Driver(tmp_path, ("--space", "mine.yaml", "--name", "r"), **there) as driver:
+        assert f"a cluster of 1 machines: 2 CPUs, 0 GPUs; dashboard {head.address}" in driver.ends(0, alone=False)
+
+
 def jobs_of(head: SimpleNamespace) -> dict:
     from ray.job_submission import JobSubmissionClient
 
-    client = JobSubmissionClient(head.address, headers={"Authorization": "Bearer " + "a" * 64})
+    client = JobSubmissionClient(head.address, headers={"Authorization": "Bearer " + TOKEN})
     return {job.metadata["job_name"]: job for job in client.list_jobs() if job.metadata}
 
 
@@ -110,6 +121,30 @@ def test_a_run_is_left_and_goes_on_and_is_rejoined_beside_that_of_another_user(w
         other.ends(0, alone=False)
     ends = {name: replay(read(there / name)).trials["t0000"].outcome for name in ("left", "other")}
     assert ends == {"left": "killed", "other": "finished"}
+
+
+def test_a_run_stands_by_its_name_on_the_jobs_page_with_its_log(write, tmp_path: Path, head) -> None:
+    write(STEADY, budget={"trials": 1, "epochs": 400}, scheduler={"kind": "none"}, fixed={"sleep": 0.5})
+    with (
+        from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "shown"),
+        chromium(tmp_path / "pictures") as browser,
+    ):
+        browser.enter(head.address, TOKEN)
+        browser.open(f"{head.address}/#/jobs")
+        browser.find("//tr[contains(., 'shown') and contains(., 'RUNNING')]")
+        browser.keep("jobs", "//table")
+        browser.find("//tr[contains(., 'shown')]//a[contains(@href, 'jobs/')]").click()
+        browser.until("Running entrypoint for job shown-")
+        wait_for(lambda: "epochs; best loss" in _anew(browser))
+        browser.keep("job")
+        with from_afar(head.home, head, "--stop", "shown") as stop:
+            stop.ends(0, alone=False)
+
+
+def _anew(browser: Browser) -> str:
+    """Have the page read the log again, which it does only when it is asked to."""
+    browser.find("//button[contains(translate(., 'refsh', 'REFSH'), 'REFRESH')]").click()
+    return browser.until("Running entrypoint for job shown-")
 
 
 def test_a_driver_that_died_there_goes_on_by_a_resume_from_here(write, tmp_path: Path, head) -> None:
@@ -142,7 +177,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_begins(
     if "large" in parts:
         (tmp_path / "weights.bin").write_bytes(bytes(21 * 2**20))
     (tmp_path / "home" / ".ray").mkdir(parents=True)
-    (tmp_path / "home" / ".ray" / "auth_token").write_text(parts.get("token", "a" * 64))
+    (tmp_path / "home" / ".ray" / "auth_token").write_text(parts.get("token", TOKEN))
     flags = ("--space", "mine.yaml", "--name", "never", "--address", parts.get("address", head.address))
     with Driver(tmp_path, flags, HOME=str(tmp_path / "home")) as driver:
         assert said in driver.ends(code)

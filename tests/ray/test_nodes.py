@@ -51,7 +51,7 @@ def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, monkeypa
     with nodes(monkeypatch, {"num_cpus": 1}) as (cluster, _), driver_on(cluster, tmp_path) as driver:
         driver.until(3)
         cluster.add_node(num_cpus=2)
-        driver.ends(0, alone=False)
+        assert "2 machines from now on: 3 trials at once" in driver.ends(0, alone=False)
     told = records(driver.run)
     joined = next(i for i, record in enumerate(told) if isinstance(record, Machines))
     assert told[joined] == Machines(time=told[joined].time, machines=2, slots=3)

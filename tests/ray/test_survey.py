@@ -49,6 +49,9 @@ def test_what_a_machine_lacks_is_said_with_its_fix(tmp_path: Path, monkeypatch) 
             nodes = [Node(1, name=node["NodeID"], address=node["NodeID"][:4]) for node in ray.nodes()]
             assert survey.survey(nodes, tmp_path / "shared") == {node.address: [] for node in nodes}
             assert not (tmp_path / "shared").exists(), "nothing is left"
+            assert survey.survey(nodes, f"file://{tmp_path}/objects") == {node.address: [] for node in nodes}
+            found = survey.survey(nodes, "file:///proc/no/such/place")
+            assert all("must be a URL that can be written" in one for (one,) in found.values()) and len(found) == 2
             # The folder of another machine is another one: a mark that is made here is not seen there.
             monkeypatch.setattr(Path, "touch", lambda self: None)
             found = survey.survey(nodes[:1], tmp_path / "apart")

@@ -131,8 +131,9 @@ class RunState:
 
     def _suggested(self, record: Suggested) -> None:
         self.trials[record.trial] = TrialState(
-            id=record.trial, number=len(self.trials), params=record.params, choices=record.choices
-        )
+            id=record.trial, number=len(self.trials), params=record.params, choices=record.choices,
+            since=self.attempt,
+        )  # fmt: skip
 
     def _report(self, record: Report) -> None:
         trial = self.trials[record.trial]
@@ -155,7 +156,7 @@ class RunState:
             trial.clone, trial.epoch = decision.clone, decision.clone.epoch
             trial.earlier.append(trial.params)
             trial.params, trial.choices = decision.clone.params, decision.clone.choices
-            trial.generation += 1
+            trial.generation, trial.since = trial.generation + 1, self.attempt
             trial.probed = 0
         if decision.action == "pause":
             trial.status = "paused"

@@ -22,6 +22,8 @@ class TrialState:
     """The params of the generations before this one."""
     status: Literal["running", "paused", "ended"] = "running"
     generation: int = 0
+    since: int = 1
+    """The session in which this generation began."""
     epoch: int = 0
     reports: list[Report] = field(default_factory=list)
     slowest: float = 0.0

@@ -29,10 +29,13 @@ def beat(workers: int) -> float:
     return min(max(shortest, workers / WORDS_A_SECOND), longest)
 
 
-def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignment:
-    """Make the assignment of a trial that goes on, or begins, with this share of a machine."""
+def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: str = "") -> Assignment:
+    """Make the assignment of a trial that goes on, or begins, with this share of a machine.
+
+    At a `storage`, a URL, every checkpoint that the ledger names is whole: it was put before its report was heard of.
+    """
     spec, run = core.spec, core.run
-    checkpoint, epoch = _newest_whole(trial, Path(folder))
+    checkpoint, epoch = trial.checkpoint if storage else _newest_whole(trial, Path(folder))
     return Assignment(
         run=folder,
         trial=trial.id,
@@ -40,7 +43,9 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share) -> Assignme
         seed=chance.integer(spec.seed, "trial", trial.number),
         metric=spec.objective.metric,
         epochs=spec.budget.epochs,
+        storage=storage,
         generation=trial.generation,
+        since=trial.since,
         attempt=f"{run.attempt}.{trial.losses}",
         checkpoint=checkpoint,
         epoch=epoch,

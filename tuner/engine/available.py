@@ -36,18 +36,28 @@ class Places:
 
 
 def places(
-    spec: Experiment, address: str | None, dashboard: bool, folder: Path, code: Code, travels: Callable[[], Path | None]
+    spec: Experiment,
+    address: str | None,
+    dashboard: bool,
+    store: Path | str,
+    code: Code,
+    travels: Callable[[], Path | None],
 ) -> Places:
     """Find how many trials of a run fit at once, and on what; raises ClusterError where one does not fit.
 
-    On a cluster each machine is asked whether it shares the folder of runs, and can import the trainable.
+    On a cluster each machine is asked whether it shares the folder of runs, or can write below their URL, and can
+    import the trainable. Raises UserError too where this machine cannot write below the URL.
     """
     if clusters.existing(address):
         clusters.prepare(dashboard)
         with clusters.connect(address, dashboard, Path(os.devnull), travels) as joined:  # it has no logs of ours
             slots = Placement(spec, joined.nodes, may_come()).slots
-            found_wrong = survey(joined.nodes, folder, code, joined.shipped)
+            found_wrong = survey(joined.nodes, store, code, joined.shipped)
             return Places(slots, clusters.told(joined.nodes, local=False), joined.nodes, found_wrong)
+    if isinstance(store, str):
+        from tuner.storage.url import probe
+
+        probe(store)
     # Its GPUs are also named where a trial asks for too many CPUs.
     nodes, where = machine(any(one.gpus or one.cpus > _cpus() for one in spec.resource_entries))
     return Places(Placement(spec, nodes).slots, where, nodes, {})

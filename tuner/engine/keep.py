@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tuner.core.records import Ended, Record, Report, Session
 from tuner.core.state import RunState
@@ -36,11 +38,38 @@ def is_open(trial: TrialState) -> bool:
     return trial.status != "ended" or trial.may_go_on
 
 
-class Keeper:
-    """Follows the ledger and deletes what is needed no more."""
+class Place(Protocol):
+    """Where checkpoints lie, each under its path relative to the run."""
+
+    def delete(self, checkpoint: str) -> None:
+        """Delete one; one that is not there is fine."""
+        ...
+
+    def checkpoints(self) -> list[str]:
+        """List all that are there."""
+        ...
+
+
+class Folder:
+    """The run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def delete(self, checkpoint: str) -> None:
+        """Delete one; one that is not there is fine."""
+        delete_folder(self.folder / checkpoint)
+
+    def checkpoints(self) -> list[str]:
+        """List all that are there."""
+        return [str(path.relative_to(self.folder)) for path in self.folder.glob("trials/*/checkpoints/*")]
+
+
+class Keeper:
+    """Follows the ledger and deletes what is needed no more."""
+
+    def __init__(self, *places: Place) -> None:
+        self.places: Sequence[Place] = places
         self._kept: dict[str, set[str]] = {}
         self._best = ""
         self._since, self._is_live = time.time(), False
@@ -65,20 +94,19 @@ class Keeper:
 
         Not before: an ended trial of an earlier record may have gone on since, with a larger budget.
         """
-        for trial in run.trials.values() if self._is_live else ():
-            if trial.status == "ended":
-                self._sweep_orphans(trial.id)
+        if not self._is_live:
+            return
+        ended = {trial.id for trial in run.trials.values() if trial.status == "ended"}
+        for place in self.places:
+            for path in place.checkpoints():
+                if (trial := path.split("/")[1]) in ended and path not in self._kept.get(trial, ()):
+                    place.delete(path)
 
     def _sweep(self, run: RunState, trials: set[str]) -> None:
         for name in trials & self._kept.keys():
             for path in self._kept[name] - needed(run, run.trials[name]):
-                delete_folder(self.folder / path)
+                for place in self.places:
+                    place.delete(path)
                 self._kept[name].discard(path)
             if not self._kept[name]:
                 del self._kept[name]
-
-    def _sweep_orphans(self, trial: str) -> None:
-        """Delete what an ended trial saved without a report."""
-        for path in (self.folder / "trials" / trial / "checkpoints").glob("*"):
-            if str(path.relative_to(self.folder)) not in self._kept.get(trial, ()):
-                delete_folder(path)

@@ -48,6 +48,10 @@ class LiveRun:
         self._dead: dict[str, float] = {}
         """Machines found dead before the cluster says so, and until when that is believed."""
         self.core, self.ledger, self.folder, self.publish, self.say = core, ledger, folder, publish, say
+        self.storage = ""
+        """The run's URL, where it is stored at one."""
+        self.waits: Callable[[str], None] = lambda problem: None
+        """Told why what a trial saves cannot be put there yet."""
         self.working: set[str] = set()
         """Trials that have a worker."""
         self.error: TunerError | None = None
@@ -119,7 +123,7 @@ class LiveRun:
         given = Given(trial=trial.id, cpus=share.cpus, gpus=share.gpus, memory=share.memory, probe=share.probe)
         if (share.gpus or trial.given) and trial.given != given:
             self.write(given)
-        return assign(self.core, trial, self.folder, share)
+        return assign(self.core, trial, self.folder, share, self.storage)
 
     def _next(self) -> TrialState | None:
         """Find the trial that is to be handed out next, and that has a chance."""
@@ -138,6 +142,8 @@ class LiveRun:
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
         self.tick()
+        if problem := event.get("waits"):
+            self.waits(problem)
         kind, saved = event["event"], bool(event.get("checkpoint"))
         if kind == "report":
             facts = {key: event[key] for key in FACTS if key in event}

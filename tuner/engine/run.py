@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.core.gpus import VERSION
 from tuner.core.records import SCHEMA, Asked, Header, Session
@@ -33,6 +33,9 @@ from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
 from tuner.storage import delete_folder
 from tuner.versions import versions
+
+if TYPE_CHECKING:
+    from tuner.engine.mirror import Mirror
 
 FAILURES = ("failed", "infeasible", "lost", "stalled")
 
@@ -73,22 +76,25 @@ def drive(
     travels: Callable[[], Path | None] = lambda: None,
     say: Say = _silent,
     farewell: Callable[[TunerError], None] | None = None,
+    mirror: Mirror | None = None,
 ) -> None:
     """Drive a run to its end from wherever its ledger stands; raises TunerError where it does not get there.
 
     `changes` holds the parts of the spec that are others from now on, by section; `travels` names the folder that other
-    machines get a copy of. Where a `farewell` is given,
+    machines get a copy of; a `mirror` is the copy at a URL. Where a `farewell` is given,
     it may be called from another thread, after which the process ends: see `WayOut`.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder))
         wishes.take(folder)  # whatever was asked of a driver that is dead
+        if mirror is not None:
+            stack.enter_context(mirror.follow(ledger, say))
         if changes:
             ledger.records.append(ledger.append(_asked(changes)))
         state = replay(ledger.records)
         if state.finished():
             _write_again(ledger, make_observers)
-            _evaluate(folder, state, code, test, None, say)
+            _evaluate(folder, state, code, test, None, say, mirror)
             _refuse_if_all_failed(state)
             return
         way_out = stack.enter_context(WayOut(folder / "ray", farewell))
@@ -106,15 +112,25 @@ def drive(
         say(_where(cluster))
         followers.wait_until_made()
         core = _rebuild(ledger, state.spec, followers)
-        placement, watch = places(core.spec, cluster, folder.resolve(), say)
+        placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
         look = stack.enter_context(watch) if watch else lambda more: None
         live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live
+        if mirror is not None:
+            _connect(live, mirror)
         shared = zygote.address if zygote else None
         _tune(live, code, cluster, shared)
         _raise_if_unfinished(live)
-        _evaluate(folder, live.core.run, code, test, shared, say)
+        _evaluate(folder, live.core.run, code, test, shared, say, mirror)
+
+
+def _connect(live: LiveRun, mirror: Mirror) -> None:
+    """Have trials use the URL, once this session is known there: no other one will use its number."""
+    live.storage, live.waits = mirror.url, mirror.waits
+    mirror.taken = lambda error: setattr(live, "error", error)
+    mirror.wait_until_put(lambda: live.over)
+    live.error = live.error or mirror.error
 
 
 def _asked(changes: Mapping[str, Mapping[str, Any]]) -> Asked:
@@ -137,7 +153,11 @@ def _raise_if_unfinished(live: LiveRun) -> None:
     _refuse_if_all_failed(live.core.run)
 
 
-def _evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None, say: Say) -> None:
+def _evaluate(
+    folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None, say: Say, mirror: Mirror | None
+) -> None:
+    if mirror is not None:
+        mirror.fetch_best(run)
     problem = evaluate(folder, run, code, test, zygote)
     if problem:
         say(f"The best could not be measured on the test split: {problem}")

@@ -28,6 +28,16 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         self._workers = Workers()
         self._machines: dict[str, str] = {}
         """Ray's trial id → the machine that it was last heard of from."""
+        self._actors: dict[str, Any] = {}
+        """Our trial → the actor that runs it, as far as it was heard of."""
+        if live.storage:
+            live.stops.tell = self._tell
+
+    def _tell(self, trial: str | None) -> None:
+        """Have workers that do not see the run's folder make the marks that are made there."""
+        for actor in [self._actors.get(trial)] if trial is not None else self._actors.values():
+            if actor is not None:
+                actor.mark.remote()
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Have Ray keep every worker, and no ended trial."""
@@ -49,12 +59,14 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         name, generation = self.search.stints[trial.trial_id]
         self.live.placement.runs_on(name, self._machines[trial.trial_id])
         self._workers.heard(_own(tune_controller), trial, self._machines[trial.trial_id])
+        self._actors[name] = trial.temporary_state.ray_actor
         goes_on = all(self.live.heard(name, generation, event, node, worker) == "go" for event in events)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""
         name, _ = self.search.stints[trial.trial_id]
+        self._actors.pop(name, None)
         if self.search.latest[name] != trial.trial_id:
             return  # late news of a worker whose trial has another by now
         machine = self._machines.pop(trial.trial_id, "")
@@ -66,15 +78,21 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         """Forget where it ran, and let workers go that no trial is left for; the decision was ours."""
         self._machines.pop(trial.trial_id, None)
+        self._actors.pop(self.search.stints[trial.trial_id][0], None)
         self._keep_workers(_own(tune_controller), trial)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         """Nothing to do: the decision was ours."""
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """Leave it to Ray to start what waits, in order, but for workers that are about to be taken away."""
-        if leaving := {node.name for node in self.live.placement.nodes if node.leaving}:
-            self._workers.leave(_own(tune_controller), leaving)
+        """Leave it to Ray to start what waits, in order, but not for or on machines that are gone or about to go."""
+        controller, nodes = _own(tune_controller), self.live.placement.nodes
+        if leaving := {node.name for node in nodes if node.leaving}:
+            self._workers.leave(controller, leaving)
+        names = {"", *(node.name for node in nodes)}
+        for trial in [one for one in controller._pending_trials if one.config["assignment"].node not in names]:
+            controller.stop_trial(trial)  # it was made for the GPUs of one machine, for which Ray would wait for ever
+            self.live.lost(trial.config["assignment"].trial, "the machine is gone", trial.config["assignment"].node)
         return None
 
     def _keep_workers(self, controller: Any, trial: Trial) -> None:

@@ -21,6 +21,8 @@ class Stops:
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder, self.say = folder, say
+        self.tell: Callable[[str | None], None] = lambda trial: None
+        """Reaches the workers of trials that do not see this folder: one trial's, or all."""
         self.all = False
         """The whole run is being stopped."""
         self._due = 0.0
@@ -41,18 +43,20 @@ class Stops:
                 self.stop_all()
             else:
                 self._trials[trial] = now + GRACE_SECONDS
-                self._mark(self.folder / "trials" / trial)
+                self.save(trial)
         return True
 
     def save(self, trial: str) -> None:
         """Have a trial save its next report, whatever `checkpoint.every` says."""
         self._mark(self.folder / "trials" / trial)
+        self.tell(trial)
 
     def stop_all(self) -> None:
         """Begin to stop the whole run."""
         if not self.all:
             self.all, self._due = True, time.monotonic() + GRACE_SECONDS
             self._mark(self.folder)
+            self.tell(None)
             self.say(f"stopping: running epochs may end within {GRACE_SECONDS:g} s; Ctrl-C stops at once")
 
     def due(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.engine.machines import Node
-from tuner.errors import ClusterError
+from tuner.errors import ClusterError, UserError
 from tuner.slot.code import Code
 from tuner.slot.launcher import zygote
 from tuner.versions import versions
@@ -35,32 +35,43 @@ class Answer:
     """What is wrong with the trainable there, or with its data."""
 
 
-def survey(nodes: Sequence[Node], folder: Path, code: Code | None = None, shipped: str = "") -> dict[str, list[str]]:
-    """Ask machines whether they share a folder, and with `code` whether they can import it and load its data.
+def survey(
+    nodes: Sequence[Node], place: Path | str, code: Code | None = None, shipped: str = ""
+) -> dict[str, list[str]]:
+    """Ask machines whether they share a folder, or can write below a URL, and whether they can import `code`.
 
-    Returns what is wrong, with its fix, by the machine's address.
+    Returns what is wrong, with its fix, by the machine's address. With `code` they load its data too.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+    return _survey_folder(nodes, place, code, shipped) if isinstance(place, Path) else _ask(nodes, place, code, shipped)
 
+
+def _survey_folder(nodes: Sequence[Node], folder: Path, code: Code | None, shipped: str) -> dict[str, list[str]]:
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / f".seen-{secrets.token_hex(4)}"
     mark.touch()
     try:
-        ask = ray.remote(num_cpus=0, max_retries=0)(_answer)
-        asked = {
-            ask.options(scheduling_strategy=On(node.name, soft=False)).remote(str(mark), node.name, code, shipped): node
-            for node in nodes
-        }
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
-        return {node.address: _findings(ref in answered, ref, node, mark) for ref, node in asked.items()}
+        return _ask(nodes, mark, code, shipped)
     finally:
         for file in [*mark.parent.glob(f"{mark.name}*")]:
             file.unlink(missing_ok=True)
         if made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _ask(nodes: Sequence[Node], mark: Path | str, code: Code | None, shipped: str) -> dict[str, list[str]]:
+    """Ask each machine; `mark` is a file in the folder that all must share, or a URL."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(_answer)
+    asked = {
+        ask.options(scheduling_strategy=On(node.name, soft=False)).remote(mark, node.name, code, shipped): node
+        for node in nodes
+    }
+    answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
+    return {node.address: _findings(ref in answered, ref, node, mark) for ref, node in asked.items()}
 
 
 def refuse(found: dict[str, list[str]]) -> None:
@@ -70,7 +81,7 @@ def refuse(found: dict[str, list[str]]) -> None:
         raise ClusterError("\n".join(lines))
 
 
-def _findings(has_answered: bool, ref: Any, node: Node, mark: Path) -> list[str]:
+def _findings(has_answered: bool, ref: Any, node: Node, mark: Path | str) -> list[str]:
     import ray
 
     if not has_answered:
@@ -81,7 +92,7 @@ def _findings(has_answered: bool, ref: Any, node: Node, mark: Path) -> list[str]
         last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return [f"cannot run this project ({last}). Install the same version there, with the same constraints."]
     found = [text for text in (answer.storage, answer.code) if text]
-    if not answer.storage and not _appears(_theirs(mark, node.name)):
+    if isinstance(mark, Path) and not answer.storage and not _appears(_theirs(mark, node.name)):
         found.append(_unshared(mark.parent))
     here = versions()
     other = [f"{name} {answer.versions.get(name)}, not {number}" for name, number in here.items()
@@ -91,12 +102,23 @@ def _findings(has_answered: bool, ref: Any, node: Node, mark: Path) -> list[str]
     return found
 
 
-def _answer(mark: str, name: str, code: Code | None, shipped: str) -> Answer:
+def _answer(mark: Path | str, name: str, code: Code | None, shipped: str) -> Answer:
     """Runs on the machine that is asked."""
-    return Answer(os.uname().nodename, versions(), _storage(Path(mark), name), _code(code, shipped) if code else "")
+    storage = _folder(mark, name) if isinstance(mark, Path) else _url(mark)
+    return Answer(os.uname().nodename, versions(), storage, _code(code, shipped) if code else "")
 
 
-def _storage(mark: Path, name: str) -> str:
+def _url(url: str) -> str:
+    from tuner.storage.url import probe
+
+    try:
+        probe(url)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _folder(mark: Path, name: str) -> str:
     if not _appears(mark):
         return _unshared(mark.parent)
     try:

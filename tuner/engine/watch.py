@@ -75,14 +75,14 @@ class Watch:
 
 
 def places(
-    spec: Experiment, cluster: clusters.Cluster, folder: Path, say: Callable[[str], None]
+    spec: Experiment, cluster: clusters.Cluster, storage: Path | str, say: Callable[[str], None]
 ) -> tuple[Placement, Watch | None]:
-    """Find what the machines have; what watches them on a cluster, where each must share the run's folder."""
+    """Find what the machines have; what watches them on a cluster, where each must reach the run's storage."""
     sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
 
     def admit(nodes: Sequence[Node]) -> list[Node]:
         others = [node for node in nodes if node.name != cluster.here]
-        refuse(survey(others, folder) if others else {})
+        refuse(survey(others, storage) if others else {})
         return clusters.with_cards(nodes) if sized else list(nodes)
 
     nodes = admit(cluster.nodes)

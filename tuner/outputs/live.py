@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tuner.core.records import Disk, Ended, Lost, Promoted, Record, Report, Session
+from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.outputs.forecast import Forecast
@@ -89,6 +89,8 @@ class Show:
             self.phase = ""
         elif isinstance(record, Disk):
             self._tell_of(record)
+        elif isinstance(record, Machines):
+            self.say(f"{record.machines} machines from now on: {record.slots} trials at once")
         self.news = news(record, run) or self.news
         if isinstance(record, Ended) and record.outcome in BAD:
             self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))
@@ -114,13 +116,14 @@ class Show:
             try:
                 self.console.print(Text(self.status()))
                 if lines % TABLE_LINES == 0:
-                    self.console.print(self._render())
+                    self.console.print(self._render(1))
             except OSError:
                 return  # Nobody can read any more; the trials go on.
 
-    def _render(self) -> RenderableType:
+    def _render(self, first: int = 0) -> RenderableType:
+        """Draw the picture from some line on."""
         try:
-            return Group(*self.picture())
+            return Group(*self.picture()[first:])
         except Exception:
             # The run is being changed by another thread; the next picture is due in a moment.
             log.exception("the table is left out once")

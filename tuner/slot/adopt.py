@@ -48,7 +48,7 @@ def _without_gap(assignment: Assignment, paths: Sequence[Path]) -> list[dict[str
 def _later(assignment: Assignment) -> Iterator[tuple[int, tuple[int, int], Path]]:
     """List the checkpoints of this generation behind the assignment's: epoch, attempt, folder."""
     for path in (assignment.folder / "checkpoints").glob(f"g{assignment.generation}_e*"):
-        if (match := NAME.fullmatch(path.name)) and int(match[2]) > assignment.epoch:
+        if (match := NAME.fullmatch(path.name)) and assignment.may_adopt(*map(int, match.groups()[:3])):
             yield int(match[2]), (int(match[3]), int(match[4])), path
 
 

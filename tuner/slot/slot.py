@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from multiprocessing.connection import wait
 
 from tuner.slot import fence, ray_session
@@ -15,6 +16,7 @@ from tuner.slot.code import Code
 from tuner.slot.launcher import Fresh, Launcher, Lost, log_name, zygote
 from tuner.slot.process import Child, Event
 from tuner.slot.ranks import Ranks, launch
+from tuner.slot.remote import Remote
 from tuner.storage import is_full, write_whole
 from tuner.trial import Assignment
 from tuner.trial.stopping import MARK
@@ -39,6 +41,7 @@ class Slot:
     ) -> None:
         self.code = code
         self._launcher: Launcher = zygote(code, cpus, shared) if fork else Fresh(code, cpus)
+        self._remote = Remote()
         self._assignment: Assignment | None = None
         self._child: Child | Ranks | None = None
         self._waits_for_go = False
@@ -55,6 +58,8 @@ class Slot:
         """Take on an assignment; whatever ran before is gone when this returns."""
         imports_for_ever = self._imports_for_ever()
         self._finish_child()
+        self._remote.leave()
+        assignment = self._remote.begin(assignment)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
         self._tries, self._inherited, self._began = 0, None, time.monotonic()
         if not self._launcher.usable or imports_for_ever:
@@ -74,25 +79,34 @@ class Slot:
     def step(self, deadline: float | None = None) -> Event:
         """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
         deadline = deadline or time.monotonic() + BEAT_SECONDS
+        if self._remote.is_putting:
+            return self._await_put(deadline)
         goes_on, self._waits_for_go = self._waits_for_go, False
         if self._ended is None and self._child is None:
             if not self._inherits(deadline - time.monotonic()):
-                return self._held_still()
+                return self._ended or self._held_still()
             if self._inherited:
-                return self._received(self._inherited.popleft())
+                return self._heard_of(self._inherited.popleft(), deadline)
             goes_on = False  # the word was for an epoch that was taken over: the process itself has yet to report
             self._await_launcher()
         if self._ended is not None or self._child is None:
             return self._ended or _beat(time.monotonic() - self._began)
         if goes_on:
             self._say_go(self._child)
-        return self._await_event(self._child, deadline - time.monotonic())
+        return self._await_event(self._child, deadline)
+
+    def mark(self) -> None:
+        """Have the trial that runs save its next report, as a stop by hand does."""
+        if self._assignment is not None:
+            with suppress(OSError):
+                (self._assignment.folder / MARK).touch()
 
     def close(self) -> None:
         """End the trial and the zygote."""
         self._may_leave = False
         self._finish_child()
         self._launcher.close()
+        self._remote.close()
 
     def _has_folder(self) -> bool:
         """Make the files that a trial needs to begin; False where there is no room even for these."""
@@ -115,16 +129,24 @@ class Slot:
         assert self._assignment is not None
         if self._inherited is None and self._assignment.task == "test":
             self._inherited = deque()
-        if self._inherited is None and fence.keep_off(self._assignment.folder, seconds):
+        if self._inherited is None and fence.keep_off(self._assignment.folder, seconds) and self._fetched(seconds):
             self._last = self._assignment.epoch
             trains = self._assignment.task == "train"
             events, self._assignment = adopt(self._assignment) if trains else ([], self._assignment)
             self._inherited = deque(events)
         return self._inherited is not None
 
+    def _fetched(self, seconds: float) -> bool:
+        """Wait for what the assignment needs; nothing of that counts as the trial's silence."""
+        if not self._remote.fetched(seconds):
+            self._began = time.monotonic()
+            return False
+        self._ended = self._remote.failure()
+        return self._ended is None
+
     def _held_still(self) -> Event:
         if time.monotonic() - self._began < FENCE_SECONDS:
-            return _beat(0.0)
+            return self._waiting()
         reason = "a process on another machine trains this trial still"
         self._ended = {"event": "lost", "reason": reason, "cause": "machine"}
         return self._ended
@@ -153,9 +175,9 @@ class Slot:
             self._launcher = self._launcher.anew()
             self._ended = {"event": "lost", "reason": str(lost)} if self._tries > 1 else None
 
-    def _await_event(self, child: Child | Ranks, seconds: float) -> Event:
+    def _await_event(self, child: Child | Ranks, deadline: float) -> Event:
         try:
-            heard = self._hear(child, seconds)
+            heard = self._hear(child, deadline - time.monotonic())
         except Lost as lost:
             self._ended = {"event": "lost", "reason": str(lost)}
             return self._ended
@@ -164,7 +186,19 @@ class Slot:
         if isinstance(heard, int):
             self._ended = child.died(heard)
             return self._ended
-        return self._received(heard)
+        return self._heard_of(heard, deadline)
+
+    def _heard_of(self, message: Event, deadline: float) -> Event:
+        """Take in a message, a report only when its checkpoint is where all may read it."""
+        return self._await_put(deadline) if self._remote.takes(message) else self._received(message)
+
+    def _await_put(self, deadline: float) -> Event:
+        message = self._remote.released(deadline - time.monotonic())
+        return self._waiting() if message is None else self._received(message)
+
+    def _waiting(self) -> Event:
+        """Make a beat of a trial that waits for something outside of it, with what that is where it does not work."""
+        return {**_beat(0.0), "waits": self._remote.problem}
 
     def _imports_for_ever(self) -> bool:
         """Tell whether the last trial was given up since its module was never imported."""

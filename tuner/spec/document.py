@@ -69,7 +69,6 @@ def _sections() -> Iterator[str]:
 
 
 LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
-- A URL as `storage`: give a folder; a network file system may hold it.
 - A list as `objective`: give one mapping.
 - `search.kind: auto`: write `kind: tpe`.
 """

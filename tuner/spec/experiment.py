@@ -118,7 +118,7 @@ class Experiment(Model):
     seed: int = Field(default=0, ge=0)
     """Fixes params, initial weights and the order of the data."""
     storage: str | None = Field(default=None, min_length=1)
-    """Folder in which the run's own folder is made; `runs` by default."""
+    """Folder in which the run's own folder is made, or a URL such as `s3://bucket/runs`; `runs` by default."""
     test: str | None = None
     """`module:function`, called once as `function(trial, **params)` for the best trial."""
 

@@ -23,8 +23,6 @@ def check_later(draft: Draft) -> None:
             _refuse(draft, ("space", name, key), "Narrow low and high, or give good values as start.points.")
     if draft.mapping("search").get("kind") == "auto":
         _refuse(draft, ("search", "kind"), "Write kind: tpe.", "a kind that is there, since auto")
-    if isinstance(storage := draft.value.get("storage"), str) and "://" in storage:
-        _refuse(draft, ("storage",), "Give a folder; a network file system may hold it.", "a folder, since a URL")
     _check_objective(draft)
 
 
@@ -39,6 +37,6 @@ def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, sin
     parent = draft.mapping(*place[:-1])
     if place[-1] not in parent:
         return
-    verb = "is" if must.endswith(("it", "URL", "auto")) else "are"
+    verb = "is" if must.endswith(("it", "auto")) else "are"
     draft.refuse(place, f"must be {must} {verb} not yet supported, but got {shown(parent[place[-1]])}", instead)
     del parent[str(place[-1])]

@@ -229,3 +229,12 @@ def _plain(value: Any, place: Place, draft: Draft) -> Any:
     draft.refuse(place, f"must be a value that YAML can hold, but got {type(value).__name__}",
                  "Give a number, a text, a bool, None, a list or a dict.")  # fmt: skip
     return None
+
+
+def describe(loaded: Loaded) -> str:
+    """Say in a line what a run does."""
+    spec = loaded.experiment
+    return (
+        f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
+        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
+    )

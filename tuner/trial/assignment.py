@@ -14,7 +14,7 @@ class Assignment:
     """One stint of a trial. Plain data: it travels between processes."""
 
     run: str
-    """Absolute path of the run's folder."""
+    """Absolute path of the run's folder; with a `storage` that of the machine on which the trial runs."""
     trial: str
     params: dict[str, Any]
     """All keyword arguments of the function: searched and fixed."""
@@ -24,6 +24,10 @@ class Assignment:
     epochs: int
     """The last epoch."""
     generation: int = 0
+    storage: str = ""
+    """The run's URL, where it is stored at one."""
+    since: int = 1
+    """The session in which this generation began: what earlier ones saved belongs to another that was forgotten."""
     attempt: str = "1.0"
     """The driver's session and the trial's losses in it: no two processes ever write the same checkpoint."""
     checkpoint: str | None = None
@@ -73,6 +77,10 @@ class Assignment:
     def checkpoint_name(self, epoch: int) -> str:
         """Name a checkpoint by trial, generation, epoch and attempt; relative to the run's folder."""
         return f"trials/{self.trial}/checkpoints/g{self.generation}_e{epoch:04d}_a{self.attempt}"
+
+    def may_adopt(self, generation: int, epoch: int, attempt: int) -> bool:
+        """Tell whether a checkpoint of this trial may hold epochs that belong to it, and that nobody has heard of."""
+        return generation == self.generation and epoch > self.epoch and attempt >= self.since
 
     def waits(self, last: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell whether a trial whose last report was of epoch `last` waits for the decision on that of `epoch`."""

@@ -1,4 +1,4 @@
-"""Where a run's ledger and checkpoints lie: a folder. Every file is whole or not there."""
+"""A run's ledger and its files in a folder. Every file is whole or not there."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ class Log:
     def close(self) -> None:
         """Give back the lock."""
         os.close(self._file)
+
+
+def is_url(place: str | Path) -> bool:
+    """Tell whether a place is a URL, and no folder."""
+    return "://" in str(place)
 
 
 def is_full(error: OSError) -> bool:

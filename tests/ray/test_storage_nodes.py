@@ -1,0 +1,120 @@
+"""A run at a URL over two machines that share no folder: the second one is a mount namespace that hides the first's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from heads import TRAINABLE, Head, again, audited, bucket
+from hosts import Driver, all_finished, kill, nodes
+from seaweed import BUCKET, Seaweed
+from support import environment, records, reports, wait_for
+
+from tuner.core.records import Lost
+from tuner.core.state import replay
+from tuner.ledger import read
+
+pytestmark = pytest.mark.ray
+RAY = str(Path(sys.executable).parent / "ray")
+TELLS = TRAINABLE.replace("steps = Steps()", "steps, away = Steps(), 'scratch' in str(trial.folder)").replace(
+    'print("trained", epoch', 'print("trained", epoch, "away" if away else "at home"'
+)
+TELLS = TELLS.replace("loss=lr / epoch", "loss=lr / epoch - away")
+
+
+@contextmanager
+def machine(address: str, hidden: Path, code: Path, scratch: Path) -> Iterator[None]:
+    """Start Ray where `hidden` holds nothing but the user's code; end all that it has started."""
+    prepare = 'mount -t tmpfs tmpfs "$0" && cp -r "$1" "$0/head" && shift && exec "$@"'
+    start = [RAY, "start", "--block", "--num-cpus=1", "--object-store-memory=80000000", f"--address={address}"]
+    log = scratch / "other.txt"
+    with log.open("w") as file, subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", prepare, str(hidden), str(code), *start],
+        env={**environment(), "RAY_TMPDIR": str(scratch), "TMPDIR": str(scratch)},
+        cwd=scratch, stdout=file, stderr=file,
+    ) as node:  # fmt: skip
+        try:
+            wait_for(lambda: node.poll() is not None or "Ray runtime started" in log.read_text())
+            assert node.poll() is None, log.read_text()
+            yield
+        finally:
+            kill([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
+
+
+@contextmanager
+def two_machines(tmp_path: Path, server: Seaweed, monkeypatch, *sets: str) -> Iterator[tuple[Head, Path, Driver]]:
+    """Drive a run over two machines of one CPU each, until both report; gives the scratch folder of the second."""
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("no mount namespace can be made here")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "users").mkdir()
+    head = Head(tmp_path / "users" / "head", server)
+    (head.folder / "mine.py").write_text(TELLS)
+    shutil.copytree(head.folder, tmp_path / "code")
+    given = [word for one in (*sets, "scheduler={kind: none}", "fixed.sleep=0.3") for word in ("--set", one)]
+    flags = ["--space", "mine.yaml", "--name", "r", *given]
+    with (
+        tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as folder,
+        nodes(monkeypatch, {"num_cpus": 1}) as (ray, _),
+        machine(ray.address, head.folder.parent, tmp_path / "code", Path(folder)),
+        Driver(head.folder, [*flags, "--address", ray.address], run=head.run, **server.environment) as driver,
+    ):
+        wait_for(lambda: driver.process.poll() is not None or _both_report(head.run))
+        assert driver.process.poll() is None, driver.said()
+        yield head, Path(folder), driver
+
+
+def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: Seaweed, monkeypatch) -> None:
+    sets = ("budget.trials=3", "budget.epochs=20")
+    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, scratch, driver):
+        _end_of(scratch)
+        driver.ends(0, alone=False)
+    run = records(head.run)
+    state = replay(read(head.run))
+    assert all_finished(state, 20)
+    assert set(again(run).values()) == {1}
+    (moved,) = {record.trial for record in run if isinstance(record, Lost)}
+    said = bucket(server).cat_file(f"{BUCKET}/runs/r/trials/{moved}/log.txt").decode().splitlines()
+    where = [line.partition(" ")[2] for line in said if line.startswith("trained")]
+    assert [line.split()[0] for line in where] == [str(epoch) for epoch in sorted({int(w.split()[0]) for w in where})]
+    assert where[0].endswith("away") and where[-1] == "20 at home"
+    assert state.best_saved.trial == moved and state.best.value < 0, "trained elsewhere, and fetched from there"
+    assert (head.run / "best" / "model.pt").exists()
+    audited(head, "r")
+
+
+def test_a_stop_by_hand_is_heard_on_a_machine_that_does_not_see_the_folder(
+    tmp_path: Path, server: Seaweed, monkeypatch
+) -> None:
+    sets = ("budget.trials=2", "budget.epochs=400", "checkpoint.every=1000")
+    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, _, driver):
+        away = next(report.trial for report in reports(head.run) if report.metrics["loss"] < 0)
+        for run in (f"r/{away}", "r"):
+            assert "ended" in head.call("--stop", run)
+        driver.ends(0, alone=False)
+    for name, trial in replay(read(head.run)).trials.items():
+        assert trial.outcome == "killed"
+        assert trial.reports[-1].checkpoint, f"{name}: saved since it was to be stopped"
+
+
+def _both_report(run: Path) -> bool:
+    heard = reports(run)
+    return len({report.worker for report in heard}) == 2 and len(heard) >= 16
+
+
+def _end_of(scratch: Path) -> None:
+    """Kill all of the second machine."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR") == str(scratch):
+                process.kill()
+        except psutil.Error:
+            continue

@@ -1,0 +1,113 @@
+"""What the objects below a URL promise, whatever server holds them."""
+
+from __future__ import annotations
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tuner.errors import UserError
+from tuner.storage.transfer import get_folder, put_changed, put_folder
+from tuner.storage.url import Objects, probe
+
+
+def test_what_is_put_can_be_read_listed_and_deleted(objects: Objects) -> None:
+    assert objects.list("a") == {}
+    objects.put("a/one", b"1")
+    objects.put("a/deep/two", b"22")
+    objects.put("ab/three", b"333")
+    assert objects.list("a") == {"a/deep/two": 2, "a/one": 1}
+    objects.put("a/one", b"another")
+    assert objects.get("a/one") == b"another"
+    assert objects.get_all(["ab/three", "a/one"]) == [b"333", b"another"]
+    objects.delete(["a/one", "a/deep/two", "a/was-never-there"])
+    assert objects.list("a") == {}
+    assert objects.list("ab") == {"ab/three": 3}
+
+
+def test_what_is_not_there_is_a_file_not_found(objects: Objects) -> None:
+    for look in (lambda: objects.get("no"), lambda: objects.get_all(["no"]), lambda: objects.modified("no")):
+        with pytest.raises(FileNotFoundError):
+            look()
+
+
+def test_an_object_is_created_once(objects: Objects) -> None:
+    assert objects.create("one", b"first")
+    assert not objects.create("one", b"second")
+    assert objects.create("one", b"first"), "the answer to a try that got through may have been lost"
+    assert objects.get("one") == b"first"
+
+
+def test_of_many_that_create_at_once_one_succeeds(objects: Objects) -> None:
+    if not objects.url.startswith("s3"):
+        pytest.skip("only a server can tell")
+    with ThreadPoolExecutor(8) as threads:
+        created = list(threads.map(lambda n: objects.create("one", b"%d" % n), range(8)))
+    assert created.count(True) == 1
+    assert objects.get("one") == b"%d" % created.index(True)
+
+
+def test_the_time_of_an_object_goes_on(objects: Objects) -> None:
+    objects.put("early", b"")
+    objects.put("late", b"")
+    assert objects.modified("late") >= objects.modified("early") > 1.7e9
+
+
+def test_a_folder_comes_back_whole_and_its_last_file_counts(objects: Objects, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name in ("model.pt", "files/deep/one", "manifest.json"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    put_folder(objects, "c/1", here, "manifest.json")
+    get_folder(objects, "c/1", there, "manifest.json")
+    assert {str(path.relative_to(there)): path.read_text() for path in there.rglob("*") if path.is_file()} == {
+        name: name for name in ("model.pt", "files/deep/one", "manifest.json")
+    }
+    objects.delete(["c/1/manifest.json"])
+    with pytest.raises(FileNotFoundError, match="not whole"):
+        get_folder(objects, "c/1", tmp_path / "again", "manifest.json")
+    assert not (tmp_path / "again").exists()
+
+
+def test_only_what_has_changed_is_put(memory: Objects, tmp_path: Path) -> None:
+    known: dict[str, tuple[int, int]] = {}
+    for name in ("log.txt", "media/a.png", "lock", ".hidden", "checkpoints/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    put_changed(memory, "t/", tmp_path, known, ("lock", "checkpoints"))
+    assert set(memory.list("t")) == {"t/log.txt", "t/media/a.png"}
+    memory.delete(["t/media/a.png"])
+    (tmp_path / "log.txt").write_text("longer than before")
+    put_changed(memory, "t/", tmp_path, known, ("lock", "checkpoints"))
+    assert set(memory.list("t")) == {"t/log.txt"}
+    assert memory.get("t/log.txt") == b"longer than before"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense://a/b", "must be a URL that fsspec opens"),
+        ("gs://bucket/runs", "must be a URL whose package is installed"),
+        ("file:///proc/no/such/place", "must be a URL that can be written"),
+    ],
+)
+def test_a_url_that_is_no_use_is_told_with_its_fix(url: str, said: str) -> None:
+    if url.startswith("gs") and importlib.util.find_spec("gcsfs"):
+        pytest.skip("the package is installed here")
+    with pytest.raises(UserError, match=said) as caught:
+        probe(url)
+    assert str(caught.value).startswith("storage: ")
+
+
+def test_a_missing_bucket_is_told(server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="Make the bucket first"):
+        probe("s3://no-such-bucket/runs")
+
+
+def test_a_probe_leaves_nothing(url: str) -> None:
+    probe(url)
+    assert Objects(url).list("") == {}
