@@ -13,7 +13,6 @@ from tuner.spec.experiment import Experiment
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
-
 WORDS_A_SECOND = 100
 """So often all workers together speak to the driver where no trial waits for its answer, as far as the beats allow it.
 
