@@ -96,25 +96,47 @@ def _terms(live: int, reports: float) -> list[float]:
 def _estimate(found: list[dict[str, Any]]) -> str:
     whole, main = fit(found, "share"), fit(found, "share_main_thread")
     lives = [one["live"] for one in found]
-    slope, level = np.polyfit(lives, [one["driver_memory"] for one in found], 1)
     trial = sum(found[-1]["memory"].values())
+    return "\n".join(
+        [
+            f"## {MANY:,} live trials: an estimate\n",
+            f"Nothing was measured beyond {max(lives)} live trials: {MANY:,} would take {MANY * trial / 1024:.0f} GiB. "
+            "The driver's share of a core is fitted (least squares of relative errors, no coefficient below zero) as\n",
+            f"    share = {whole[0]:.4f} + {whole[1]:.6f} w + {whole[2]:.3g} w n + {whole[3]:.6f} r\n",
+            "with n live trials, w words a second (one a beat of each worker) and r reports a second; "
+            f"{_misfit(found, whole)}. For n = {MANY:,}:\n",
+            *_many(whole, main),
+            f"\nMemory of the driver, by a straight line through the same runs: {_line(found):.0f} MiB, "
+            "beside what its records take: each report is kept.\n",
+            ESTIMATE,
+        ]
+    )
+
+
+def _many(whole: list[float], main: list[float]) -> list[str]:
     lines = [
-        f"## {MANY:,} live trials: an estimate\n",
-        f"Nothing was measured beyond {max(lives)} live trials: {MANY:,} take {MANY * trial / 1024:.0f} GiB here. The "
-        "driver's share of a core is fitted (least squares of relative errors, no coefficient below zero) as\n",
-        f"    share = {whole[0]:.4f} + {whole[1]:.6f} w + {whole[2]:.3g} w n + {whole[3]:.6f} r\n",
-        "with n live trials, w words a second (one a beat, see `tuner/engine/assign.py`) and r reports "
-        f"a second; {_misfit(found, whole)}. For n = {MANY:,}:\n",
-        "| seconds an epoch | reports a second | driver, share of a core | its main thread | a beat, s |",
-        "|---|---|---|---|---|",
+        "| seconds an epoch | a beat, s | words a second | reports a second | driver, share of a core "
+        "| its main thread |",
+        "|---" * 6 + "|",
     ]
-    for pace in PACES:
-        terms = _terms(MANY, MANY / pace)
-        shares = [float(np.dot(terms, one)) for one in (whole, main)]
-        lines.append(f"| {pace:g} | {MANY / pace:.0f} | {shares[0]:.2f} | {shares[1]:.2f} | {beat(MANY):.0f} |")
-    memory = level + slope * MANY
-    lines.append(f"\nMemory of the driver, by a straight line through the same runs: {memory:.0f} MiB.\n")
-    return "\n".join([*lines, ESTIMATE])
+    for seconds in (beat(MANY), 1.0):
+        for pace in PACES:
+            terms = [1.0, MANY / seconds, MANY / seconds * MANY, MANY / pace]
+            shares = [float(np.dot(terms, one)) for one in (whole, main)]
+            cells = [
+                f"{pace:g}",
+                f"{seconds:g}",
+                f"{terms[1]:.0f}",
+                f"{terms[3]:.0f}",
+                *(f"{one:.2f}" for one in shares),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _line(found: list[dict[str, Any]]) -> float:
+    slope, level = np.polyfit([one["live"] for one in found], [one["driver_memory"] for one in found], 1)
+    return float(level + slope * MANY)
 
 
 def _misfit(found: list[dict[str, Any]], solved: list[float]) -> str:
@@ -136,6 +158,14 @@ where its trial waits for a decision: so a report on which nothing can be decide
 is PSS.
 """
 ESTIMATE = """
-What is left out of it: Ray's own daemons on the head, a network, a disk that syncs slowly, changes of trials, a search
-that is not random, and rules that make trials wait for an answer (a report then is a word of its own).
+The main thread decides, and it is one: where its share comes to 1, the driver does not keep up, and reports are recorded
+later, more of them at a time. The rows with a beat of one second say what it would be if each worker spoke once a second
+however many there are (`tuner/engine/assign.py`).
+
+What grows with the live trials in each word (the third coefficient) is Ray Tune's loop: at each turn it shuffles, and
+waits on, one future for each of them; alone that takes 0.6 microseconds of CPU for each (LOG.md). The fit tells the
+second and the third coefficient apart only roughly, as no run here has more than one word a second and worker.
+
+What is left out: Ray's own daemons on the head, a network, a disk that syncs slowly, changes of trials, a search that is
+not random, and rules that make trials wait for an answer: there each report is a word of its own, at once.
 """

@@ -43,7 +43,8 @@ def test_the_report_holds_speed_up_and_the_estimate_for_a_thousand() -> None:
     page = curve.page(data)
     assert "| 4 | 16.00, 8.00, 12.00 | 12.00 | 4.00, 4.00, 4.00 | 4.00 | 4.00 | 20.0 | 2.00 |" in page
     assert "| 200 | 5 | 40.0 | 0.150 |" in page
-    assert "| 60 | 17 | 0.42 | 0.21 | 5 |" in page
+    assert "| 60 | 5 | 200 | 17 | 0.42 | 0.21 |" in page
+    assert "| 60 | 1 | 1000 | 17 | 2.02 | 1.01 |" in page
     assert "by a straight line through the same runs: 1200 MiB" in page
 
 
