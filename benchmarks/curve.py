@@ -147,25 +147,25 @@ def _misfit(found: list[dict[str, Any]], solved: list[float]) -> str:
 NODES = """
 The same trials on each number of nodes, one CPU each; a trial sleeps. Speed-up is epochs a second, from the first
 report of a run to its last, against one node of the same round; "while all train" counts from when every worker has
-reported until the first one has its last report. What is missing to the number of nodes is the change of trials, and at
-the beginning the start of workers one after the other: 8 nodes share two cores here, so 8 workers start on them.
+reported until the first one has its last report. What is missing to the number of nodes is the change of trials, and
+at the beginning the start of workers one after the other: 8 nodes share two cores here, so 8 workers start on them.
 """
 LIVE = """
-One run for each number of live trials, on one logical node with as many CPUs; each trial reports and does nothing else.
-CPU is that of the driver's process alone, read from /proc around windows of 45 s. A worker speaks to the driver
+One run for each number of live trials, on one logical node with as many CPUs; each trial reports and does nothing
+else. CPU is that of the driver's process alone, read from /proc around windows of 45 s. A worker speaks to the driver
 once a beat, with all reports since (a beat is a second, and longer where more than a hundred trials run), and at once
-where its trial waits for a decision: so a report on which nothing can be decided is recorded up to a beat later. Memory
-is PSS.
+where its trial waits for a decision: so a report on which nothing can be decided is recorded up to a beat later.
+Memory is PSS.
 """
 ESTIMATE = """
-The main thread decides, and it is one: where its share comes to 1, the driver does not keep up, and reports are recorded
-later, more of them at a time. The rows with a beat of one second say what it would be if each worker spoke once a second
-however many there are (`tuner/engine/assign.py`).
+The main thread decides, and it is one: where its share comes to 1, the driver does not keep up, and reports are
+recorded later, more of them at a time. The rows with a beat of one second say what it would be if each worker spoke
+once a second however many there are (`tuner/engine/assign.py`).
 
 What grows with the live trials in each word (the third coefficient) is Ray Tune's loop: at each turn it shuffles, and
 waits on, one future for each of them; alone that takes 0.6 microseconds of CPU for each (LOG.md). The fit tells the
 second and the third coefficient apart only roughly, as no run here has more than one word a second and worker.
 
-What is left out: Ray's own daemons on the head, a network, a disk that syncs slowly, changes of trials, a search that is
-not random, and rules that make trials wait for an answer: there each report is a word of its own, at once.
+What is left out: Ray's own daemons on the head, a network, a disk that syncs slowly, changes of trials, a search that
+is not random, and rules that make trials wait for an answer: there each report is a word of its own, at once.
 """
