@@ -33,7 +33,7 @@ def _about(part: dict[str, Any]) -> str:
 
 def _nodes(rounds: list[list[dict[str, Any]]]) -> str:
     lines = [
-        "| nodes | epochs a second, each round | median | speed-up, each round | median | while all train "
+        "| nodes | epochs a second, each round | median | speed-up, each round | median | of the workers alone "
         "| start to first report, s | driver's CPU a report, ms |",
         "|---" * 8 + "|",
     ]
@@ -41,10 +41,10 @@ def _nodes(rounds: list[list[dict[str, Any]]]) -> str:
         ones = [turn[place] for turn in rounds]
         rates = [one["rate"] for one in ones]
         gains = [one["rate"] / turn[0]["rate"] for one, turn in zip(ones, rounds, strict=True)]
-        busy = [one["rate_busy"] / turn[0]["rate_busy"] for one, turn in zip(ones, rounds, strict=True)]
+        own = [one["rate_of_workers"] / turn[0]["rate_of_workers"] for one, turn in zip(ones, rounds, strict=True)]
         cells = [
             str(first["nodes"]), _each(rates), f"{median(rates):.2f}", _each(gains), f"{median(gains):.2f}",
-            f"{median(busy):.2f}", f"{median(one['first_report'] for one in ones):.1f}",
+            f"{median(own):.2f}", f"{median(one['first_report'] for one in ones):.1f}",
             f"{median(one['cpu_a_report'] for one in ones) * 1000:.2f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
@@ -146,9 +146,9 @@ def _misfit(found: list[dict[str, Any]], solved: list[float]) -> str:
 
 NODES = """
 The same trials on each number of nodes, one CPU each; a trial sleeps. Speed-up is epochs a second, from the first
-report of a run to its last, against one node of the same round; "while all train" counts from when every worker has
-reported until the first one has its last report. What is missing to the number of nodes is the change of trials, and
-at the beginning the start of workers one after the other: 8 nodes share two cores here, so 8 workers start on them.
+report of a run to its last, against one node of the same round (each worker's first report begins its count). Of the
+workers alone: each one's rate from its own first report to its own last, added up. The difference is the start of the
+workers one after the other, as 8 nodes share two cores here, and the tail where the first have no more trials.
 """
 LIVE = """
 One run for each number of live trials, on one logical node with as many CPUs; each trial reports and does nothing

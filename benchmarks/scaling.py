@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -69,24 +70,25 @@ def watched(driver: Driver) -> dict[str, Any]:
             seen.append((reports, driver.cpu()["all"]))
     last = next(one for one in seen if one[0] == seen[-1][0])
     reports = driver.records("report")
-    times = [one["time"] for one in reports]
-    busy = all_busy(reports)
     return {
-        "reports": len(times),
-        "first_report": times[0] - driver.began,
-        "seconds": times[-1] - times[0],
-        "rate": (len(times) - 1) / (times[-1] - times[0]),
-        "rate_busy": (len(busy) - 1) / (busy[-1] - busy[0]) if len(busy) > 1 else None,
+        "first_report": reports[0]["time"] - driver.began,
         "cpu_a_report": (last[1] - seen[0][1]) / max(1, last[0] - seen[0][0]),
+        **speeds(reports),
     }
 
 
-def all_busy(reports: list[dict[str, Any]]) -> list[float]:
-    """Give the times of the reports from when every worker has reported until the first has its last."""
-    workers = {one["worker"] for one in reports}
-    first = max(next(one["time"] for one in reports if one["worker"] == worker) for worker in workers)
-    last = min(next(one["time"] for one in reversed(reports) if one["worker"] == worker) for worker in workers)
-    return [one["time"] for one in reports if first <= one["time"] <= last]
+def speeds(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Find reports a second: of the whole run, after each worker's first one, and as the sum of each worker's own."""
+    lanes: dict[str, list[float]] = defaultdict(list)
+    for one in reports:
+        lanes[one["worker"]].append(one["time"])
+    seconds = reports[-1]["time"] - reports[0]["time"]
+    return {
+        "reports": len(reports),
+        "seconds": seconds,
+        "rate": (len(reports) - len(lanes)) / seconds,
+        "rate_of_workers": sum((len(lane) - 1) / (lane[-1] - lane[0]) for lane in lanes.values() if len(lane) > 1),
+    }
 
 
 def with_live(work: Path, stamp: str, counts: tuple[int, ...], paces: tuple[float, ...], window: float) -> list[Any]:

@@ -23,7 +23,7 @@ def found(live: int, pace: float) -> dict[str, Any]:
 
 def turn(scale: float) -> list[dict[str, Any]]:
     return [
-        {"nodes": nodes, "rate": scale * nodes, "rate_busy": scale * nodes * 1.1, "first_report": 20.0,
+        {"nodes": nodes, "rate": scale * nodes, "rate_of_workers": scale * nodes * 1.1, "first_report": 20.0,
          "cpu_a_report": 0.002}
         for nodes in (1, 2, 4)
     ]  # fmt: skip
@@ -48,10 +48,10 @@ def test_the_report_holds_speed_up_and_the_estimate_for_a_thousand() -> None:
     assert "by a straight line through the same runs: 1200 MiB" in page
 
 
-def test_all_are_busy_from_the_last_first_report_to_the_first_last() -> None:
+def test_speed_counts_from_each_worker_s_first_report() -> None:
     told = [("a", 1.0), ("b", 2.0), ("a", 3.0), ("b", 4.0), ("a", 5.0), ("b", 6.0)]
-    reports = [{"worker": worker, "time": time} for worker, time in told]
-    assert scaling.all_busy(reports) == [2.0, 3.0, 4.0, 5.0]
+    found = scaling.speeds([{"worker": worker, "time": time} for worker, time in told])
+    assert found == {"reports": 6, "seconds": 5.0, "rate": 0.8, "rate_of_workers": 1.0}
 
 
 def test_no_more_trials_are_added_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
