@@ -74,7 +74,7 @@ class Segments:
         return f"{FOLDER}/{at:015d}-{self.term:06d}"
 
     def _chain(self) -> Iterator[tuple[str, int]]:
-        """Follow the pieces with their sizes, each beginning where the one before ends; of several the one of the greatest lease."""
+        """Follow the pieces and their sizes from one's end to the next; of several the one of the greatest lease."""
         found: dict[int, dict[int, tuple[str, int]]] = {}
         for name, size in self.objects.list(FOLDER).items():
             if (match := NAME.fullmatch(name)) and size:
