@@ -35,7 +35,7 @@ def test_a_machine_that_cannot_be_reached_is_no_silent_one(tmp_path: Path, monke
     ssh.write_text("#!/bin/sh\necho no route >&2; exit 255\n")
     ssh.chmod(0o755)
     machines = Machines(tmp_path, tmp_path, [])
-    with pytest.raises(OSError, match="no ssh to .*: no route"):
+    with pytest.raises(OSError, match=r"no ssh to .*: no route"):
         machines.ssh(0, "pgrep raylet")
     ssh.write_text("#!/bin/sh\nexit 1\n")
     assert machines.ssh(0, "pgrep raylet") == "", "the command's own failure is an answer"
