@@ -140,7 +140,7 @@ def test_a_checkpoint_is_deleted_only_when_the_copy_says_why(objects: Objects, f
         wait_for(lambda: len(tries) > 1)
         assert len(objects.list(path)) == 2, "a new head would begin from it"
         monkeypatch.setattr(mirror._segments, "append", append_piece)
-        wait_for(lambda: not mirror.checkpoints())
+        wait_for(lambda: not objects.list(path))
     assert b'"attempt":1' in there(objects)
 
 
