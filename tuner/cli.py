@@ -139,15 +139,16 @@ def _from_afar(flags: argparse.Namespace) -> int:
     if flags.space is not None:
         loaded = api.load(flags.space, flags.set)
         if flags.check:
-            sets = [word for override in flags.set for word in ("--set", override)]
-            return commands.ask(flags.address, ["--check", *sets], loaded)
+            return commands.check(flags.address, loaded, flags.set)
         return commands.begin(flags.address, loaded, flags.name, flags.set, flags.json)
     if flags.resume is not None and not flags.check:
         return commands.rejoin(flags.address, flags.resume, flags.set, flags.json)
-    words = {"--resume": flags.resume, "--why": flags.why, "--stop": flags.stop}
-    asked = [word for flag, value in words.items() if value is not None for word in (flag, value)]
-    asked += ["--report", *flags.report] if flags.report else []
-    return commands.ask(flags.address, [*asked, *(["--check"] if flags.check else [])])
+    if flags.report is not None:
+        return commands.ask(flags.address, "--report", flags.report)
+    if flags.resume is not None:
+        return commands.ask(flags.address, "--resume", [flags.resume], ["--check"])
+    flag, named = ("--why", flags.why) if flags.why is not None else ("--stop", flags.stop)
+    return commands.ask(flags.address, flag, [named])
 
 
 def _check(loaded: Loaded, options: Options) -> None:
