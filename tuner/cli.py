@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def _refuse_misfits(flags: argparse.Namespace) -> None:
 
 def _run(flags: argparse.Namespace) -> int:
     _refuse_misfits(flags)
+    flags.address = _address(flags)
     if flags.address and "://" in flags.address:
         return _from_afar(flags)
     if flags.address and (flags.report or flags.why or flags.stop or (flags.resume and flags.check)):
@@ -129,6 +131,18 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _address(flags: argparse.Namespace) -> str | None:
+    """Tell which cluster is meant: by the flag, or by RAY_ADDRESS where that says more than HOST:PORT."""
+    drives = (flags.space and not flags.local) or (flags.resume and not flags.check)
+    told: str | None = flags.address or (os.environ.get("RAY_ADDRESS") if drives or flags.resume else None)
+    if told == "auto" and drives:
+        from tuner.remote.address import on_this_machine
+
+        return on_this_machine()
+    says_more = told and told.startswith(("http://", "https://"))
+    return told if says_more else flags.address
+
+
 def _from_afar(flags: argparse.Namespace) -> int:
     """Have the cluster do it, as a job."""
     from tuner import api
@@ -156,7 +170,6 @@ def _check(loaded: Loaded, options: Options) -> None:
 
     Raises ClusterError where a machine of the cluster lacks something.
     """
-    import os
     from pathlib import Path
 
     from tuner import api
