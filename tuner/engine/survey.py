@@ -141,8 +141,9 @@ def _code(code: Code, shipped: str) -> str:
         return f"trainable: is not imported within {ANSWER_SECONDS - 5:.0f} s there. See what its import does."
     if message["event"] != "failed":
         return ""
-    last = (message.get("error") or "").strip().splitlines()
-    return f"trainable: {message['reason']}" + (f" ({last[-1]})" if last else "")
+    last = (message.get("error") or "").strip().splitlines()[-1:]
+    told = f" ({last[0]})" if last and last[0] not in message["reason"] else ""
+    return f"trainable: {message['reason']}{told}"
 
 
 def _appears(file: Path) -> bool:
