@@ -180,18 +180,18 @@ def _check(loaded: Loaded, options: Options) -> None:
     spec = loaded.experiment
     with aside(Path(os.devnull)):
         places = api.places(loaded, options)
-    planned = plan(spec, places.slots)
+    planned = plan(spec, max(1, places.slots))
     print(f"{os.path.relpath(loaded.file)}: {describe(loaded)}")
-    print(f"trials at once   {places.slots} on {places.where}")
+    grows = "" if places.slots else "; the run would wait for machines that may come"
+    print(f"trials at once   {places.slots} on {places.where}{grows}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
     for node in places.nodes if places.findings else ():
-        good = "in order: versions, trainable, data, storage" if not places.findings[node.address] else "NOT in order"
+        good = "in order: versions, trainable, data, storage" if not places.findings[node.name] else "NOT in order"
         print(f"machine {node.address}: {node.cpus:g} CPUs, {node.gpus} GPUs, {good}")
-    wrong = [f"{address}: {one}" for address, found in places.findings.items() for one in found]
-    if wrong:
+    if wrong := [finding for found in places.findings.values() for finding in found]:
         raise ClusterError("\n".join(wrong))
 
 
