@@ -88,6 +88,8 @@ def test_on_the_head_the_same_command_uses_the_cluster(write, tmp_path: Path, he
     there = {name: head.there[name] for name in ("HOME", "RAY_TMPDIR")}  # the token, and what `ray start` has left
     with Driver(tmp_path, ("--space", "mine.yaml", "--name", "r"), **there) as driver:
         assert f"a cluster of 1 machines: 2 CPUs, 0 GPUs; dashboard {head.address}" in driver.ends(0, alone=False)
+    with Driver(tmp_path, ("--space", "mine.yaml", "--check", "--address", "auto"), **there) as driver:
+        assert "trials at once   2 on a cluster of 1 machines" in driver.ends(0, alone=False)
 
 
 def jobs_of(head: SimpleNamespace) -> dict:
