@@ -45,6 +45,8 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         number_workers(controller._actor_manager)
         # A snapshot of each trial, for a file that nobody reads.
         controller._mark_trial_to_checkpoint = lambda trial: None
+        # Made at each turn out of all placement groups, for a progress report that is off.
+        controller._used_resources_string = lambda: ""
         self._keep_workers(controller, trial)
         # It walks over all trials at each turn; those that ended are in the ledger.
         controller._trials[:] = [known for known in controller._trials if not known.is_finished()]

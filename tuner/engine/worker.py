@@ -43,7 +43,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.searched = config["searched"]
 
     def step(self) -> dict[str, Any]:
-        """Let the trial go on until it waits for a decision; a second at most."""
+        """Let the trial go on until it waits for a decision; a beat at most."""
         if self.first is not None:
             self._begin(self.first)
         assert self.doing is not None

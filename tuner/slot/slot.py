@@ -1,4 +1,4 @@
-"""A slot: it runs one trial after another, each in a process of its own, and always answers within a second."""
+"""A slot: it runs one trial after another, each in a process of its own, and always answers within a beat."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ class Slot:
             self._launch()
 
     def stretch(self) -> list[Event]:
-        """Let the trial go on until something has to be answered, a second at most; gather what it says."""
-        deadline = time.monotonic() + BEAT_SECONDS
+        """Let the trial go on until something has to be answered, a beat at most; gather what it says."""
+        assert self._assignment is not None
+        deadline = time.monotonic() + self._assignment.beat
         events = [self.step(deadline)]
         while not self._must_be_answered() and events[-1]["event"] == "report":
             events.append(self.step(deadline))
