@@ -15,6 +15,7 @@ test:
 bench:
 	python -m benchmarks.overhead
 	python -m benchmarks.rates
+	python -m benchmarks.scaling
 
 # What is generated from the code.
 docs:

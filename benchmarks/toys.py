@@ -1,7 +1,9 @@
-"""Trainables that train nothing, so that rates.py times the service alone. They import nothing heavy."""
+"""Trainables that train nothing, so that the service alone is measured. They import nothing heavy."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,3 +20,10 @@ def one_report(trial: Trial, *, x: float, y: float) -> None:
     """Report the value of a bowl in two dimensions."""
     for _ in trial.epochs():
         trial.report(value=-((x - 0.3) ** 2) - (y - 0.6) ** 2)
+
+
+def sleeper(trial: Trial, *, x: float, pace: str) -> None:
+    """Sleep through each epoch, for as many seconds as the file `pace` says now; report when it was."""
+    for _ in trial.epochs():
+        time.sleep(float(Path(pace).read_text()))
+        trial.report(value=x, reported=time.time())

@@ -47,6 +47,12 @@ def test_work_is_bounded_by_the_slots_and_comes_back_with_each_worker(tmp_path: 
     assert played.live.hand_out() is None
 
 
+@pytest.mark.parametrize(("slots", "trials", "beat"), [(3, 8, 1.0), (500, 200, 2.0), (400, 900, 4.0), (999, 999, 5.0)])
+def test_the_more_trials_run_the_more_seldom_each_speaks(tmp_path: Path, slots: int, trials: int, beat: float) -> None:
+    played = Played(tmp_path, slots, budget={"trials": trials, "epochs": 4})
+    assert played.work().beat == beat
+
+
 def test_an_assignment_says_all_that_a_worker_needs(tmp_path: Path) -> None:
     checkpoint = {"every": 3}
     played = Played(tmp_path, scheduler={"kind": "asha", "reduction_factor": 2}, checkpoint=checkpoint, seed=5)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
-from tuner.spec.bind import Trainable
+from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping
 from tuner.spec.load import load as load_file
@@ -121,7 +121,7 @@ def _reload(folder: Path, state: RunState, overrides: Sequence[str]) -> Loaded:
         fix = "Put it into a module, and start anew; what the run found so far stays as it is."
         raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
                                 "that was given from a notebook or a script", fix))  # fmt: skip
-    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder), overrides)
+    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), home(Path(state.folder)), overrides)
 
 
 def stop(run: str) -> str:

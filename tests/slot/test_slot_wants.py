@@ -1,4 +1,4 @@
-"""A trial that is silent, or finds no room on the disk or in memory: what the slot says of it."""
+"""A trial that is silent, speaks seldom, or finds no room on the disk or in memory: what the slot says of it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,23 @@ def train(trial):
     trial.report(loss=1)
     waits_for_ever()
 """
+
+
+PLODS = """
+import time
+def train(trial):
+    for epoch in trial.epochs():
+        time.sleep(0.7)
+        trial.report(loss=epoch)
+"""
+
+
+def test_reports_that_wait_for_no_decision_are_gathered_for_a_beat(bench: Bench) -> None:
+    slot, said = bench.slot(PLODS), [[{"event": "beat"}]]
+    slot.begin(bench.assignment(judged_at=frozenset(), beat=60.0))
+    while said[-1][-1]["event"] == "beat":  # the module is being imported
+        said.append(slot.stretch())
+    assert [event["epoch"] for event in said[-1]] == [1, 2, 3]
 
 
 def test_a_beat_tells_how_long_the_trial_has_been_silent(bench: Bench) -> None:

@@ -159,7 +159,7 @@ class Core:
 
         Each time that it is taken for hung it gets twice as long: a large model's first epoch may be a slow one.
         """
-        slowest = max((report.seconds for report in trial.reports), default=self.run.slowest)
+        slowest = trial.slowest if trial.reports else self.run.slowest
         if trial.status != "running" or slowest == 0:
             return None
         if seconds <= self.spec.watchdog.patience(slowest) * 2 ** trial.in_a_row["stalled"]:

@@ -141,6 +141,7 @@ class RunState:
             self.streak.clear()
         trial.reports.append(record)
         trial.epoch = record.epoch
+        trial.slowest = max(trial.slowest, record.seconds)
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
         self._rank(record)

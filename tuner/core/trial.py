@@ -26,6 +26,8 @@ class TrialState:
     """The session in which this generation began."""
     epoch: int = 0
     reports: list[Report] = field(default_factory=list)
+    slowest: float = 0.0
+    """The most seconds that any of its epochs took."""
     mark: Mark | None = None
     clone: Clone | None = None
     outcome: Outcome | None = None

@@ -14,6 +14,20 @@ from tuner.storage.machine import this_machine
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
+WORDS_A_SECOND = 100
+"""So often all workers together speak to the driver where no trial waits for its answer, as far as the beats allow it.
+
+A word takes the driver some milliseconds of CPU (benchmarks/SCALING.md), whatever an epoch takes.
+"""
+BEATS = 1.0, 5.0
+"""The shortest and the longest, seconds: people wait for a stop, and Ray forgets gauges that are not set for 20 s."""
+
+
+def beat(workers: int) -> float:
+    """Find for how many seconds a worker that nobody waits for may be silent, where so many work at once."""
+    shortest, longest = BEATS
+    return min(max(shortest, workers / WORDS_A_SECOND), longest)
+
 
 def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: str = "") -> Assignment:
     """Make the assignment of a trial that goes on, or begins, with this share of a machine.
@@ -42,6 +56,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: st
         judged_at=core.rule.judged_epochs(),
         verify=run.best_saved is None,
         horizon=run.horizon,
+        beat=beat(min(run.slots, spec.trials)),
         patience=spec.watchdog.seconds,
         precision=spec.precision,
         parts=trial.parts,

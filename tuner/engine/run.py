@@ -113,7 +113,7 @@ def drive(
         followers.wait_until_made()
         core = _rebuild(ledger, state.spec, followers)
         placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
-        look = stack.enter_context(watch) if watch else lambda more: None
+        look = stack.enter_context(watch) if watch else None
         live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live

@@ -1,4 +1,4 @@
-"""A slot: it runs one trial after another, each in a process of its own, and always answers within a second."""
+"""A slot: it runs one trial after another, each in a process of its own, and always answers within a beat."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import wait
+from pathlib import Path
 
 from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
@@ -68,8 +69,9 @@ class Slot:
             self._launch()
 
     def stretch(self) -> list[Event]:
-        """Let the trial go on until something has to be answered, a second at most; gather what it says."""
-        deadline = time.monotonic() + BEAT_SECONDS
+        """Let the trial go on until something has to be answered, a beat at most; gather what it says."""
+        assert self._assignment is not None
+        deadline = time.monotonic() + self._assignment.beat
         events = [self.step(deadline)]
         while not self._must_be_answered() and events[-1]["event"] == "report":
             events.append(self.step(deadline))
@@ -93,6 +95,12 @@ class Slot:
         if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline)
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which the trial works here."""
+        assert self._assignment is not None
+        return self._assignment.folder
 
     def mark(self) -> None:
         """Have the trial that runs save its next report, as a stop by hand does."""

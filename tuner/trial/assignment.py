@@ -47,6 +47,8 @@ class Assignment:
     """Read the first checkpoint back at once; the first trials of a run do, for all that follow."""
     horizon: int = 0
     """The epoch where schedules end: the run's first budget. 0: the last epoch."""
+    beat: float = 1.0
+    """So many seconds at most the trial goes on between two words to the driver, where it waits for none."""
     patience: float = math.inf
     """Silent for so many seconds, a trial tells what it is doing before it is killed."""
     cpus: int = 1
