@@ -76,7 +76,7 @@ def watched(driver: Driver) -> dict[str, Any]:
         "first_report": times[0] - driver.began,
         "seconds": times[-1] - times[0],
         "rate": (len(times) - 1) / (times[-1] - times[0]),
-        "rate_busy": len(busy) / (busy[-1] - busy[0]) if len(busy) > 1 else None,
+        "rate_busy": (len(busy) - 1) / (busy[-1] - busy[0]) if len(busy) > 1 else None,
         "cpu_a_report": (last[1] - seen[0][1]) / max(1, last[0] - seen[0][0]),
     }
 
