@@ -65,14 +65,14 @@ def test_how_a_trial_ended(heard: list[dict[str, Any]], told: str) -> None:
 
 def test_logs_of_all_ranks_are_linked_and_a_folder_that_is_not_there_is_no_error(tmp_path: Path) -> None:
     it = doing(ranks=2)
-    it.link_logs(tmp_path)
-    it.link_logs(tmp_path)
+    for _ in range(2):
+        it.link_logs(tmp_path, it.assignment.folder)
     links = {path.name: str(path.readlink()) for path in (tmp_path / "tuner" / "resnet").iterdir()}
     assert links == {
         "t0003-log.txt": "/somewhere/runs/resnet/trials/t0003/log.txt",
         "t0003-log.rank1.txt": "/somewhere/runs/resnet/trials/t0003/log.rank1.txt",
     }
-    it.link_logs(Path("/proc/nowhere"))
+    it.link_logs(Path("/proc/nowhere"), it.assignment.folder)
 
 
 class Actors:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from core.experiments import experiment
 
-from tuner.engine.growth import BOOTSTRAP, VARIABLE, may_come
-from tuner.engine.machines import Node
+from tuner.engine.growth import BOOTSTRAP, MOST_WISHES, VARIABLE, Wishes, may_come
+from tuner.engine.machines import Node, Share
 from tuner.errors import UserError
 
 CONFIG = """
@@ -45,3 +47,54 @@ def test_kinds_are_read_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv(VARIABLE, "8 CPUs")
     with pytest.raises(UserError, match="TUNER_NODE_TYPES: must be a JSON list"):
         may_come()
+
+
+class Group:
+    """A placement group that is played."""
+
+    made: ClassVar[list[Group]] = []
+
+    def __init__(self, bundles: list[dict[str, float]]) -> None:
+        self.bundle, self.granted, self.removed = bundles[0], False, False
+        Group.made.append(self)
+
+    def wait(self, seconds: float) -> bool:
+        return self.granted
+
+    @staticmethod
+    def waiting() -> list[dict[str, float]]:
+        return [group.bundle for group in Group.made if not group.removed]
+
+
+@pytest.fixture
+def wishes(monkeypatch: pytest.MonkeyPatch) -> Wishes:
+    import ray.util
+
+    Group.made = []
+    monkeypatch.setattr(ray.util, "placement_group", Group)
+    monkeypatch.setattr(ray.util, "remove_placement_group", lambda group: setattr(group, "removed", True))
+    spec = experiment(resources=[{"when": {"x": 0.5}, "gpus": 1}, {"cpus": 2}], budget={"trials": 9, "epochs": 2})
+    return Wishes(spec, [Node(8, 1)])
+
+
+def test_as_many_wait_as_there_could_be_trials(wishes: Wishes) -> None:
+    for more, waiting in ((3, 3), (99, MOST_WISHES), (2, 2), (-1, 0), (1, 1), (0, 0)):
+        wishes.renew(more)
+        assert Group.waiting() == [{"CPU": 2}] * waiting, more
+
+
+def test_what_is_granted_is_set_free_and_wished_for_anew(wishes: Wishes) -> None:
+    wishes.renew(2)
+    first = Group.made[0]
+    first.granted = True
+    wishes.renew(2)
+    assert first.removed
+    assert len(Group.waiting()) == 2
+
+
+def test_the_trial_that_waits_is_wished_for_first(wishes: Wishes) -> None:
+    wishes.renew(2)
+    wishes.renew(-1, Share(1, 1.0))
+    assert Group.waiting() == [{"CPU": 1, "GPU": 1.0}]
+    wishes.renew(3, Share(99, 1.0))
+    assert Group.waiting() == [], "no machine that may come would hold it"

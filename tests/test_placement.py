@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from core.experiments import experiment
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.core.gpus import Gpus
@@ -99,6 +99,7 @@ def test_nodes_with_gpus_of_their_own_each_hold_their_part() -> None:
     assert made.slots == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.25, 0.3333, 0.5, 1.0, 2.0]), max_size=30), st.randoms())
 def test_no_gpu_is_ever_given_twice(shares: list[float], dice: Any) -> None:
     made = placement({"gpus": 0}, [Node(100, 3)])
@@ -256,7 +257,7 @@ def test_a_machine_that_is_gone_is_asked_for_no_more() -> None:
     share = made.take("a", want(made, facts, depth=4))
     assert share is not None
     assert share.node == "large"
-    made.lose("large")
+    made.refit([node for node in made.nodes if node.name != "large"])
     made.give_back("a")
     again = made.take("a", want(made, facts, depth=4))
     assert again is not None
@@ -319,3 +320,13 @@ def test_what_fits_only_on_machines_that_may_come_waits_for_them() -> None:
     assert (made.slots, made.take("a", want(made))) == (0, None), "it does not go without"
     with pytest.raises(ClusterError, match="must fit on one machine, but it asks for 1 CPUs and 0"):
         Placement(spec, [Node(4)], may_come=[Node(8)])
+
+
+def test_trials_wait_for_a_large_gpu_that_may_come_back() -> None:
+    spec = experiment(resources={"gpus": "auto"}, budget={"trials": 9, "epochs": 2})
+    for may_come, largest in (((), 24 * GIB), ((Node(8, 1),), 80 * GIB)):
+        made = Placement(spec, LARGE_AND_SMALL, may_come)
+        made.refit([node for node in LARGE_AND_SMALL if node.name != "large"])
+        assert made.largest_card == largest
+        taken = made.take("a", want(made, known(level=8, d4=30), depth=4))
+        assert (taken is None) == bool(may_come)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_trial, is_fetched, place, store
-from tuner.spec.bind import Trainable
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
+from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping
 from tuner.spec.load import load as load_file
@@ -121,19 +121,14 @@ def _reload(folder: Path, state: RunState, overrides: Sequence[str]) -> Loaded:
         fix = "Put it into a module, and start anew; what the run found so far stays as it is."
         raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
                                 "that was given from a notebook or a script", fix))  # fmt: skip
-    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), Path(state.folder), overrides)
+    return from_mapping(state.spec.model_dump(mode="json", exclude_none=True), home(Path(state.folder)), overrides)
 
 
 def stop(run: str) -> str:
     """Stop a run, or one trial of it (`RUN/TRIAL`), from outside; says what came of it."""
     from tuner.engine.ask import stop as ask
 
-    folder, trial = find_trial(run)
-    if is_fetched(folder):
-        what = (
-            "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
-        )
-        raise UserError(Problem("--stop", "", what, f"`--resume {run}` says which machine that is, where it lives."))
+    folder, trial = find_stopped(run)
     try:
         return ask(folder, trial)
     except OSError as error:
@@ -193,20 +188,19 @@ def to_code(trainable: Trainable, function: Callable[..., Any] | None = None) ->
     """Turn what the spec bound, or a function that cannot be imported, into what a slot loads."""
     from tuner.slot.code import Code
 
+    pickled = b""
+    if function:
+        import cloudpickle
+
+        pickled = bytes(cloudpickle.dumps(function))
     return Code(
-        pickled=_pickled(function) if function else b"",
+        pickled=pickled,
         module=trainable.module,
         function=trainable.function,
         file=str(trainable.file) if trainable.file else None,
         root=str(trainable.root),
         plain_ray=trainable.plain_ray,
     )
-
-
-def _pickled(function: Callable[..., Any]) -> bytes:
-    import cloudpickle
-
-    return bytes(cloudpickle.dumps(function))
 
 
 def _drive(
@@ -276,9 +270,14 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirr
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
-    finish(folder, _left(error))
+    with suppress(OSError):
+        finish(folder, _left(error))
     if mirror is not None:
-        mirror.close(LEAVE_SECONDS)
+        try:
+            mirror.close(LEAVE_SECONDS)
+        except TunerError as problem:
+            if problem is not error:
+                print(problem, file=terminal.err, flush=True)
 
 
 def _left(error: TunerError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ def _refuse_misfits(flags: argparse.Namespace) -> None:
 
 def _run(flags: argparse.Namespace) -> int:
     _refuse_misfits(flags)
+    flags.address = _address(flags)
     if flags.address and "://" in flags.address:
         return _from_afar(flags)
     if flags.address and (flags.report or flags.why or flags.stop or (flags.resume and flags.check)):
@@ -129,6 +131,18 @@ def _run(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _address(flags: argparse.Namespace) -> str | None:
+    """Tell which cluster is meant: by the flag, or by RAY_ADDRESS where that says more than HOST:PORT."""
+    drives = (flags.space and not flags.local) or (flags.resume and not flags.check)
+    told: str | None = flags.address or (os.environ.get("RAY_ADDRESS") if drives or flags.resume else None)
+    if told == "auto" and drives:
+        from tuner.remote.address import on_this_machine
+
+        return on_this_machine()
+    says_more = told and told.startswith(("http://", "https://"))
+    return told if says_more else flags.address
+
+
 def _from_afar(flags: argparse.Namespace) -> int:
     """Have the cluster do it, as a job."""
     from tuner import api
@@ -139,15 +153,16 @@ def _from_afar(flags: argparse.Namespace) -> int:
     if flags.space is not None:
         loaded = api.load(flags.space, flags.set)
         if flags.check:
-            sets = [word for override in flags.set for word in ("--set", override)]
-            return commands.ask(flags.address, ["--check", *sets], loaded)
+            return commands.check(flags.address, loaded, flags.set)
         return commands.begin(flags.address, loaded, flags.name, flags.set, flags.json)
     if flags.resume is not None and not flags.check:
         return commands.rejoin(flags.address, flags.resume, flags.set, flags.json)
-    words = {"--resume": flags.resume, "--why": flags.why, "--stop": flags.stop}
-    asked = [word for flag, value in words.items() if value is not None for word in (flag, value)]
-    asked += ["--report", *flags.report] if flags.report else []
-    return commands.ask(flags.address, [*asked, *(["--check"] if flags.check else [])])
+    if flags.report is not None:
+        return commands.ask(flags.address, "--report", flags.report)
+    if flags.resume is not None:
+        return commands.ask(flags.address, "--resume", [flags.resume], ["--check"])
+    flag, named = ("--why", flags.why) if flags.why is not None else ("--stop", flags.stop)
+    return commands.ask(flags.address, flag, [named])
 
 
 def _check(loaded: Loaded, options: Options) -> None:
@@ -155,7 +170,6 @@ def _check(loaded: Loaded, options: Options) -> None:
 
     Raises ClusterError where a machine of the cluster lacks something.
     """
-    import os
     from pathlib import Path
 
     from tuner import api
@@ -166,18 +180,18 @@ def _check(loaded: Loaded, options: Options) -> None:
     spec = loaded.experiment
     with aside(Path(os.devnull)):
         places = api.places(loaded, options)
-    planned = plan(spec, places.slots)
+    planned = plan(spec, max(1, places.slots))
     print(f"{os.path.relpath(loaded.file)}: {describe(loaded)}")
-    print(f"trials at once   {places.slots} on {places.where}")
+    grows = "" if places.slots else "; the run would wait for machines that may come"
+    print(f"trials at once   {places.slots} on {places.where}{grows}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
     for node in places.nodes if places.findings else ():
-        good = "in order: versions, trainable, data, storage" if not places.findings[node.address] else "NOT in order"
+        good = "in order: versions, trainable, data, storage" if not places.findings[node.name] else "NOT in order"
         print(f"machine {node.address}: {node.cpus:g} CPUs, {node.gpus} GPUs, {good}")
-    wrong = [f"{address}: {one}" for address, found in places.findings.items() for one in found]
-    if wrong:
+    if wrong := [finding for found in places.findings.values() for finding in found]:
         raise ClusterError("\n".join(wrong))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.core.state import replay
-from tuner.errors import ClusterError, Problem, UserError
+from tuner.errors import ClusterError, Problem, TunerError, UserError
 from tuner.ledger import NAME, read
 from tuner.storage import delete_folder, is_url, write_whole
 
@@ -91,6 +91,33 @@ def _fetched(url: str) -> Path | None:
 def is_fetched(folder: Path) -> bool:
     """Tell whether a folder holds but a copy of a run's ledger, for reading."""
     return folder.parent.name.startswith(FETCHED.format(os.getpid()))
+
+
+def find_stopped(run: str) -> tuple[Path, str | None]:
+    """Find a run, or a trial, that is to be stopped; raises UserError for a URL, which the driver does not look at."""
+    folder, trial = find_trial(run)
+    if is_fetched(folder):
+        raise _elsewhere(run)
+    return folder, trial
+
+
+def _elsewhere(run: str) -> TunerError:
+    """Make the error of a stop that is given by the URL of a run, or of its trial, with who drives it."""
+    from tuner.storage.lease import Lease
+    from tuner.storage.segments import Segments
+    from tuner.storage.url import Objects
+
+    url = run.rstrip("/")
+    try:
+        url = url if Segments(Objects(url)).read() else url.rpartition("/")[0]
+        holder = Lease(Objects(url)).holder()
+    except OSError as error:
+        return ClusterError(f"{url}: cannot be read: {error}. Check the address, and the credentials.")
+    what = "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
+    if holder is None:
+        return UserError(Problem("--stop", "", f"{what}, and nobody drives this run", "There is nothing to stop."))
+    fix = f"Give it on {holder.host}, in the folder of process {holder.pid}, the last one that drove this run."
+    return UserError(Problem("--stop", "", what, fix))
 
 
 def find_trial(text: str) -> tuple[Path, str | None]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import subprocess
 import sys
@@ -64,6 +65,10 @@ def _ask(url: str, headers: dict[str, str], method: str = "GET") -> str | None:
         raise
 
 
+DRAIN_SECONDS = 20.0
+"""So long Ray may take to hear of it before it is told again."""
+
+
 def drain(warned: Warned, node: str | None = None) -> str:
     """Tell Ray that a node (this one by default) will be gone; returns why it could not be told, or nothing."""
     words = [
@@ -71,7 +76,12 @@ def drain(warned: Warned, node: str | None = None) -> str:
         "--reason-message", warned.what, "--deadline-remaining-seconds", str(warned.seconds),
         *(("--node-id", node) if node else ()),
     ]  # fmt: skip
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    try:
+        done = subprocess.run(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=DRAIN_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {DRAIN_SECONDS:g} s"
     return (done.stdout.strip() or f"exit {done.returncode}") if done.returncode else ""
 
 
@@ -83,7 +93,7 @@ def watch(look: Callable[[], Warned | None], every: float) -> Warned:
             if warned := look():
                 return warned
             silent = ""
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             if str(error) != silent:
                 silent = str(error)
                 print(f"the metadata service does not answer: {silent}", flush=True)

@@ -114,7 +114,8 @@ def test_every_node_gets_the_project_with_the_tested_versions(file: str) -> None
         if what != "~/.ray/auth_token":
             assert where == f"~/tuner/{what}" and (ROOT / what).exists()
     (install,) = [command for command in config["setup_commands"] if "pip install" in command]
-    assert "pip install -q -c constraints.txt -e " in install
+    (extras,) = re.findall(r"pip install -q -c constraints.txt -e '\.\[(.*)\]'", install)
+    assert install.count(f"{{ echo '{extras}'; cat constraints.txt pyproject.toml; }}") == 2, "other extras are missed"
     assert all("-c ~/tuner/constraints.txt" in line for line in config["head_setup_commands"] if "pip install" in line)
 
 
@@ -122,8 +123,8 @@ def test_the_files_say_the_same_where_they_mean_the_same() -> None:
     local, aws, gcp = map(load, FILES)
     assert local["file_mounts"] == aws["file_mounts"] == gcp["file_mounts"]
     assert aws["setup_commands"] == gcp["setup_commands"]
-    clouds = [command.replace("'.[s3,gs]'", ".") for command in aws["setup_commands"]]
-    differing = [ours for ours, theirs in zip(local["setup_commands"], clouds, strict=True) if ours != theirs]
+    commands = zip(local["setup_commands"], aws["setup_commands"], strict=True)
+    differing = [ours for ours, theirs in commands if ours != theirs]
     assert len(differing) == 1 and "venv" in differing[0], "Python comes from elsewhere there"
     assert started(AWS, COMMANDS[0]) == started(GCP, COMMANDS[0])
     assert started(LOCAL, COMMANDS[1]) == started(AWS, COMMANDS[1]) == started(GCP, COMMANDS[1])
@@ -135,9 +136,38 @@ def test_clouds_have_a_head_without_gpu_and_spot_workers(file: str) -> None:
     head, gpu = (config["available_node_types"][name] for name in (config["head_node_type"], "gpu"))
     assert head["resources"] == {"CPU": 0} and gpu["min_workers"] == 0 and config["idle_timeout_minutes"] > 0
     assert "spot" in str(gpu["node_config"]).lower() and "spot" not in str(head["node_config"]).lower()
+    role = {"aws": "IamInstanceProfile", "gcp": "serviceAccounts"}[config["provider"]["type"]]
+    assert "tuner-worker" in str(gpu["node_config"][role]), "Ray gives its own to the head alone"
     cloud = config["provider"]["type"]
     assert any(f"-m tuner.spot {cloud}" in command for command in config["worker_start_ray_commands"])
     assert not any("tuner.spot" in command for command in config["head_start_ray_commands"])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_node_is_installed_anew_only_when_something_has_changed(file: str, tmp_path: Path) -> None:
+    (install,) = [command for command in load(file)["setup_commands"] if "pip install" in command]
+    pip = tmp_path / "tuner-env" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text('#!/bin/sh\necho "$@" >> ~/said\n')
+    pip.chmod(0o755)
+    (tmp_path / "tuner").mkdir()
+    for name in ("constraints.txt", "pyproject.toml"):
+        (tmp_path / "tuner" / name).write_text(name)
+
+    def installs(command: str) -> int:
+        subprocess.run(["bash", "-c", f"({command})"], env={**os.environ, "HOME": str(tmp_path)}, check=True)
+        return len((tmp_path / "said").read_text().splitlines())
+
+    assert [installs(install), installs(install)] == [1, 1]
+    assert installs(install.replace("s3,gs", "s3")) == 2
+    (tmp_path / "tuner" / "constraints.txt").write_text("another version")
+    assert installs(install) == 3
+    (tmp_path / "tuner" / "constraints.txt").write_text("yet another one")
+    pip.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        installs(install)
+    pip.write_text('#!/bin/sh\necho "$@" >> ~/said\n')
+    assert installs(install) == 4, "what failed is tried again"
 
 
 @pytest.mark.parametrize(("failing", "code", "tries"), [(0, 0, 1), (2, 0, 3), (9, 1, 5)])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -123,23 +124,31 @@ class Machines:
             subprocess.run(["ip", "link", "del", f"v{os.getpid()}-{number}"], check=False, capture_output=True)
 
     def ssh(self, number: int, command: str) -> str:
-        """Run a command on a machine; returns what it printed."""
+        """Run a command on a machine; returns what it printed, also where it fails. Raises where ssh itself does."""
         flags = ["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i", str(self.key)]
         done = subprocess.run(
             ["ssh", *flags, f"root@{self.address(number)}", command],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+        if done.returncode == 255:  # ssh's own: "" would be taken for an answer
+            raise OSError(f"no ssh to {self.name(number)}: {done.stderr.strip()}")
         return done.stdout
 
 
 def _sweep() -> None:
     """Delete networks of tests that were killed; their machines went with them."""
     for link in Path("/sys/class/net").glob("mb*"):
-        if not Path("/proc", link.name[2:]).exists():
+        if is_left(link.name, r"mb(\d+)"):
             subprocess.run(["ip", "link", "del", link.name], check=False)
     for name in Path("/run/netns").glob("m*-*"):
-        if not Path("/proc", name.name[1:].partition("-")[0]).exists():
+        if is_left(name.name, r"m(\d+)-\d+"):
             subprocess.run(["ip", "netns", "del", name.name], check=False)
+
+
+def is_left(name: str, ours: str) -> bool:
+    """Tell whether a name is like one of ours, and the process in it is gone."""
+    match = re.fullmatch(ours, name)
+    return match is not None and not Path("/proc", match[1]).exists()
 
 
 def environment_of_this() -> list[Path]:

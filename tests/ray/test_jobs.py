@@ -46,7 +46,9 @@ def head() -> Iterator[SimpleNamespace]:
                 address=f"http://127.0.0.1:{ports[1]}", home=home, token={"HOME": str(home)}, there=told
             )
         finally:
-            kill([one for one in psutil.process_iter() if scratch in spelled(one)])
+            left = [one for one in psutil.process_iter() if scratch in spelled(one)]
+            kill(left)
+            psutil.wait_procs(left, timeout=10)  # else one still writes where all is deleted
 
 
 def spelled(process: psutil.Process) -> str:
@@ -86,6 +88,8 @@ def test_on_the_head_the_same_command_uses_the_cluster(write, tmp_path: Path, he
     there = {name: head.there[name] for name in ("HOME", "RAY_TMPDIR")}  # the token, and what `ray start` has left
     with Driver(tmp_path, ("--space", "mine.yaml", "--name", "r"), **there) as driver:
         assert f"a cluster of 1 machines: 2 CPUs, 0 GPUs; dashboard {head.address}" in driver.ends(0, alone=False)
+    with Driver(tmp_path, ("--space", "mine.yaml", "--check", "--address", "auto"), **there) as driver:
+        assert "trials at once   2 on a cluster of 1 machines" in driver.ends(0, alone=False)
 
 
 def jobs_of(head: SimpleNamespace) -> dict:
@@ -147,17 +151,31 @@ def _anew(browser: Browser) -> str:
     return browser.until("Running entrypoint for job shown-")
 
 
-def test_a_driver_that_died_there_goes_on_by_a_resume_from_here(write, tmp_path: Path, head) -> None:
-    write(STEADY, budget={"trials": 1, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.2})
-    run = head.home / "runs" / "dies"
-    with from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "dies") as driver:
+def test_a_driver_that_died_there_goes_on_by_a_resume_from_here_with_the_code_as_it_is_now(
+    write, tmp_path: Path, head
+) -> None:
+    run, code = head.home / "shared" / "dies", tmp_path / "below" / "mine.py"
+    spec = {"budget": {"trials": 1, "epochs": 30}, "scheduler": {"kind": "none"}, "storage": str(run.parent)}
+    yaml = write(STEADY, fixed={"sleep": 0.2}, **spec)
+    code.parent.mkdir()
+    yaml.rename(code.parent / "mine.yaml")
+    (tmp_path / "mine.py").rename(code)
+    with from_afar(tmp_path, head, "--space", "below/mine.yaml", "--name", "dies") as driver:
         wait_for(lambda: driver.process.poll() is not None or len(reports(run)) > 3)
-        kill([one for one in psutil.process_iter() if "-m tuner --space mine.yaml --name dies" in spelled(one)])
+        kill([one for one in psutil.process_iter() if "-m tuner --space below/mine.yaml --name dies" in spelled(one)])
         driver.ends(3, alone=False)
-    with from_afar(tmp_path, head, "--resume", "dies") as driver:
-        driver.ends(0, alone=False)
-    state = replay(read(tmp_path / "runs" / "dies"))
+    code.write_text(STEADY.replace('"trained"', '"mended"'))
+    with Driver(tmp_path, ("--resume", "dies", "--json"), RAY_ADDRESS=head.address, **head.token) as driver:
+        said = driver.ends(0, alone=False)
+    assert '\n{"kind":"report"' in said
+    fetched = tmp_path / "runs" / "dies"
+    state = replay(read(fetched))
     assert (state.attempt, state.trials["t0000"].outcome, len(state.trials["t0000"].reports)) == (2, "finished", 30)
+    log = (fetched / "trials" / "t0000" / "log.txt").read_text()
+    assert "trained 3\n" in log
+    assert "mended 30\n" in log
+    with from_afar(tmp_path, head, "--why", "dies/t0000") as driver:
+        assert "t0000" in driver.ends(0, alone=False)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, monkeypa
     assert told[joined] == Machines(time=told[joined].time, machines=2, slots=3)
     workers = [{one.worker for one in part if isinstance(one, Report)} for part in (told[:joined], told[joined:])]
     assert len(workers[0]) == 1
-    assert len(workers[1]) >= 3
+    assert len(workers[1]) >= 2
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
 
 

@@ -47,21 +47,29 @@ def test_what_a_machine_lacks_is_said_with_its_fix(tmp_path: Path, monkeypatch) 
         ray.init(cluster.address)
         try:
             nodes = [Node(1, name=node["NodeID"], address=node["NodeID"][:4]) for node in ray.nodes()]
-            assert survey.survey(nodes, tmp_path / "shared") == {node.address: [] for node in nodes}
+            assert survey.survey(nodes, tmp_path / "shared") == {node.name: [] for node in nodes}
             assert not (tmp_path / "shared").exists(), "nothing is left"
-            assert survey.survey(nodes, f"file://{tmp_path}/objects") == {node.address: [] for node in nodes}
+            assert survey.survey(nodes, f"file://{tmp_path}/objects") == {node.name: [] for node in nodes}
             found = survey.survey(nodes, "file:///proc/no/such/place")
             assert all("must be a URL that can be written" in one for (one,) in found.values()) and len(found) == 2
             # The folder of another machine is another one: a mark that is made here is not seen there.
             monkeypatch.setattr(Path, "touch", lambda self: None)
             found = survey.survey(nodes[:1], tmp_path / "apart")
-            assert "must be a folder that all machines share, but is not the same there" in found[nodes[0].address][0]
+            assert "must be a folder that all machines share, but is not the same there" in found[nodes[0].name][0]
             monkeypatch.undo()
             gone = [Node(1, name="e" * 56, address="gone")]
-            assert "cannot run this project" in survey.survey(gone, tmp_path)["gone"][0]
+            assert "cannot run this project" in survey.survey(gone, tmp_path)[gone[0].name][0]
             here = survey.versions()
             monkeypatch.setattr(survey, "versions", lambda: {**here, "torch": "9.9"})
-            found = survey.survey(nodes[:1], tmp_path)[nodes[0].address]
-            assert found == [f"has torch {here['torch']}, not 9.9. Install from the same constraints."]
+            found = survey.survey(nodes[:1], tmp_path)[nodes[0].name]
+            lacks = f"has torch {here['torch']}, not 9.9. Install from the same constraints."
+            assert found == [f"{nodes[0].address}: {lacks}"]
+            monkeypatch.undo()
+            monkeypatch.setattr(survey, "_theirs", lambda mark, name: mark.with_name("another"))
+            found = survey.survey(nodes[:1], tmp_path)[nodes[0].name]
+            assert len(found) == 1 and "is not the same there" in found[0], "what is made there is not seen here"
+            (tmp_path / "file").touch()
+            found = survey.survey(nodes, tmp_path / "file" / "below")
+            assert all("cannot be made or written here (Not a directory)" in one for (one,) in found.values())
         finally:
             ray.shutdown()

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tuner.slot import remote
+from tuner.slot import remote, stint_files
 from tuner.slot.slot import Slot
+from tuner.storage.machine import this_machine
 from tuner.storage.url import Objects
 from tuner.trial import Assignment
 
@@ -36,7 +37,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def stored(bench: Bench, objects: Objects, **more: Any) -> Assignment:
-    given = {"judged_at": frozenset(), "epochs": 4, **more}
+    given = {"judged_at": frozenset(), "epochs": 4, "machine": this_machine(), **more}
     return bench.assignment(storage=objects.url, **given)
 
 
@@ -73,11 +74,13 @@ def test_a_checkpoint_is_there_before_its_report_is_heard_of(bench: Bench, objec
 
 def test_it_leaves_nothing_on_another_machine(bench: Bench, objects: Objects, scratch: Path) -> None:
     slot = bench.slot(COUNTS)
-    slot.begin(stored(bench, objects))
-    hear(slot)
-    hear(slot)
+    given = stored(bench, objects, judged_at=None)
+    slot.begin(given)
+    for _ in range(3):
+        hear(slot)
     (folder,) = scratch.glob("tuner-*-scratch-*")
-    eventually(lambda: len(list(folder.glob("1/trials/t0/checkpoints/*"))) <= 3)
+    kept = [path.name for path in folder.glob("1/trials/t0/checkpoints/*")]
+    assert kept == [Path(given.checkpoint_name(3)).name], "those before it are at the URL"
     until_end(slot)
     slot.begin(stored(bench, objects, trial="t1"))
     until_end(slot)
@@ -124,6 +127,9 @@ def test_what_belongs_to_a_forgotten_trial_of_the_same_name_is_not(bench: Bench,
     events = bench.run(bench.slot(COUNTS), replace(given, attempt="2.0", since=2))
     assert [event.get("epoch") for event in events] == [1, 2, 3, 4, None]
     assert not any(event.get("inherited") for event in events)
+    bench.slots.pop().close()
+    if place == "elsewhere":
+        assert trained(objects) == [1, 2, 3, 4], "its log is another's too"
 
 
 def test_a_clone_starts_from_its_donors_checkpoint(bench: Bench, objects: Objects, scratch: Path) -> None:
@@ -141,6 +147,39 @@ def test_a_checkpoint_that_is_gone_is_told(bench: Bench, objects: Objects, place
     event = hear(slot)
     assert event["event"] == "lost"
     assert "g0_e0002_a1.0: is not there" in event["reason"]
+
+
+def test_a_folder_of_that_name_on_another_machine_is_not_touched(bench: Bench, objects: Objects, scratch: Path) -> None:
+    (bench.root / "run").mkdir()
+    (bench.root / "run" / "mine").touch()
+    events = bench.run(bench.slot(COUNTS), stored(bench, objects, machine="another"))
+    assert [event.get("epoch") for event in events] == [1, 2, 3, 4, None]
+    assert [path.name for path in (bench.root / "run").iterdir()] == ["mine"]
+
+
+def test_only_a_missing_checkpoint_counts(bench: Bench, objects: Objects, place: str, monkeypatch) -> None:
+    monkeypatch.setattr(remote, "LONGEST_WAIT", 0.01)
+    tries, get = [], stint_files.StintFiles._fetch_files
+
+    def fetch_files(self: Any, listed: Any) -> None:
+        tries.append(1)
+        if len(tries) <= 2 * remote.MISSING_TRIES:
+            raise FileNotFoundError("The specified bucket does not exist")
+        get(self, listed)
+
+    monkeypatch.setattr(stint_files.StintFiles, "_fetch_files", fetch_files)
+    events = bench.run(bench.slot(COUNTS), stored(bench, objects, attempt="2.0"))
+    assert [event.get("epoch") for event in events] == [1, 2, 3, 4, None]
+    assert len(tries) > remote.MISSING_TRIES
+
+
+def test_params_of_an_earlier_stint_do_not_come_back(bench: Bench, objects: Objects, place: str) -> None:
+    trains = COUNTS.replace("def train(trial", "def train(trial, lr=0.0")
+    bench.run(bench.slot(trains), stored(bench, objects, params={"lr": 0.123456789}, epochs=2))
+    bench.slots.pop().close()
+    bench.run(bench.slot(trains), stored(bench, objects, params={"lr": 0.1}, generation=1))
+    bench.slots.pop().close()
+    assert json.loads(objects.get("trials/t0/params.json")) == {"lr": 0.1}
 
 
 def test_what_cannot_be_put_waits_and_is_told(bench: Bench, objects: Objects, place: str, tmp_path: Path) -> None:

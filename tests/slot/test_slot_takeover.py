@@ -151,7 +151,7 @@ def test_a_lock_tells_its_holder_and_goes_with_it(tmp_path: Path) -> None:
 
 
 def test_a_holder_on_another_machine_is_waited_for_and_never_killed(tmp_path: Path) -> None:
-    with holder(tmp_path, 'fence._boot = lambda: "another"') as process:
+    with holder(tmp_path, 'fence.this_machine = lambda: "another"') as process:
         assert not keep_off(tmp_path, 0.2)
         assert process.poll() is None
         process.kill()

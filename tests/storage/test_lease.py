@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from tuner.errors import Locked
 from tuner.storage import lease as leases
 from tuner.storage.lease import Lease, Taken
+from tuner.storage.machine import started
 from tuner.storage.url import Objects
 
 
@@ -32,7 +34,7 @@ class Clock:
     def _note(self, name: str) -> None:
         self.put_at[name] = self.now
 
-    def monotonic(self) -> float:
+    def clock_gettime(self, clock: int) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -92,6 +94,52 @@ def test_a_driver_that_is_silent_is_taken_over_after_a_while(memory: Objects, cl
     second.renew()
 
 
+def test_a_driver_that_comes_back_at_the_last_moment_keeps_its_lease(memory: Objects, clock: Clock) -> None:
+    first, second = elsewhere(memory), Lease(memory)
+    take(first)
+    clock.put_at = dict.fromkeys(clock.put_at, 0.0)
+    clock._note = lambda name: clock.put_at.__setitem__(name, 0.0)  # the server's clock says nothing
+    began, renewed = clock.now, []
+
+    def wakes() -> None:
+        if clock.now - began > leases.EXPIRED_SECONDS and not renewed:
+            renewed.append(first.renew())
+
+    clock.then = wakes
+    with pytest.raises(Locked, match="process 7 on far is driving this run"):
+        take(second)
+    assert renewed and first.is_sure()
+    first.renew()
+
+
+def test_a_driver_that_ends_while_it_is_watched_is_not_taken_for_one_that_lives(memory: Objects, clock: Clock) -> None:
+    first, second = elsewhere(memory), Lease(memory)
+    take(first)
+    held, looks = second._held, []
+
+    def ends_after_the_first_look():
+        looks.append(clock.now)
+        if len(looks) == 4:  # between the try to take it and the look at why that failed
+            first.end()
+        return held()
+
+    second._held = ends_after_the_first_look
+    take(second)
+    assert second.term == 2
+    assert clock.waited <= 2 * leases.LOOK_SECONDS
+
+
+def test_a_lease_that_cannot_be_read_is_told_like_any_url_that_fails(memory: Objects) -> None:
+    for text in (b"", b"[]", b'{"of": "another version"}'):
+        memory.put("lease/000001", text)
+        with pytest.raises(OSError, match="is no lease of this version"):
+            take(Lease(memory))
+
+
+def test_time_goes_on_while_the_machine_sleeps() -> None:
+    assert leases.CLOCK == time.CLOCK_BOOTTIME
+
+
 def test_an_old_lease_is_taken_over_at_once(memory: Objects, clock: Clock) -> None:
     take(elsewhere(memory))
     clock.now += leases.EXPIRED_SECONDS + 1
@@ -112,7 +160,7 @@ def test_the_clock_of_this_machine_does_not_count(memory: Objects, clock: Clock)
 def test_a_driver_of_this_machine_that_is_dead_is_not_waited_for(memory: Objects, clock: Clock) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         first = Lease(memory)
-        first._holder = leases.replace(first._holder, pid=process.pid, started=leases._started(process.pid))
+        first._holder = leases.replace(first._holder, pid=process.pid, started=started(process.pid))
         take(first)
         clock.then = first.renew
         with pytest.raises(Locked):

@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from core.experiments import experiment
 from support import wait_for
 
-from tuner.core.records import Session
-from tuner.engine import mirror as mirrors
 from tuner.engine.mirror import Mirror
 from tuner.engine.run import create
-from tuner.errors import ClusterError, Locked, UserError
-from tuner.ledger import Ledger, read
+from tuner.errors import Locked, UserError
+from tuner.ledger import Ledger
+from tuner.storage import segments
 from tuner.storage.lease import Lease, Taken
-from tuner.storage.segments import Segments
 from tuner.storage.url import Objects
 
-SESSION = Session(attempt=1, host="h", pid=1, slots=1, versions={})
+from .mirrored import append, attempts, driving, fail, folder, objects, there
 
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Make a run's folder."""
-    made = tmp_path / "runs" / "r"
-    create(made, experiment(), tmp_path)
-    return made
-
-
-@pytest.fixture
-def objects(tmp_path: Path) -> Objects:
-    """Have a URL for it."""
-    return Objects(f"file://{tmp_path}/objects")
-
-
-@contextmanager
-def driving(objects: Objects, folder: Path, say: Any = print) -> Iterator[tuple[Mirror, Ledger]]:
-    with Mirror(objects.url, folder, say=say) as mirror:
-        mirror.bring()
-        with Ledger(folder) as ledger, mirror.follow(ledger, say):
-            yield mirror, ledger
-
-
-def append(ledger: Ledger, *attempts: int) -> None:
-    for attempt in attempts:
-        ledger.append(replace(SESSION, attempt=attempt))
-
-
-def attempts(folder: Path) -> list[int]:
-    return [record.attempt for record in read(folder)[1:]]
-
-
-def there(objects: Objects) -> bytes:
-    return Segments(objects).read()
+__all__ = ["folder", "objects"]
 
 
 def test_the_ledger_is_copied_as_it_grows_and_whole_at_the_end(objects: Objects, folder: Path) -> None:
@@ -173,18 +134,14 @@ def test_a_checkpoint_is_deleted_only_when_the_copy_says_why(objects: Objects, f
     with driving(objects, folder) as (mirror, ledger):
         mirror.wait_until_put(lambda: False)
         append_piece, tries = mirror._segments.append, []
-        monkeypatch.setattr(mirror._segments, "append", lambda data: (tries.append(data), _fail())[1])
+        monkeypatch.setattr(mirror._segments, "append", lambda data: (tries.append(data), fail())[1])
         append(ledger, 1)
         mirror.delete(path)
         wait_for(lambda: len(tries) > 1)
-        assert mirror.checkpoints() == [path], "a new head would begin from it"
+        assert len(objects.list(path)) == 2, "a new head would begin from it"
         monkeypatch.setattr(mirror._segments, "append", append_piece)
-        wait_for(lambda: not mirror.checkpoints())
+        wait_for(lambda: not objects.list(path))
     assert b'"attempt":1' in there(objects)
-
-
-def _fail() -> bool:
-    raise OSError("the server is away")
 
 
 def test_many_are_deleted_after_one_look(objects: Objects, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,47 +157,6 @@ def test_many_are_deleted_after_one_look(objects: Objects, folder: Path, monkeyp
     assert not [below for below in looks if below.startswith("trials/")]
 
 
-def test_an_outage_is_told_once_and_nothing_is_lost(objects: Objects, folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(mirrors, "QUIET_SECONDS", 0.5)
-    said: list[str] = []
-    with driving(objects, folder, say=said.append) as (mirror, ledger):
-        put, tries = mirror._segments.append, []
-        monkeypatch.setattr(mirror._segments, "append", lambda data: (tries.append(data), _fail())[1])
-        monkeypatch.setattr(mirrors, "QUIET_SECONDS", 60.0)
-        mirror.wait_until_put(lambda: False)
-        append(ledger, 1)
-        wait_for(lambda: len(tries) > 2)
-        assert len(said) == 1 and "cannot be written (the server is away)" in said[0]
-        monkeypatch.setattr(mirror._segments, "append", put)
-        monkeypatch.setattr(mirrors, "QUIET_SECONDS", 0.5)
-        wait_for(lambda: len(said) > 1)
-    assert said[1:] == [f"{objects.url} can be written again"]
-    assert there(objects) == (folder / "ledger").read_bytes()
-
-
-def test_an_end_that_cannot_be_put_is_told(objects: Objects, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirrors, "END_SECONDS", 0.5)
-    driven = driving(objects, folder)
-    mirror, _ = driven.__enter__()
-    monkeypatch.setattr(mirror.objects, "put_files", lambda files: _fail())
-    (folder / "summary.json").write_text("{}")
-    with pytest.raises(ClusterError, match=f"--resume {folder} puts it there") as caught:
-        driven.__exit__(None, None, None)
-    assert caught.value.exit_code == 3
-    monkeypatch.undo()
-    with driving(objects, folder):
-        pass
-    assert "summary.json" in objects.list("")
-
-
-def test_what_ended_a_run_is_worth_more_than_a_url_that_is_away(objects: Objects, folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(mirrors, "INTERRUPTED_SECONDS", 0.1)
-    with pytest.raises(ZeroDivisionError), driving(objects, folder) as (mirror, _):  # noqa: PT012
-        monkeypatch.setattr(mirror.objects, "put_files", lambda files: _fail())
-        (folder / "summary.json").write_text("{}")
-        raise ZeroDivisionError
-
-
 def test_projections_that_are_gone_here_are_gone_there(objects: Objects, folder: Path) -> None:
     for name in ("tensorboard/old", "best/model.pt"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -251,3 +167,39 @@ def test_projections_that_are_gone_here_are_gone_there(objects: Objects, folder:
     with driving(objects, folder):
         pass
     assert [*objects.list("best"), *objects.list("tensorboard")] == ["best/model.pt", "tensorboard/new"]
+
+
+def test_who_is_not_sure_of_its_lease_deletes_nothing(objects: Objects, folder: Path, monkeypatch) -> None:
+    path = "trials/t0000/checkpoints/g0_e0001_a1.0"
+    objects.put(f"{path}/manifest.json", b"{}")
+    with driving(objects, folder) as (mirror, ledger):
+        mirror.wait_until_put(lambda: False)
+        sure, looks = mirror._lease.is_sure, []
+        monkeypatch.setattr(segments, "MOST", 1)
+        monkeypatch.setattr(mirror._lease, "is_sure", lambda: looks.append(None))
+        append(ledger, 1)
+        mirror.delete(path)
+        mirror.wait_until_put(lambda: False)
+        wait_for(lambda: len(looks) > 4)
+        assert objects.list(path) and len(objects.list("ledger")) == 2
+        monkeypatch.setattr(mirror._lease, "is_sure", sure)
+        wait_for(lambda: not objects.list(path) and len(objects.list("ledger")) == 1)
+
+
+def test_a_new_run_never_replaces_one_that_ended_while_the_lease_was_waited_for(
+    objects: Objects, folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    first = Mirror(objects.url, folder, is_new=True).__enter__()  # its ledger is not there yet
+    second = Mirror(objects.url, tmp_path / "b" / "r", is_new=True)
+
+    def ends() -> None:
+        with Ledger(folder) as ledger, first.follow(ledger, print):
+            first.wait_until_put(lambda: False)
+        first.__exit__(None, None, None)
+
+    take = second._lease.take
+    monkeypatch.setattr(second._lease, "take", lambda say: (ends(), take(say)))
+    with pytest.raises(UserError, match="must be a new name"):
+        second.__enter__()
+    assert there(objects) == (folder / "ledger").read_bytes()
+    assert second._lease.holder() is None, "it is left to whoever goes on"

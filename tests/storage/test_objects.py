@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +85,34 @@ def test_only_what_has_changed_is_put(memory: Objects, tmp_path: Path) -> None:
     put_changed(memory, "t/", tmp_path, known, ("lock", "checkpoints"))
     assert set(memory.list("t")) == {"t/log.txt"}
     assert memory.get("t/log.txt") == b"longer than before"
+
+
+def test_what_vanishes_or_is_no_file_is_passed_over(objects: Objects, tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for name in ("stays", "goes"):
+        (folder / name).write_text(name)
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(folder)
+        listener.bind("listener")
+        put = objects.put_files
+        monkeypatch.setattr(
+            objects, "put_files", lambda files: ((folder / "goes").unlink(missing_ok=True), put(files))[1]
+        )
+        put_changed(objects, "t/", folder, {}, ())
+    assert set(objects.list("t")) == {"t/stays"}
+
+
+def test_a_bucket_that_is_not_there_is_no_file_that_vanished(memory: Objects, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "stays").touch()
+
+    def put(files: object) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    monkeypatch.setattr(memory, "put_files", put)
+    with pytest.raises(FileNotFoundError, match="bucket"):
+        put_changed(memory, "t/", tmp_path, {}, ())
 
 
 @pytest.mark.parametrize(

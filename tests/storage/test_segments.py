@@ -58,7 +58,25 @@ def test_two_drivers_under_one_lease_never_write_over_each_other(objects: Object
     two.size = one.size
     assert one.append(b"one\n")
     assert not two.append(b"two\n")
+    assert not two.append(b"on\n"), "it is not a beginning of ours either"
     assert Segments(objects).read() == b"header\none\n"
+
+
+def test_a_piece_whose_answer_got_lost_is_gone_on_from(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = driver(objects, 1, b"header\n")
+    with monkeypatch.context() as patch:
+        put = objects._files.pipe_file
+        patch.setattr(objects._files, "pipe_file", lambda *args, **more: (put(*args, **more), away())[1])
+        patch.setattr(objects, "get", lambda name: away())
+        with pytest.raises(OSError, match="away"):
+            one.append(b"a\n")
+    assert one.append(b"a\nb\n"), "it is our own, and the ledger has grown since"
+    assert Segments(objects).read() == b"header\na\nb\n"
+    assert one.size == 11
+
+
+def away() -> bool:
+    raise TimeoutError("away")
 
 
 def test_many_pieces_are_joined(memory: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,20 +106,46 @@ def test_it_is_read_whole_while_it_is_joined(memory: Objects, monkeypatch: pytes
     assert Segments(memory).read() == b"header\na\n"
 
 
+def test_nothing_is_read_twice_while_it_is_joined(memory: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, get_all = driver(memory, 1, b"header\n"), memory.get_all
+    one.append(b"a\n")
+
+    def late(wanted):
+        monkeypatch.setattr(memory, "get_all", get_all)
+        memory.put(one._name(0), b"header\na\n")  # the joined piece is there, and those before it are still
+        return get_all(wanted)
+
+    monkeypatch.setattr(memory, "get_all", late)
+    assert Segments(memory).read() == b"header\na\n"
+
+
+def test_who_has_lost_its_lease_deletes_nothing_of_its_successor(memory: Objects) -> None:
+    old = driver(memory, 1, b"header\n")
+    new = driver(memory, 2, b"header\n")
+    assert new.append(b"new\n")
+    old.begin(b"header\nlate\n")
+    assert Segments(memory).read() == b"header\nnew\n"
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_a_reader_sees_a_beginning_of_what_the_last_driver_wrote(memory: Objects, seed: int) -> None:
     """Drivers take over from each other at any moment; those before go on for a while, and nothing of it counts."""
     dice = random.Random(seed)
     drivers = [driver(memory, 1, b"header\n")]
-    truth = b"header\n"
+    truth, written = b"header\n", {1: b"header\n"}
     for step in range(60):
         if dice.random() < 0.1:
             seen = Segments(memory).read()
             assert truth.startswith(seen)
             truth = seen
             drivers.append(driver(memory, drivers[-1].term + 1, truth))
+            written[drivers[-1].term] = truth
         one = dice.choice(drivers[-3:])
         line = b"%d by %d\n" % (step, one.term)
-        one.append(line)
+        written[one.term] += line
+        if dice.random() < 0.2:
+            one.begin(written[one.term])  # it joins its pieces
+        else:
+            one.append(line)
         truth += line if one is drivers[-1] else b""
         assert Segments(memory).read() == truth

@@ -10,6 +10,7 @@ from tuner.core.run import Core
 from tuner.core.trial import TrialState
 from tuner.engine.machines import Share
 from tuner.spec.experiment import Experiment
+from tuner.storage.machine import this_machine
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import is_whole
 
@@ -43,6 +44,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: st
         metric=spec.objective.metric,
         epochs=spec.budget.epochs,
         storage=storage,
+        machine=this_machine() if storage else "",
         generation=trial.generation,
         since=trial.since,
         attempt=f"{run.attempt}.{trial.losses}",

@@ -32,7 +32,7 @@ class Places:
     where: str
     nodes: Sequence[Node]
     findings: Mapping[str, Sequence[str]]
-    """What is wrong on which machine of a cluster, by its address."""
+    """What is wrong on which machine of a cluster, by Ray's id of it."""
 
 
 def places(

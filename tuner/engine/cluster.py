@@ -24,6 +24,8 @@ from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
 METRICS = "RAY_enable_metrics_collection"
+CARD_SECONDS = 60.0
+"""So long a machine may take to say what its GPUs have: a worker starts there."""
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -173,7 +175,7 @@ def _join(address: str, travels: Callable[[], Path | None]) -> tuple[Any, str]:
         shipped, environment = _travel(address, travels)
         options = {"log_to_driver": False, "logging_level": logging.WARNING}
         return ray.init(address=address, runtime_env=environment, **options), shipped
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(
             f"--address: must be a Ray cluster that answers, but {address} does not ({_first_line(error)}). "
             "Check `ray status` there; where it asks for a token, the same one must lie in ~/.ray/auth_token here. To "
@@ -250,7 +252,14 @@ def with_cards(nodes: Sequence[Node]) -> list[Node]:
 
     ask = ray.remote(num_cpus=0)(cards)
     asked = [node for node in nodes if node.gpus]
-    told = ray.get([ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked])
+    refs = [ask.options(scheduling_strategy=On(node.name, soft=False)).remote() for node in asked]
+    try:
+        told = ray.get(refs, timeout=CARD_SECONDS)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        names = ", ".join(node.address for node in asked)
+        raise ClusterError(
+            f"{names}: does not say what its GPUs have ({type(error).__name__}). See `ray status`."
+        ) from None
     for node, sizes in zip(asked, told, strict=True):
         if not sizes:
             raise ClusterError(

@@ -65,8 +65,8 @@ class Doing:
         latest = "" if self.value is None else f" {self.assignment.metric}={_short(self.value)}"
         return f"epoch {self.epoch}/{self.assignment.epochs}{latest}"
 
-    def link_logs(self, folder: Path) -> None:
-        """Have the trial's logs be found below a folder of Ray's logs, which its dashboard shows."""
+    def link_logs(self, folder: Path, of: Path) -> None:
+        """Have the logs in the folder `of` the trial be found below one of Ray's logs, which its dashboard shows."""
         run = folder / "tuner" / Path(self.assignment.run).name
         with contextlib.suppress(OSError):  # a convenience
             run.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Doing:
                 name = log_name(rank)
                 link = run / f"{self.assignment.trial}-{name}"
                 link.unlink(missing_ok=True)
-                link.symlink_to(self.assignment.folder / name)
+                link.symlink_to(of / name)
 
 
 def _in(assignment: Assignment, searched: Collection[str]) -> list[str]:

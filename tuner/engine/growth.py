@@ -53,21 +53,23 @@ class Wishes:
         last = spec.resource_entries[-1]
         # What a trial takes of a GPU is not known before it was measured: on a whole one.
         gpus = last.share if last.gpus != "auto" else float(any(kind.gpus for kind in kinds))
-        self.share = Share(last.all_cpus, gpus)
-        self._grows = bool(count(self.share, kinds))
+        self._kinds, self._usual = kinds, Share(last.all_cpus, gpus)
         self._waiting: list[PlacementGroup] = []
+        self._shape = self._usual
 
-    def renew(self, more: int) -> None:
-        """Wish for room for so many more trials; what has been granted is set free for them."""
+    def renew(self, more: int, first: Share | None = None) -> None:
+        """Wish for room for so many more trials; what has been granted is set free for them.
+
+        `first` is what the trial asks for that waits, where it is not the usual share that it waits for.
+        """
         from ray.util import placement_group, remove_placement_group
 
-        granted = [group for group in self._waiting if group.wait(0)]
-        for group in granted:
-            remove_placement_group(group)
-        self._waiting = [group for group in self._waiting if group not in granted]
-        wanted = min(more, MOST_WISHES) if self._grows else 0
-        for group in self._waiting[wanted:]:
-            remove_placement_group(group)
-        del self._waiting[wanted:]
-        bundle = {"CPU": self.share.cpus, **({"GPU": self.share.gpus} if self.share.gpus else {})}
-        self._waiting += [placement_group([bundle]) for _ in range(wanted - len(self._waiting))]
+        shape, number = (first, max(1, more)) if first is not None else (self._usual, more)
+        wanted = max(0, min(number, MOST_WISHES)) if count(shape, self._kinds) else 0
+        stays = [group for group in self._waiting if shape == self._shape and not group.wait(0)][:wanted]
+        for group in self._waiting:
+            if group not in stays:
+                remove_placement_group(group)
+        bundle = {"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})}
+        self._shape = shape
+        self._waiting = [*stays, *(placement_group([bundle]) for _ in range(wanted - len(stays)))]

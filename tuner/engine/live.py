@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
-from tuner.core.records import Disk, Given, Machines, Record, Report
+from tuner.core.records import Disk, Given, Record, Report
 from tuner.core.run import Core
 from tuner.core.trial import TrialState
 from tuner.engine.assign import assign
-from tuner.engine.machines import Node
+from tuner.engine.fleet import Fleet, Look, Still
 from tuner.engine.placement import Placement
 from tuner.engine.room import Room
 from tuner.engine.stops import Stops
@@ -23,9 +22,6 @@ from tuner.storage import is_full
 from tuner.trial import Assignment
 
 Answer = Literal["go", "stop"]
-Look = Callable[[int], Sequence[Node] | None]
-DEAD_SECONDS = 60.0
-"""So long a machine that did not answer is not used, though the cluster names it: it takes a while to miss it."""
 FACTS = ("epoch", "metrics", "checkpoint", "seconds", "memory", "gpu_memory", "step", "context")
 """What a worker tells with a report."""
 
@@ -41,12 +37,10 @@ class LiveRun:
         publish: Callable[[Record], None],
         placement: Placement,
         say: Callable[[str], None] = lambda text: None,
-        look: Look = lambda more: None,
+        look: Look | None = None,
     ) -> None:
-        """`look` is told for how many more trials there could be room, and tells which machines there are now."""
-        self.placement, self._look = placement, look
-        self._dead: dict[str, float] = {}
-        """Machines found dead before the cluster says so, and until when that is believed."""
+        """Without a `look` the machines stay what they are."""
+        self.placement = placement
         self.core, self.ledger, self.folder, self.publish, self.say = core, ledger, folder, publish, say
         self.storage = ""
         """The run's URL, where it is stored at one."""
@@ -58,6 +52,7 @@ class LiveRun:
         """Why the run cannot go on."""
         self.interrupted = False
         self.stops = Stops(Path(folder), say)
+        self.fleet = Fleet(core, placement, self.stops, look or Still(), self.write)
         self.room = Room(Path(folder))
         self.room.keep_reserve()
         self._began = time.monotonic() - core.run.elapsed
@@ -116,7 +111,7 @@ class LiveRun:
         trial = self._next()
         if trial is None:
             return None
-        share = self.placement.take(trial.id, self.placement.want(trial, run.gpus))
+        share = self.fleet.take(trial.id, self.placement.want(trial, run.gpus))
         if share is None:
             return None
         self.working.add(trial.id)
@@ -137,7 +132,7 @@ class LiveRun:
     def _leaves(self, name: str) -> None:
         """Take in that a trial has no worker any more."""
         self.working.discard(name)
-        self.placement.give_back(name)
+        self.fleet.give_back(name)
 
     def heard(self, name: str, generation: int, event: dict[str, Any], node: str = "", worker: str = "") -> Answer:
         """Take in what a worker says of its trial."""
@@ -172,38 +167,24 @@ class LiveRun:
         self._leaves(name)
         return "stop"
 
+    def taken_back(self, name: str, reason: str) -> None:
+        """Take in that a trial does not get the machine that it was to have."""
+        self._leaves(name)
+        self.commit(Gone(trial=name, reason=reason, cause="machine"))
+
     def lost(self, name: str, reason: str, machine: str = "") -> None:
         """Take in that a trial's worker is gone, and with it perhaps a machine."""
         self._leaves(name)
         if machine:
-            self._dead[machine] = time.monotonic() + DEAD_SECONDS
-            self._refit([node for node in self.placement.nodes if node.name != machine])
+            self.fleet.died(machine, self.working)
         self.commit(Gone(trial=name, reason=reason, cause="machine" if machine else "worker"))
-
-    def at_once(self, slots: float = math.inf) -> int:
-        """Count the trials that will run at once: as many as have room, or would have in so many slots."""
-        spec, ended = self.core.spec, sum(1 for _ in self.core.run.having("ended"))
-        return int(min(slots, spec.max_trials or spec.trials, spec.trials - ended))
-
-    def _refit(self, nodes: Sequence[Node]) -> None:
-        """Take in which machines there are now."""
-        if list(nodes) == self.placement.nodes:
-            return
-        self.placement.refit(nodes)
-        run, slots, card = self.core.run, self.placement.slots, self.placement.largest_card
-        if (slots, card) != (run.slots, run.gpus.card):
-            self.write(Machines(machines=len(nodes), slots=slots, card=card))
-        for trial in self.working:
-            if self.placement.leaves_soon(trial):
-                self.stops.save(trial)
 
     def tick(self) -> None:
         """Take in that time has gone by, what the user asks for, and that there is room again."""
         self.commit(Elapsed(seconds=self._elapsed()))
         if not self.stops.look():
             return
-        if (nodes := self._look(0 if self.over else self.at_once() - self.placement.slots)) is not None:
-            self._refit([node for node in nodes if time.monotonic() > self._dead.get(node.name, 0.0)])
+        self.error = self.error or self.fleet.looks(self.working, self.over)
         for stop in self.stops.ready(self.core.run, self.working):
             self.commit(stop)
         if self.core.run.full and self.room.is_there():

@@ -7,6 +7,8 @@ checkpoints are put by the slots that make them. A new head goes on from what is
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import sys
 import threading
 import time
@@ -23,6 +25,7 @@ from tuner.storage.transfer import get_folder, put_changed
 from tuner.storage.url import Objects, unusable
 from tuner.trial.checkpoint import MANIFEST, is_whole
 
+log = logging.getLogger(__name__)
 EVERY_SECONDS = 1.0
 LONGEST_WAIT = 5.0
 """Seconds between two tries where the URL does not answer."""
@@ -52,7 +55,7 @@ class Mirror:
         self.objects, self.folder, self.say = Objects(url), folder, say
         self._is_new = is_new
         self.taken: Callable[[TunerError], None] = lambda error: None
-        """Told when another driver has taken the lease."""
+        """Told why nothing is put any more: another driver has taken the lease, or the copying itself has failed."""
         self.error: TunerError | None = None
         self._lease, self._segments = Lease(self.objects), Segments(self.objects)
         self._ledger: Ledger | None = None
@@ -60,6 +63,8 @@ class Mirror:
         """Checkpoints that are needed no more, each with the size of the ledger that says so."""
         self._known: dict[str, tuple[int, int]] = {}
         self._complained = 0.0
+        self._deadline, self._problem = math.inf, ""
+        """Until when the end of the run waits for the URL, and why it waits."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
 
@@ -74,22 +79,32 @@ class Mirror:
         And where the run is to be a new one, but is there.
         """
         try:
-            if self._is_new and self.objects.list(NAME):
-                fix = f"Choose another name, or go on with --resume {self.url}."
-                raise UserError(Problem("--name", "", f"must be a new name, but {self.url} exists", fix))
+            self._check_name()
             self._lease.take(self.say)
+            try:
+                self._check_name()  # while the lease was waited for, another driver may have begun and ended
+            except BaseException:
+                self._lease.end()
+                raise
         except OSError as error:
             raise unusable(self.url, error) from None
         self._segments.term = self._lease.term
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
             self.close(END_SECONDS if kind is None else INTERRUPTED_SECONDS)
-        except TunerError:
+        except TunerError as problem:
             if kind is None:
                 raise
+            if problem is not error:  # what ended the run is worth more, and this is to be known too
+                self.say(str(problem))
+
+    def _check_name(self) -> None:
+        if self._is_new and self.objects.list(NAME):
+            fix = f"Choose another name, or go on with --resume {self.url}."
+            raise UserError(Problem("--name", "", f"must be a new name, but {self.url} exists", fix))
 
     def bring(self) -> None:
         """Bring the local ledger to where the run stands; raises UserError where there is no such run."""
@@ -130,7 +145,9 @@ class Mirror:
         self._free.append((self._ledger.size, checkpoint))
 
     def checkpoints(self) -> list[str]:
-        """List the checkpoints that are there."""
+        """List the checkpoints that are there; none where the URL does not answer, which a resume looks after."""
+        if self._is_away:
+            return []
         names = self.objects.list("trials")
         return sorted({"/".join(parts[:4]) for name in names if (parts := name.split("/"))[2:3] == ["checkpoints"]})
 
@@ -139,49 +156,76 @@ class Mirror:
         checkpoint = run.best_saved.checkpoint if run.best_saved else None
         if checkpoint and not is_whole(self.folder / checkpoint):
             try:
+                if self._is_away:
+                    raise OSError(f"{self.url} does not answer")
                 get_folder(self.objects, checkpoint, self.folder / checkpoint, MANIFEST)
             except OSError as error:
                 self.say(f"the best checkpoint cannot be fetched: {error}")
 
     def close(self, seconds: float) -> None:
-        """Put all that is left and give the lease back; raises ClusterError where that does not work for so long."""
+        """Put all that is left and give the lease back; raises ClusterError where that does not work for so long.
+
+        The thread does it, and is left behind where it hangs in the URL: nobody can interrupt it there.
+        """
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
         self._over.set()
-        deadline = time.monotonic() + seconds
-        self._thread.join(seconds)
-        while self.error is None:
-            try:
-                if self._thread.is_alive():
-                    raise TimeoutError(f"no answer for {seconds:g} s")
-                self._turn()
-                if self._ledger is not None:
-                    self._put_projections()
-                self._lease.end()
-                return
-            except Taken as error:
-                self.error = error
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    fix = f"All is in {self.folder}; --resume {self.folder} puts it there."
-                    self.error = ClusterError(f"{self.url}: cannot be written: {error}. {fix}")
-                    with contextlib.suppress(OSError):  # perhaps it is but one thing that cannot be put
-                        self._lease.end()
-                time.sleep(EVERY_SECONDS)
-        raise self.error
+        self._thread.join(seconds + EVERY_SECONDS)
+        if self._thread.is_alive() and self.error is None:
+            self.error = self._unfinished(self._problem or f"no answer for {seconds:g} s")
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def _is_away(self) -> bool:
+        """Tell whether the URL does not answer, or is another driver's."""
+        return bool(self._complained) or self.error is not None
+
+    def _unfinished(self, problem: str) -> ClusterError:
+        fix = f"All is in {self.folder}; --resume {self.folder} puts it there."
+        return ClusterError(f"{self.url}: cannot be written: {problem}. {fix}")
 
     def _work(self) -> None:
+        """Copy until the driver is over, then end; whatever goes wrong for good is told to the run."""
+        try:
+            self._follow()
+            self._end()
+        except Taken as error:
+            self._give_up(error)
+        except Exception as error:
+            log.exception("the copy at %s fails", self.url)
+            self._give_up(self._unfinished(f"{type(error).__name__}: {error}"))
+
+    def _give_up(self, error: TunerError) -> None:
+        self.error = self.error or error
+        self.taken(self.error)
+
+    def _follow(self) -> None:
         wait = EVERY_SECONDS
         while not self._over.wait(wait):
             try:
                 self._turn()
                 wait = EVERY_SECONDS
                 self._is_well()
-            except Taken as error:
-                self.error = error
-                self.taken(error)
-                return
             except OSError as error:
                 self.waits(str(error))
                 wait = min(2 * wait, LONGEST_WAIT)
+
+    def _end(self) -> None:
+        while self.error is None:
+            try:
+                self._turn()
+                if self._ledger is not None:
+                    self._put_projections()
+                self._lease.end()
+                return
+            except OSError as error:
+                self._problem = str(error)
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    self.error = self._unfinished(self._problem)
+                    with contextlib.suppress(OSError):  # perhaps it is but one thing that cannot be put
+                        self._lease.end()
+                time.sleep(min(max(left, 0.0), EVERY_SECONDS))
 
     def _turn(self) -> None:
         """Renew the lease first: who has lost it writes nothing more."""
@@ -198,7 +242,7 @@ class Mirror:
 
     def _copy(self, ledger: Ledger) -> None:
         size = ledger.size
-        if not self._segments.size or self._segments.is_in_pieces():
+        if not self._segments.size or (self._segments.is_in_pieces() and self._lease.is_sure()):
             self._segments.begin(_read(self.folder / NAME, 0, size))
             if (self.folder / SPEC).exists():
                 self.objects.put_files({SPEC: self.folder / SPEC})
@@ -209,7 +253,7 @@ class Mirror:
 
     def _clear(self) -> None:
         """Delete what is needed no more, so far as the ledger there says so."""
-        due = [path for size, path in self._free if size <= self._segments.size]
+        due = [path for size, path in list(self._free) if size <= self._segments.size]
         if not due or not self._lease.is_sure():
             return
         if len(due) > MANY:

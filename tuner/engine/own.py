@@ -42,7 +42,8 @@ def sweep() -> None:
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
             if folder.is_symlink():  # to the file for Prometheus
-                folder.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another user's
+                    folder.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 

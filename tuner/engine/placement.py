@@ -30,6 +30,7 @@ class Placement:
         """Memory of the GPUs that there are, bytes, the smallest first."""
         self._on_gpus = any(node.gpus for node in may_come)
         """There are GPUs, or were, or will be: a trial that has a share of one waits for it."""
+        self._grows, self._largest = bool(may_come), 0
         self._wanted: tuple[Gpus, tuple[object, ...], Want] | None = None
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
         self.slots = 0
@@ -50,6 +51,7 @@ class Placement:
             machine.node = node
         self._cards = sorted({node.card for node in nodes if node.gpus})
         self._on_gpus |= bool(self._cards)
+        self._largest = max([self._largest, *self._cards])
         entries, usable = self.spec.resource_entries, [node for node in nodes if not node.leaving]
         most = max(count(self._smallest(entry), usable) for entry in entries)
         self.slots = min(most, self.spec.max_trials or most, self.spec.trials)
@@ -61,8 +63,11 @@ class Placement:
 
     @property
     def largest_card(self) -> int:
-        """Memory of the largest GPU, bytes; 0 where nobody asked."""
-        return max(self._cards, default=0)
+        """Memory of the largest GPU, bytes; 0 where nobody asked.
+
+        Where machines may come, of the largest that there was: it may come back, and trials wait for it.
+        """
+        return self._largest if self._grows else max(self._cards, default=0)
 
     @property
     def nodes(self) -> list[Node]:
@@ -101,10 +106,6 @@ class Placement:
         if len(self._cards) < 2:
             return replace(share, node="")
         return share if want.by_card else replace(share, node="", memory=0)
-
-    def lose(self, name: str) -> None:
-        """Take in that a machine is dead, before the cluster says so."""
-        self.refit([node for node in self.nodes if node.name != name])
 
     def runs_on(self, trial: str, name: str) -> None:
         """Take in on which machine a trial runs: Ray chooses among all that have room, where none was named."""

@@ -113,7 +113,7 @@ def drive(
         followers.wait_until_made()
         core = _rebuild(ledger, state.spec, followers)
         placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
-        look = stack.enter_context(watch) if watch else lambda more: None
+        look = stack.enter_context(watch) if watch else None
         live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
         stack.callback(live.close)
         signals.live = live
@@ -127,9 +127,14 @@ def drive(
 
 def _connect(live: LiveRun, mirror: Mirror) -> None:
     """Have trials use the URL, once this session is known there: no other one will use its number."""
+
+    def is_enough() -> bool:
+        live.tick()  # a stop by hand and the budget's hours count here too
+        return live.over
+
     live.storage, live.waits = mirror.url, mirror.waits
     mirror.taken = lambda error: setattr(live, "error", error)
-    mirror.wait_until_put(lambda: live.over)
+    mirror.wait_until_put(is_enough)
     live.error = live.error or mirror.error
 
 

@@ -57,7 +57,7 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         """Write the reports down, then answer; the worker learns it from its next call."""
         events, node, worker, self._machines[trial.trial_id] = result[HEARD]
         name, generation = self.search.stints[trial.trial_id]
-        self.live.placement.runs_on(name, self._machines[trial.trial_id])
+        self.live.fleet.runs_on(name, self._machines[trial.trial_id])
         self._workers.heard(_own(tune_controller), trial, self._machines[trial.trial_id])
         self._actors[name] = trial.temporary_state.ray_actor
         goes_on = all(self.live.heard(name, generation, event, node, worker) == "go" for event in events)
@@ -89,14 +89,14 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
         controller, nodes = _own(tune_controller), self.live.placement.nodes
         if leaving := {node.name for node in nodes if node.leaving}:
             self._workers.leave(controller, leaving)
-        names = {"", *(node.name for node in nodes)}
-        for trial in [one for one in controller._pending_trials if one.config["assignment"].node not in names]:
+        stay = {"", *(node.name for node in nodes if not node.leaving)}
+        for trial in [one for one in controller._pending_trials if one.config["assignment"].node not in stay]:
             controller.stop_trial(trial)  # it was made for the GPUs of one machine, for which Ray would wait for ever
-            self.live.lost(trial.config["assignment"].trial, "the machine is gone", trial.config["assignment"].node)
+            self.live.taken_back(trial.config["assignment"].trial, "the machine that it waited for is gone")
         return None
 
     def _keep_workers(self, controller: Any, trial: Trial) -> None:
-        most = self.live.at_once(self.live.placement.slots)
+        most = self.live.fleet.at_once(self.live.placement.slots)
         self._workers.keep(controller, trial.placement_group_factory, most)
 
     def debug_string(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.engine.machines import Node
-from tuner.errors import ClusterError, UserError
+from tuner.errors import UserError
 from tuner.slot.code import Code
 from tuner.slot.launcher import zygote
 from tuner.versions import versions
@@ -40,24 +40,28 @@ def survey(
 ) -> dict[str, list[str]]:
     """Ask machines whether they share a folder, or can write below a URL, and whether they can import `code`.
 
-    Returns what is wrong, with its fix, by the machine's address. With `code` they load its data too.
+    Returns what is wrong, with its fix, by Ray's id of the machine. With `code` they load its data too.
     """
     return _survey_folder(nodes, place, code, shipped) if isinstance(place, Path) else _ask(nodes, place, code, shipped)
 
 
 def _survey_folder(nodes: Sequence[Node], folder: Path, code: Code | None, shipped: str) -> dict[str, list[str]]:
-    made = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     mark = folder / f".seen-{secrets.token_hex(4)}"
-    mark.touch()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        wrong = f"storage: {folder} cannot be made or written here ({error.strerror}). Name another folder, or a URL."
+        return {node.name: [wrong] for node in nodes}
     try:
         return _ask(nodes, mark, code, shipped)
     finally:
         for file in [*mark.parent.glob(f"{mark.name}*")]:
             file.unlink(missing_ok=True)
-        if made:
+        for place in made:
             with suppress(OSError):
-                folder.rmdir()
+                place.rmdir()
 
 
 def _ask(nodes: Sequence[Node], mark: Path | str, code: Code | None, shipped: str) -> dict[str, list[str]]:
@@ -71,14 +75,10 @@ def _ask(nodes: Sequence[Node], mark: Path | str, code: Code | None, shipped: st
         for node in nodes
     }
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
-    return {node.address: _findings(ref in answered, ref, node, mark) for ref, node in asked.items()}
-
-
-def refuse(found: dict[str, list[str]]) -> None:
-    """Raise ClusterError where anything is wrong anywhere."""
-    lines = [f"{address}: {finding}" for address, findings in found.items() for finding in findings]
-    if lines:
-        raise ClusterError("\n".join(lines))
+    return {
+        node.name: [f"{node.address}: {text}" for text in _findings(ref in answered, ref, node, mark)]
+        for ref, node in asked.items()
+    }
 
 
 def _findings(has_answered: bool, ref: Any, node: Node, mark: Path | str) -> list[str]:
@@ -141,8 +141,9 @@ def _code(code: Code, shipped: str) -> str:
         return f"trainable: is not imported within {ANSWER_SECONDS - 5:.0f} s there. See what its import does."
     if message["event"] != "failed":
         return ""
-    last = (message.get("error") or "").strip().splitlines()
-    return f"trainable: {message['reason']}" + (f" ({last[-1]})" if last else "")
+    last = (message.get("error") or "").strip().splitlines()[-1:]
+    told = f" ({last[0]})" if last and last[0] not in message["reason"] else ""
+    return f"trainable: {message['reason']}{told}"
 
 
 def _appears(file: Path) -> bool:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from tuner.engine import cluster as clusters
 from tuner.engine.growth import Wishes, may_come
-from tuner.engine.machines import Node
+from tuner.engine.machines import Node, Share
 from tuner.engine.placement import Placement
-from tuner.engine.survey import refuse, survey
+from tuner.engine.survey import survey
 from tuner.errors import ClusterError
 from tuner.spec.experiment import Experiment
 
 LOOK_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
+"""After so long a machine that was not admitted is asked again: it may have been slow, or have been mended."""
 
-Admit = Callable[[Sequence[Node]], list[Node]]
+Admit = Callable[[Sequence[Node]], dict[str, Node | str]]
+"""Tells of each machine, by its name, what it has, or why it is not used."""
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +34,14 @@ class Watch:
 
     def __init__(self, nodes: Sequence[Node], admit: Admit, say: Callable[[str], None], wishes: Wishes) -> None:
         """A machine that joins has to be admitted, or it is said, once, why it is not used."""
-        self._known: dict[str, Node | None] = {node.name: node for node in nodes}
-        self._admit, self._say, self._wishes, self._more = admit, say, wishes, 0
+        self._known = {node.name: node for node in nodes}
+        self._refused: dict[str, tuple[float, str]] = {}
+        """Machines that were not admitted: when they are asked again, and why."""
+        self._admit, self._say, self._wishes = admit, say, wishes
+        self._asker = ThreadPoolExecutor(1, "admit")
+        self._asked: Future[dict[str, Node | str]] | None = None
+        """Machines that have joined are asked meanwhile: one may take long, and others leave."""
+        self._needs: tuple[int, Share | None] = 0, None
         self._seen: list[Node] | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -41,37 +52,57 @@ class Watch:
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
+        self._asker.shutdown(wait=False, cancel_futures=True)
         self._thread.join(LEAVE_SECONDS)
 
-    def __call__(self, more: int) -> list[Node] | None:
-        """Give the machines that were seen last, and take in for how many more trials there could be room."""
-        self._more = more
+    def __call__(self, more: int, first: Share | None) -> list[Node] | None:
+        """Give the machines that were seen last, and take in for how many more trials there could be room.
+
+        `first` is what the trial asks for that waits.
+        """
+        self._needs = more, first
         return self._seen
+
+    @property
+    def refusal(self) -> str:
+        """Say why machines that are there are not used; nothing where all are."""
+        return "\n".join(why for _, why in self._refused.values())
 
     def _run(self) -> None:
         while not self._done.wait(LOOK_SECONDS):
             try:
                 self._seen = self._look()
-                self._wishes.renew(self._more)
+                # Room on a machine that is not used would be granted, and keep it from leaving.
+                self._wishes.renew(*((0, None) if self._refused else self._needs))
             except Exception:
                 # A head that does not answer is the way out's business; the next look is due in a moment.
                 log.exception("the machines could not be looked at")
 
     def _look(self) -> list[Node]:
-        seen = []
-        for node in clusters.machines():
-            if node.name not in self._known:
-                self._known[node.name] = self._new(node)
-            if (known := self._known[node.name]) is not None:
-                seen.append(replace(known, leaving=node.leaving))
-        return seen
+        living = {node.name: node for node in clusters.machines()}
+        self._refused = {name: why for name, why in self._refused.items() if name in living}
+        self._hear()
+        due = [name for name, (again, _) in self._refused.items() if time.monotonic() > again]
+        new = [node for name, node in living.items() if name not in self._known and name not in self._refused]
+        new += [living[name] for name in due]
+        if new and self._asked is None:
+            self._asked = self._asker.submit(self._admit, new)
+        known = [(self._known[name], node) for name, node in living.items() if name in self._known]
+        return [replace(ours, leaving=node.leaving) for ours, node in known]
 
-    def _new(self, node: Node) -> Node | None:
-        try:
-            return self._admit([node])[0]
-        except ClusterError as error:
-            self._say(f"a machine that has joined is not used: {error}")
-            return None
+    def _hear(self) -> None:
+        """Take in what machines that have joined say, if they have."""
+        if self._asked is None or not self._asked.done():
+            return
+        answers, self._asked = self._asked.result(), None
+        for name, answer in answers.items():
+            if isinstance(answer, Node):
+                self._known[name] = answer
+                self._refused.pop(name, None)
+            else:
+                if name not in self._refused:
+                    self._say(f"a machine that has joined is not used: {answer}")
+                self._refused[name] = time.monotonic() + AGAIN_SECONDS, answer
 
 
 def places(
@@ -80,13 +111,22 @@ def places(
     """Find what the machines have; what watches them on a cluster, where each must reach the run's storage."""
     sized = any(entry.gpus == "auto" for entry in spec.resource_entries)
 
-    def admit(nodes: Sequence[Node]) -> list[Node]:
+    def admit(nodes: Sequence[Node]) -> dict[str, Node | str]:
         others = [node for node in nodes if node.name != cluster.here]
-        refuse(survey(others, storage) if others else {})
-        return clusters.with_cards(nodes) if sized else list(nodes)
+        wrong = {name: "; ".join(found) for name, found in (survey(others, storage) if others else {}).items() if found}
+        good = [node for node in nodes if node.name not in wrong]
+        try:
+            return {**wrong, **{node.name: node for node in (clusters.with_cards(good) if sized else good)}}
+        except ClusterError as error:
+            return {**wrong, **{node.name: str(error) for node in good}}
 
-    nodes = admit(cluster.nodes)
+    answers = admit(cluster.nodes)
+    if wrong := [answer for answer in answers.values() if isinstance(answer, str)]:
+        raise ClusterError("\n".join(wrong))
+    nodes = [answer for answer in answers.values() if isinstance(answer, Node)]
     if cluster.local:
         return Placement(spec, nodes), None
     kinds = may_come()
+    if kinds and len(nodes) == 1 and isinstance(storage, Path):
+        say(f"machines that join must see {storage} too; a URL as storage (s3://bucket/runs) needs no shared folder")
     return Placement(spec, nodes, kinds), Watch(nodes, admit, say, Wishes(spec, kinds))

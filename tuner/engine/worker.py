@@ -72,7 +72,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._say_end()
         self.slot.begin(assignment)
         self.first, self.doing = None, Doing(assignment, self.searched)
-        self.doing.link_logs(Path(ray._private.worker._global_node.get_logs_dir_path()))
+        logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+        self.doing.link_logs(logs, self.slot.folder)
         print(self.doing.begins(), flush=True)
 
     def _say_end(self) -> None:

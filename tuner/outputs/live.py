@@ -21,6 +21,7 @@ from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, nu
 PLAIN_SECONDS = 3.0
 TABLE_LINES = 20
 """After so many plain lines comes the whole table: in the log of a job, say."""
+WAITS = "waiting for the first report"
 MOST_ROWS = 20
 STYLES = {"running": "cyan", "paused": "yellow", "finished": "green", "stopped": "dim"}
 """All other states are failures."""
@@ -83,7 +84,7 @@ class Show:
             return
         if isinstance(record, Session):
             self.forecast.begin(run)
-            self.phase = "waiting for the first report"
+            self.phase = WAITS if record.slots else "waiting for machines"
         elif isinstance(record, Report):
             self.forecast.heard(record)
             self.phase = ""
@@ -91,6 +92,7 @@ class Show:
             self._tell_of(record)
         elif isinstance(record, Machines):
             self.say(f"{record.machines} machines from now on: {record.slots} trials at once")
+            self.phase = WAITS if self.phase else ""
         self.news = news(record, run) or self.news
         if isinstance(record, Ended) and record.outcome in BAD:
             self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tuner import ship
 from tuner.errors import Interrupted, Problem, TunerError, UserError
 from tuner.remote.fetch import fetch
 from tuner.remote.follow import follow, printer
-from tuner.remote.jobs import OVER, RUN, Jobs
+from tuner.remote.jobs import AT, RUN, Jobs, lives, was_refused
 from tuner.runs import RUNS, check_name, default_name
 from tuner.spec.load import Loaded
 
-HERE = Path("runs")
-"""Results are put where those of runs here lie."""
-AT = "at"
-"""Key of a job's metadata that says where the run lies, as `--resume` takes it on the head."""
+FOLDER = "folder"
+"""Key of a job's metadata: the name of the folder that travelled, empty where the head's own installation was used."""
+JSON = "--json"
 
 
 def begin(address: str, loaded: Loaded, name: str | None, overrides: Sequence[str], json: bool) -> int:
@@ -25,37 +27,76 @@ def begin(address: str, loaded: Loaded, name: str | None, overrides: Sequence[st
     name = check_name(name or default_name(loaded.file))
     folder = ship.folder(loaded)
     jobs = Jobs(address)
-    if (RUNS / name).exists() or jobs.of(name):
+    if (RUNS / name).exists() or any(not was_refused(job) for job in jobs.of(name)):
         fix = f"Choose another name, or rejoin it with --resume {name} --address {address}."
         raise UserError(Problem("--name", "", f"must be a new name, but a run {name} exists", fix))
-    words = ["tuner", *_space(loaded, folder), "--name", name, *_sets(overrides)]
-    job = jobs.submit(words, name, folder, _metadata(loaded, name))
+    words = ["tuner", *_space(loaded, folder), "--name", name, *_sets(overrides), *([JSON] if json else [])]
+    told = {**_metadata(loaded, name), FOLDER: folder.name if folder else ""}
+    job = jobs.submit(words, name, folder, told)
     return _attend(jobs, job, name, json)
 
 
 def rejoin(address: str, run: str, overrides: Sequence[str], json: bool) -> int:
-    """Follow a run that goes on, or have one go on that stands still; fetch the results of one that is over."""
+    """Follow a run that goes on, or have one go on that stands still; fetch the results of one that is over.
+
+    One that has to go on does so with the code of the current folder.
+    """
     name, jobs = _name(run), Jobs(address)
     known = jobs.of(name)
-    if known and str(known[0].status) not in OVER:
-        return _attend(jobs, known[0].submission_id, name, json, late=True)
-    if known and str(known[0].status) == "SUCCEEDED" and not overrides:
-        return _attend(jobs, known[0].submission_id, name, json, late=True)
-    where = known[0].metadata[AT] if known else run
-    here = Path.cwd()
-    ship.refuse_large(here)
-    told = {key: value for key, value in known[0].metadata.items() if key != "job_name"} if known else {}
-    job = jobs.submit(["tuner", "--resume", where, *_sets(overrides)], name, here, {**told, RUN: name, AT: where})
+    last = known[0] if known else None
+    if last and (lives(last) or (str(last.status) == "SUCCEEDED" and not overrides)):
+        _refuse_late(last, name, overrides, json)
+        return _attend(jobs, last.submission_id, name, json, late=True)
+    where = last.metadata.get(AT, name) if last else there({}, run)
+    told = {key: value for key, value in last.metadata.items() if key != "job_name"} if last else {}
+    folder = Path.cwd() if told.get(FOLDER, "unknown") else None
+    if folder:
+        ship.refuse_large(folder)
+        told[FOLDER] = folder.name
+    words = ["tuner", "--resume", where, *_sets(overrides), *([JSON] if json else [])]
+    job = jobs.submit(words, name, folder, {**told, RUN: name, AT: where})
     return _attend(jobs, job, name, json)
 
 
-def ask(address: str, words: Sequence[str], loaded: Loaded | None = None) -> int:
-    """Have the head do something short (`--check`, `--stop`, `--report`, `--why`), and print what it says."""
-    folder = ship.folder(loaded) if loaded else None
+def check(address: str, loaded: Loaded, overrides: Sequence[str]) -> int:
+    """Have the head check what a run would need, and print what it says."""
+    folder = ship.folder(loaded)
+    return _ask(Jobs(address), [*_space(loaded, folder), "--check", *_sets(overrides)], folder)
+
+
+def ask(address: str, flag: str, named: Sequence[str], more: Sequence[str] = ()) -> int:
+    """Have the head do something short with runs or trials (`--stop`, `--report`, `--why`), and print what it says."""
     jobs = Jobs(address)
-    asked = [*(_space(loaded, folder) if loaded else []), *words]
-    job = jobs.submit(["tuner", *asked], " ".join(word.removeprefix("--") for word in asked), folder, {})
+    places = jobs.places()
+    return _ask(jobs, [flag, *(there(places, one, flag == "--stop") for one in named), *more], None)
+
+
+def _ask(jobs: Jobs, words: Sequence[str], folder: Path | None) -> int:
+    job = jobs.submit(["tuner", *words], " ".join(word.removeprefix("--") for word in words), folder, {})
     return follow(jobs, job, printer(json=False))
+
+
+def there(places: Mapping[str, str], text: str, to_stop: bool = False) -> str:
+    """Name a run, or RUN/TRIAL, as the head finds it; `places` tells where the runs lie, by their names.
+
+    One at a URL is driven in a folder of the head, which is where a stop is heard.
+    """
+    text = text.rstrip("/").removeprefix(f"{RUNS}/")  # as the shell completes what was fetched
+    for name, place in places.items():
+        for known in (name, place):
+            if text == known or text.startswith(f"{known}/"):
+                return (name if to_stop and "://" in place else place) + text[len(known) :]
+    return text
+
+
+def _refuse_late(job: Any, run: str, overrides: Sequence[str], json: bool) -> None:
+    """Raise UserError where a job was begun without what is asked of it now."""
+    if overrides:
+        raise UserError(
+            f"--set: must be given when {run} stands still, but it is being driven. Stop it first with --stop {run}."
+        )
+    if json and JSON not in shlex.split(job.entrypoint):
+        raise UserError(f"--json: must be given when a run begins, but {run} was begun without it. Leave it out.")
 
 
 def _attend(jobs: Jobs, job: str, run: str, json: bool, late: bool = False) -> int:
@@ -71,10 +112,10 @@ def _attend(jobs: Jobs, job: str, run: str, json: bool, late: bool = False) -> i
         raise Interrupted("left") from None
     if code == UserError.exit_code:
         return code
-    info = jobs.info(job)
     try:
-        folder = fetch(jobs, info.metadata.get(AT, run), HERE)
-    except (TunerError, OSError) as error:
+        info = jobs.info(job)
+        folder = fetch(jobs, info.metadata.get(AT, run), RUNS)
+    except (TunerError, OSError, tarfile.TarError) as error:
         print(f"The results could not be fetched: {error}", file=sys.stderr)
         return code
     print(f"Fetched:      {folder} (checkpoints stay on the cluster)", file=sys.stderr)

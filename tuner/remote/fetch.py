@@ -47,7 +47,10 @@ def _packed(jobs: Jobs, run: str) -> dict[str, Any]:
 
 def _download(jobs: Jobs, told: dict[str, Any], target: Path) -> None:
     where = f"node_id={told['node']}&filename={told['file']}&lines=-1"
-    response = jobs.client._do_request("GET", f"/api/v0/logs/file?{where}", stream=True)
+    try:
+        response = jobs.client._do_request("GET", f"/api/v0/logs/file?{where}", stream=True)
+    except Exception as error:  # Ray raises its own, those of requests, and RuntimeError
+        raise unreachable(jobs.address, error) from None
     with target.open("wb") as file:
         for block in response.iter_content(1 << 20):
             file.write(block)

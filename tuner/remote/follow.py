@@ -31,7 +31,7 @@ def follow(jobs: Jobs, job: str, write: Callable[[str], None], late: bool = Fals
             info, answered = jobs.info(job), time.monotonic()
         except Exception as error:  # requests', aiohttp's, Ray's own
             if time.monotonic() > answered + PATIENCE_SECONDS:
-                raise unreachable(jobs.address, error) from None
+                raise error if isinstance(error, ClusterError) else unreachable(jobs.address, error) from None
             time.sleep(1)
     return _code(info)
 
@@ -57,6 +57,8 @@ def _code(info: Any) -> int:
     """Read how a job ended: the driver's own code, which means the same as that of a run here."""
     code = 0 if str(info.status) == "SUCCEEDED" else info.driver_exit_code
     if str(info.status) == "STOPPED":
+        return Interrupted.exit_code
+    if code == Interrupted.exit_code:  # it was stopped there, in order
         return Interrupted.exit_code
     if code is None or not 0 <= code < 128:  # a signal, as the shell tells it
         raise ClusterError(f"the job's driver has died: {info.message or info.status} Go on with --resume.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import ship
-from tuner.errors import ClusterError
+from tuner.errors import ClusterError, UserError
 
 RUNS = "~/runs"
 """Where runs lie on the head, below the home of whoever runs Ray there, unless the YAML names a storage."""
@@ -23,6 +23,8 @@ START_SECONDS = 60.0
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 RUN = "run"
 """Key of a job's metadata that holds the name of the run which it drives."""
+AT = "at"
+"""Key of a job's metadata that says where the run lies, as `--resume` takes it on the head."""
 
 
 class Jobs:
@@ -61,13 +63,41 @@ class Jobs:
             time.sleep(1)
 
     def of(self, run: str) -> list[Any]:
-        """List the jobs that drive, or drove, a run, the newest first."""
-        jobs = [job for job in self.client.list_jobs() if job.submission_id and (job.metadata or {}).get(RUN) == run]
-        return sorted(jobs, key=lambda job: -(job.start_time or 0))
+        """List the jobs that drive, or drove, a run: one that lives first, one that was refused last, else the newest.
+
+        Raises ClusterError.
+        """
+        jobs = [job for job in self._all() if job.metadata[RUN] == run]
+        return sorted(jobs, key=lambda job: (not lives(job), was_refused(job), -(job.start_time or 0)))
+
+    def places(self) -> dict[str, str]:
+        """Tell where the runs lie, by their names, as `--resume` takes it on the head. Raises ClusterError."""
+        known = sorted(self._all(), key=lambda job: (not was_refused(job), job.start_time or 0))
+        return {job.metadata[RUN]: job.metadata.get(AT, job.metadata[RUN]) for job in known}
+
+    def _all(self) -> list[Any]:
+        """List the jobs that drive, or drove, a run."""
+        try:
+            return [job for job in self.client.list_jobs() if job.submission_id and RUN in (job.metadata or {})]
+        except Exception as error:  # Ray raises its own, those of requests, and RuntimeError
+            raise unreachable(self.address, error) from None
 
     def info(self, job: str) -> Any:
-        """Ask how a job stands."""
-        return self.client.get_job_info(job)
+        """Ask how a job stands. Raises ClusterError."""
+        try:
+            return self.client.get_job_info(job)
+        except Exception as error:
+            raise unreachable(self.address, error) from None
+
+
+def lives(job: Any) -> bool:
+    """Tell whether a job waits or runs."""
+    return str(job.status) not in OVER
+
+
+def was_refused(job: Any) -> bool:
+    """Tell whether a job ended by a mistake of the user's: mostly it has never had a run."""
+    return str(job.status) == "FAILED" and job.driver_exit_code == UserError.exit_code
 
 
 def is_dashboard(address: str | None) -> bool:

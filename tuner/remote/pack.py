@@ -23,6 +23,8 @@ def pack(run: Path, target: Path) -> None:
 
 
 def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if not (entry.isreg() or entry.isdir() or entry.islnk()):
+        return None  # what a link or a pipe of the user's leads to is not here; unpacking would refuse it
     parts = Path(entry.name).parts
     left_out = {"checkpoints", "lock", "reserve", "asked", ".probe", "stopping"}
     return None if left_out & set(parts[1:]) or parts[1:2] == ("ray",) else entry

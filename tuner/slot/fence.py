@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tuner.slot.process import STACKS
+from tuner.storage.machine import started, this_machine
 
 NAME = "lock"
 SIZE = 100
@@ -31,7 +32,7 @@ class Hold:
         """Take it; False where another process has it."""
         if not self.lock():
             return False
-        os.pwrite(self._file, f"{_boot()} {os.getpid()} {_started(os.getpid())}\n".ljust(SIZE).encode(), 0)
+        os.pwrite(self._file, f"{this_machine()} {os.getpid()} {started(os.getpid())}\n".ljust(SIZE).encode(), 0)
         return True
 
     def lock(self) -> bool:
@@ -50,8 +51,8 @@ class Hold:
 
     def holder(self) -> int | None:
         """Name the process of this machine that has it; None where it is another machine's."""
-        boot, pid, started = [*os.pread(self._file, SIZE, 0).decode(errors="replace").split(), "", "", ""][:3]
-        mine = boot == _boot() and pid.isdecimal() and _started(int(pid)) == started
+        machine, pid, since = [*os.pread(self._file, SIZE, 0).decode(errors="replace").split(), "", "", ""][:3]
+        mine = machine == this_machine() and pid.isdecimal() and started(int(pid)) == since
         return int(pid) if mine else None
 
     def close(self) -> None:
@@ -84,19 +85,3 @@ def keep_off(folder: Path, seconds: float) -> bool:
         return True
     finally:
         hold.close()
-
-
-def _boot() -> str:
-    """Name this machine, and this run of it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"host-{os.uname().nodename}"
-
-
-def _started(pid: int) -> str:
-    """Tell when a process began: its number may be another's by now."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return "unknown" if not Path("/proc").is_dir() else ""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import TunerError
 from tuner.slot.process import Event
 from tuner.storage import delete_folder
+from tuner.storage.machine import this_machine
 from tuner.trial import Assignment
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Remote:
             return assignment
         from tuner.slot.stint_files import StintFiles
 
-        is_apart = not Path(assignment.run).is_dir()
+        # A folder of that name on another machine is not the run's, though it be there.
+        is_apart = assignment.machine != this_machine() or not Path(assignment.run).is_dir()
         if is_apart:
             assignment = replace(assignment, run=str(self._folder()))
         self._files, self._over = StintFiles(assignment, is_apart), threading.Event()
@@ -147,13 +149,20 @@ class Remote:
             except TunerError as error:
                 return _lost(str(error))
             except OSError as error:
-                missing += isinstance(error, FileNotFoundError)
+                missing += _is_missing(error)
                 if missing >= MISSING_TRIES:
                     return _lost(str(error))
                 self.problem = str(error)
             over.wait(seconds)
             seconds = min(2 * seconds, LONGEST_WAIT)
         return None
+
+
+def _is_missing(error: OSError) -> bool:
+    """Tell whether a checkpoint is not there; any other file that is not found is the URL's or the user's affair."""
+    from tuner.storage.transfer import NotWhole
+
+    return isinstance(error, NotWhole)
 
 
 def _lost(reason: str) -> Event:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import wait
+from pathlib import Path
 
 from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
@@ -94,6 +95,12 @@ class Slot:
         if goes_on:
             self._say_go(self._child)
         return self._await_event(self._child, deadline)
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which the trial works here."""
+        assert self._assignment is not None
+        return self._assignment.folder
 
     def mark(self) -> None:
         """Have the trial that runs save its next report, as a stop by hand does."""

@@ -17,6 +17,8 @@ from tuner.trial.stopping import MARK
 CHECKPOINTS = "checkpoints"
 ELSEWHERE = (CHECKPOINTS, "lock", MARK)
 """What lies in a trial's folder and is not put with its other files."""
+PARAMS = "params.json"
+"""Written anew for each stint, so that of an earlier one is never fetched."""
 FILES_SECONDS = 10.0
 """Log, params and files of the trial's own are put with a checkpoint, not more often than this."""
 
@@ -37,7 +39,7 @@ class StintFiles:
     def fetch(self) -> None:
         """Get the checkpoint to start from, those that a predecessor left behind it, and the trial's other files.
 
-        Raises FileNotFoundError where the checkpoint is not there.
+        Raises NotWhole where the checkpoint is not there.
         """
         given = self.assignment
         listed = self._open().list(f"trials/{given.trial}")
@@ -46,7 +48,8 @@ class StintFiles:
         for name in [*later, *([given.checkpoint] if given.checkpoint else [])]:
             if not is_whole(Path(given.run) / name):
                 get_folder(self._open(), name, Path(given.run) / name, MANIFEST)
-        self._fetch_files(listed)
+        if self._goes_on:
+            self._fetch_files(listed)
 
     def put(self, event: Event) -> None:
         """Put the checkpoint of a report, and now and then the trial's other files."""
@@ -72,6 +75,11 @@ class StintFiles:
             self._objects = Objects(self.assignment.storage)
         return self._objects
 
+    @property
+    def _goes_on(self) -> bool:
+        """Tell whether the trial was at work before; else its files at the URL are those of a forgotten one."""
+        return bool(self.assignment.generation) or self.assignment.attempt != f"{self.assignment.since}.0"
+
     def _is_later(self, name: str) -> bool:
         """Tell whether a checkpoint may hold epochs that nobody has heard of."""
         match = NAME.fullmatch(Path(name).name)
@@ -84,7 +92,7 @@ class StintFiles:
         wanted = {
             name: path
             for name, path in files.items()
-            if name.removeprefix(below).split("/")[0] not in ELSEWHERE
+            if name.removeprefix(below).split("/")[0] not in (*ELSEWHERE, PARAMS)
             and (not path.exists() or path.stat().st_size < listed[name])
         }
         if wanted:

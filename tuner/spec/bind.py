@@ -23,6 +23,8 @@ from tuner.spec.words import closest, did_you_mean, shown
 
 MAIN = "__main__"
 """The module of a function that lives in a notebook or a script, and cannot be imported."""
+COPIES = "/runtime_resources/working_dir_files/"
+"""Where Ray keeps its copies of folders that travelled, each in one of its own."""
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -58,7 +60,9 @@ def find(ref: str, folder: Path) -> Bound:
     target, colon, function = ref.rpartition(":")
     if not colon or not target or not function.isidentifier():
         raise BindError(f"must be module:function or path/to/file.py:function, but got {shown(ref)}", _ref_fix(ref))
-    folders = list(dict.fromkeys([folder.absolute(), Path.cwd()]))
+    folder, here = folder.absolute(), Path.cwd()
+    shipped = _inside_copy(here) is not None and not folder.is_relative_to(here)  # by whoever goes on with a run
+    folders = list(dict.fromkeys([here, folder] if shipped else [folder, here]))
     is_path = target.endswith(".py") or "/" in target
     source = _file(target, folders) if is_path else _module(target, folders)
     signature = signatures.read(function, source, [source.root, *folders])
@@ -66,6 +70,20 @@ def find(ref: str, folder: Path) -> Bound:
     sure = signature is not None and signature.certain and not signature.takes_any
     plain = signature is not None and _is_plain_ray(signature)
     return Bound(Trainable(ref, source.module, function, file, source.root, plain, sure), signature)
+
+
+def home(folder: Path) -> Path:
+    """Tell where a run's folder is when the run goes on: that of a job lay in a copy, whose place a newer one takes."""
+    inside = _inside_copy(folder)
+    if inside is None:
+        return folder
+    return Path.cwd() / inside if (Path.cwd() / inside).is_dir() else Path.cwd()
+
+
+def _inside_copy(folder: Path) -> Path | None:
+    """Name a folder's place in the copy that Ray made of what travelled; None where it lies in none."""
+    _, found, copy = folder.as_posix().rpartition(COPIES)
+    return Path(*Path(copy).parts[1:]) if found else None
 
 
 def given(function: Callable[..., Any]) -> Bound:

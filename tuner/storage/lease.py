@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from tuner.errors import ClusterError, Locked
+from tuner.storage.machine import started, this_machine
 from tuner.storage.url import Objects
 
 FOLDER = "lease"
@@ -28,6 +28,8 @@ TRUSTED_SECONDS = 30.0
 EXPIRED_SECONDS = 45.0
 """So long after it another driver may take it over."""
 LOOK_SECONDS = 2.0
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""One that goes on while the machine sleeps, where there is one: others' clocks do."""
 
 
 class Taken(ClusterError):
@@ -49,7 +51,7 @@ class Holder:
 
     def is_dead_here(self) -> bool:
         """Tell whether it was a process of this machine that is there no more."""
-        return self.machine == _machine() and _started(self.pid) != self.started
+        return self.machine == this_machine() and started(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -63,29 +65,33 @@ class Lease:
         self.term = 0
         """Its number, once it is held."""
         pid = os.getpid()
-        self._holder = Holder(socket.gethostname(), pid, _machine(), _started(pid), uuid.uuid4().hex)
+        self._holder = Holder(socket.gethostname(), pid, this_machine(), started(pid), uuid.uuid4().hex)
         self._renewed = 0.0
 
     def take(self, say: Callable[[str], None]) -> None:
         """Take it, after a wait where its last holder may be dead; raises Locked where that one lives."""
         watched: tuple[int, Holder] | None = None
-        since = time.monotonic()
-        while not self._take_free(watched is not None and time.monotonic() - since > EXPIRED_SECONDS):
+        since = _now()
+        while not self._take_free(watched if _now() - since > EXPIRED_SECONDS else None):
             held = self._held()
-            if held is None:
-                continue
-            if watched is None:
-                watched, since = held, time.monotonic()
-                say(f"{self.objects.url}: {held[1]} held this run's lease; waiting to see whether it is alive …")
-            elif held != watched:
-                raise Locked(
-                    f"{self.objects.url}: {held[1]} is driving this run. Wait for it to end, or stop it first."
-                )
+            if held is not None and not held[1].ended:  # else it has become free meanwhile
+                if watched is None:
+                    watched, since = held, _now()
+                    say(f"{self.objects.url}: {held[1]} held this run's lease; waiting to see whether it is alive …")
+                elif held != watched:
+                    raise Locked(
+                        f"{self.objects.url}: {held[1]} is driving this run. Wait for it to end, or stop it first."
+                    )
             time.sleep(LOOK_SECONDS)
+
+    def holder(self) -> Holder | None:
+        """Tell who holds it, if anybody has not left it; raises OSError."""
+        held = self._held()
+        return held[1] if held and not held[1].ended else None
 
     def renew(self) -> None:
         """Renew it; raises Taken where it is another's by now, and OSError where that cannot be learned."""
-        began = time.monotonic()
+        began = _now()
         held = self._held()
         if held is not None and held[0] > self.term:
             raise Taken(
@@ -98,22 +104,22 @@ class Lease:
 
     def is_due(self) -> bool:
         """Tell whether it is time to renew it."""
-        return time.monotonic() > self._renewed + RENEWED_SECONDS
+        return _now() > self._renewed + RENEWED_SECONDS
 
     def is_sure(self) -> bool:
         """Tell whether nobody can have taken it over yet."""
-        return time.monotonic() < self._renewed + TRUSTED_SECONDS
+        return _now() < self._renewed + TRUSTED_SECONDS
 
     def end(self) -> None:
         """Leave it to whoever comes next."""
         self._holder = replace(self._holder, ended=True)
         self._put()
 
-    def _take_free(self, expired: bool) -> bool:
-        """Create the next number, where the last one is free."""
-        began, held = time.monotonic(), self._held()
+    def _take_free(self, silent: tuple[int, Holder] | None) -> bool:
+        """Create the next number, where the last one is free, or is still what has been silent for too long."""
+        began, held = _now(), self._held()
         last = held[0] if held else 0
-        if held and not (held[1].ended or held[1].is_dead_here() or expired or self._is_expired(last)):
+        if held and not (held[1].ended or held[1].is_dead_here() or held == silent or self._is_expired(last)):
             return False
         if not self.objects.create(_name(last + 1), self._data()):
             return False
@@ -136,8 +142,14 @@ class Lease:
         """Read the greatest number and who holds it."""
         for term in sorted(self._terms(), reverse=True):
             with suppress(FileNotFoundError):
-                return term, Holder(**json.loads(self.objects.get(_name(term))))
+                return term, self._holder_in(_name(term))
         return None
+
+    def _holder_in(self, name: str) -> Holder:
+        try:
+            return Holder(**json.loads(self.objects.get(name)))
+        except (ValueError, TypeError) as error:
+            raise OSError(f"{self.objects.url}/{name}: is no lease of this version: {error}") from error
 
     def _terms(self) -> list[int]:
         return [int(match[1]) for name in self.objects.list(FOLDER) if (match := NAME.fullmatch(name))]
@@ -153,19 +165,5 @@ def _name(term: int) -> str:
     return f"{FOLDER}/{term:06d}"
 
 
-def _machine() -> str:
-    """Name this run of this machine, and the part of it whose processes this one sees."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"unknown-{uuid.uuid4().hex}"
-
-
-def _started(pid: int) -> str:
-    """Tell when a process began, in the kernel's ticks; empty where it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if stat[0] in "ZX" else stat[19]
+def _now() -> float:
+    return time.clock_gettime(CLOCK)

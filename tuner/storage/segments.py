@@ -29,27 +29,41 @@ class Segments:
     def read(self) -> bytes:
         """Read all that hangs together from the first byte on; lines that are not whole are left out."""
         for _ in range(5):
+            pieces = dict(self._chain())
             try:
-                data = b"".join(self.objects.get_all(list(self._chain())))
-                return data[: data.rfind(b"\n") + 1]
+                found = self.objects.get_all(list(pieces))
             except FileNotFoundError:  # joined to one meanwhile
                 continue
+            if [len(piece) for piece in found] == list(pieces.values()):  # else the joined one is there already
+                data = b"".join(found)
+                return data[: data.rfind(b"\n") + 1]
         raise OSError(f"{self.objects.url}/{FOLDER}: changes again and again while it is read")
 
     def begin(self, data: bytes) -> None:
-        """Put all of it as one piece, from where this driver goes on; the pieces before are deleted."""
-        known = self.objects.list(FOLDER)
+        """Put all of it as one piece, from where this driver goes on; the pieces before are deleted.
+
+        Those of a greater lease stay: this driver may have lost its own without knowing it.
+        """
+        known = [name for name in self.objects.list(FOLDER) if _term(name) <= self.term]
         name = self._name(0)
         self.objects.put(name, data)
         self.size, self._pieces = len(data), 1
         self.objects.delete([old for old in known if old != name])
 
     def append(self, data: bytes) -> bool:
-        """Put what comes next; False where another driver has put something under our lease."""
-        if not self.objects.create(self._name(self.size), data):
-            return False
-        self.size += len(data)
-        self._pieces += 1
+        """Put what comes next; False where another driver has put something under our lease.
+
+        A beginning of it may be there: the answer to an earlier try got lost, and the ledger has grown since.
+        """
+        while data:
+            put = data
+            if not self.objects.create(self._name(self.size), data):
+                put = self.objects.get(self._name(self.size))
+                if not put or not data.startswith(put):
+                    return False
+            self.size += len(put)
+            self._pieces += 1
+            data = data[len(put) :]
         return True
 
     def is_in_pieces(self) -> bool:
@@ -59,8 +73,8 @@ class Segments:
     def _name(self, at: int) -> str:
         return f"{FOLDER}/{at:015d}-{self.term:06d}"
 
-    def _chain(self) -> Iterator[str]:
-        """Follow the pieces, each beginning where the one before ends; of several the one of the greatest lease."""
+    def _chain(self) -> Iterator[tuple[str, int]]:
+        """Follow the pieces and their sizes from one's end to the next; of several the one of the greatest lease."""
         found: dict[int, dict[int, tuple[str, int]]] = {}
         for name, size in self.objects.list(FOLDER).items():
             if (match := NAME.fullmatch(name)) and size:
@@ -69,5 +83,10 @@ class Segments:
         while later := {term: piece for term, piece in found.get(at, {}).items() if term >= least}:
             least = max(later)
             name, size = later[least]
-            yield name
+            yield name, size
             at += size
+
+
+def _term(name: str) -> int:
+    """Read under which lease a piece was put; 0 for what is no piece."""
+    return int(match[2]) if (match := NAME.fullmatch(name)) else 0

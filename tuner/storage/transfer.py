@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,14 @@ from pathlib import Path
 from tuner.storage.url import Objects
 
 
+class NotWhole(FileNotFoundError):
+    """A folder is not there, or its last file is not: whatever else is a FileNotFoundError may pass."""
+
+
 def put_folder(objects: Objects, name: str, folder: Path, last: str) -> None:
-    """Put all files of a folder, and last of all the one of this name."""
+    """Put all files of a folder, and last of all the one of this name; raises NotWhole where that is not here."""
+    if not (folder / last).is_file():
+        raise NotWhole(f"{folder}: is not there, or not whole")
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {f"{name}/{path.relative_to(folder)}": path for path in paths}
     end = {f"{name}/{last}": files.pop(f"{name}/{last}")}
@@ -21,10 +28,10 @@ def put_folder(objects: Objects, name: str, folder: Path, last: str) -> None:
 
 
 def get_folder(objects: Objects, name: str, folder: Path, last: str) -> None:
-    """Get all files of a folder, and last of all the one of this name; raises FileNotFoundError where that is not."""
+    """Get all files of a folder, and last of all the one of this name; raises NotWhole where that is not."""
     names = list(objects.list(name))
     if f"{name}/{last}" not in names:
-        raise FileNotFoundError(f"{objects.url}/{name}: is not there, or not whole")
+        raise NotWhole(f"{objects.url}/{name}: is not there, or not whole")
     names.remove(f"{name}/{last}")
     if names:
         objects.get_files({one: folder / one.removeprefix(f"{name}/") for one in names})
@@ -36,12 +43,20 @@ def put_changed(
 ) -> None:
     """Put the files of a folder that are new or have changed since `known`, which is brought up to date.
 
-    `known` holds size and time by name. Hidden files and what lies in `skip` is left out.
+    `known` holds size and time by name. Hidden files, what is no regular file, and what lies in `skip` is left out; so
+    is what others delete meanwhile.
     """
     found = {str(path.relative_to(folder)): facts for path, facts in _files(folder, skip)}
     changed = [name for name, facts in found.items() if known.get(name) != facts]
-    if changed:
-        objects.put_files({f"{below}{name}": folder / name for name in changed})
+    while changed:
+        try:
+            objects.put_files({f"{below}{name}": folder / name for name in changed})
+            break
+        except FileNotFoundError:
+            left = [name for name in changed if (folder / name).is_file()]
+            if left == changed:  # it is the URL that is not there
+                raise
+            changed = left
     known.update(found)
 
 
@@ -54,6 +69,6 @@ def _files(folder: Path, skip: Collection[str]) -> Iterator[tuple[Path, tuple[in
         for name in sorted(names):
             path = Path(top) / name
             with suppress(FileNotFoundError):
-                stat = path.stat()
-                if not name.startswith("."):
-                    yield path, (stat.st_size, stat.st_mtime_ns)
+                facts = path.stat()
+                if stat.S_ISREG(facts.st_mode) and not name.startswith("."):
+                    yield path, (facts.st_size, facts.st_mtime_ns)

@@ -14,8 +14,12 @@ from fsspec.registry import known_implementations
 
 from tuner.errors import UserError
 
-OPTIONS: Mapping[str, Mapping[str, Any]] = {"file": {"auto_mkdir": True}}
-"""What a protocol needs so that objects may be put under any name."""
+S3 = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 10, "retries": {"max_attempts": 1, "mode": "standard"}}}
+"""Whoever calls tries again: what the libraries do themselves, each for the other's sake, took minutes."""
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"file": {"auto_mkdir": True}, "s3": S3, "s3a": S3}
+"""What a protocol needs so that objects may be put under any name, and a server that is silent is given up."""
+TRIES = 2
+"""So often s3fs tries again what it takes for a passing failure."""
 
 
 class Objects:
@@ -155,6 +159,8 @@ def _open(url: str) -> tuple[Any, str]:
         raise UserError(
             f"storage: must be a URL that fsspec opens, but got {url} ({_first_line(error)}). {fix}"
         ) from None
+    if protocol in ("s3", "s3a"):
+        files.retries = TRIES  # it is no option
     return files, str(root).rstrip("/")
 
 

@@ -26,6 +26,8 @@ class Assignment:
     generation: int = 0
     storage: str = ""
     """The run's URL, where it is stored at one."""
+    machine: str = ""
+    """That of the driver, on which `run` is the run's folder; needed with a `storage`."""
     since: int = 1
     """The session in which this generation began: what earlier ones saved belongs to another that was forgotten."""
     attempt: str = "1.0"

@@ -1,0 +1,116 @@
+"""What is asked of a cluster from afar, as far as it goes without one."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tuner.errors import ClusterError, UserError
+from tuner.remote.commands import _refuse_late, there
+from tuner.remote.follow import _code, printer
+from tuner.remote.jobs import Jobs
+from tuner.remote.pack import pack
+
+PLACES = {"plain": "plain", "shared": "/nfs/runs/shared", "far": "s3://bucket/runs/far"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "stopped"),
+    [
+        ("plain", "plain", "plain"),
+        ("plain/t0003", "plain/t0003", "plain/t0003"),
+        ("runs/plain/", "plain", "plain"),
+        ("shared", "/nfs/runs/shared", "/nfs/runs/shared"),
+        ("shared/t0003", "/nfs/runs/shared/t0003", "/nfs/runs/shared/t0003"),
+        ("/nfs/runs/shared/t0003", "/nfs/runs/shared/t0003", "/nfs/runs/shared/t0003"),
+        ("far", "s3://bucket/runs/far", "far"),
+        ("s3://bucket/runs/far/t0003", "s3://bucket/runs/far/t0003", "far/t0003"),
+        ("farther", "farther", "farther"),
+        ("/nfs/runs/unknown", "/nfs/runs/unknown", "/nfs/runs/unknown"),
+    ],
+)
+def test_a_run_is_named_as_the_head_finds_it(text: str, found: str, stopped: str) -> None:
+    assert there(PLACES, text) == found
+    assert there(PLACES, text, to_stop=True) == stopped
+
+
+def job(name: str, status: str, start: int, code: int | None = None, at: str | None = None) -> SimpleNamespace:
+    metadata = {"run": name, "at": at or name}
+    return SimpleNamespace(
+        submission_id=f"{name}-{start}", status=status, start_time=start, driver_exit_code=code, metadata=metadata
+    )
+
+
+def jobs(*listed: SimpleNamespace) -> Jobs:
+    made = object.__new__(Jobs)  # without a cluster
+    made.address, made.client = "http://head", SimpleNamespace(list_jobs=lambda: listed)
+    return made
+
+
+def test_the_job_that_lives_is_that_of_the_run_and_one_that_was_refused_is_the_last() -> None:
+    listed = [
+        job("r", "FAILED", 5, 2, at="/elsewhere/r"), job("r", "SUCCEEDED", 3), job("r", "RUNNING", 1),
+        job("other", "RUNNING", 9), SimpleNamespace(submission_id="fetch", metadata=None),
+    ]  # fmt: skip
+    assert [one.submission_id for one in jobs(*listed).of("r")] == ["r-1", "r-3", "r-5"]
+    assert jobs(*listed).places() == {"r": "r", "other": "other"}
+
+
+def test_a_dashboard_that_does_not_answer_is_said_to_be_one() -> None:
+    def broken(*words: object) -> None:
+        raise RuntimeError("Request failed with status code 500")
+
+    made = jobs()
+    made.client = SimpleNamespace(list_jobs=broken, get_job_info=broken)
+    for call in (lambda: made.of("r"), made.places, lambda: made.info("r-1")):
+        with pytest.raises(ClusterError, match="http://head does not answer as one"):
+            call()
+
+
+def test_a_job_takes_neither_other_settings_nor_events_while_it_runs() -> None:
+    running = SimpleNamespace(entrypoint="python -m tuner --space mine.yaml --name r")
+    with pytest.raises(UserError, match="--json: must be given when a run begins"):
+        _refuse_late(running, "r", [], json=True)
+    with pytest.raises(UserError, match="--set: must be given when r stands still"):
+        _refuse_late(running, "r", ["budget.trials=9"], json=False)
+    _refuse_late(SimpleNamespace(entrypoint=f"{running.entrypoint} --json"), "r", [], json=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 3, 3), ("FAILED", 130, 130), ("STOPPED", None, 130)],
+)
+def test_a_job_ends_with_the_code_of_its_driver(status: str, code: int | None, told: int) -> None:
+    assert _code(SimpleNamespace(status=status, driver_exit_code=code, message="")) == told
+
+
+@pytest.mark.parametrize("code", [None, -9, 137])
+def test_a_driver_that_was_killed_is_an_error_of_the_cluster(code: int | None) -> None:
+    with pytest.raises(ClusterError, match="driver has died"):
+        _code(SimpleNamespace(status="FAILED", driver_exit_code=code, message=""))
+
+
+def test_events_go_to_stdout_and_all_else_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    write = printer(json=True)
+    for piece in ("Run r: 2 tri", 'als\n{"event": "rep', 'ort"}\nBest loss\n'):
+        write(piece)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ('{"event": "report"}\n', "Run r: 2 trials\nBest loss\n")
+
+
+def test_links_and_pipes_stay_where_they_are(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    (run / "trials" / "t0000" / "checkpoints").mkdir(parents=True)
+    (run / "ledger").write_text("line\n")
+    (run / "trials" / "t0000" / "log.txt").write_text("said")
+    (run / "trials" / "t0000" / "data").symlink_to("/data")
+    os.mkfifo(run / "trials" / "t0000" / "pipe")
+    pack(run, tmp_path / "r.tar.gz")
+    with tarfile.open(tmp_path / "r.tar.gz") as packed:
+        names = {Path(name).name for name in packed.getnames()}
+        packed.extractall(tmp_path / "there", filter="data")
+    assert names == {"r", "ledger", "trials", "t0000", "log.txt"}

@@ -1,0 +1,59 @@
+"""Stops of a run that is stored at a URL: from outside, in the middle of a wait, and with a copy that is behind."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tuner import api
+from tuner.engine.run import _connect
+from tuner.errors import ClusterError, Interrupted, UserError
+from tuner.storage.lease import Lease
+from tuner.storage.url import Objects
+
+from .mirrored import append, driving, fail, folder, objects
+
+__all__ = ["folder", "objects"]
+
+
+def test_a_stop_by_url_names_the_driver(objects: Objects, folder: Path) -> None:
+    with driving(objects, folder) as (mirror, _):
+        mirror.wait_until_put(lambda: False)
+        holder = Lease(objects).holder()
+        assert holder is not None
+        with pytest.raises(
+            UserError, match=f"Give it on {holder.host}, in the folder of process {holder.pid}"
+        ) as caught:
+            api.stop(objects.url)
+        assert "--resume" not in str(caught.value)
+    with pytest.raises(UserError, match="nobody drives this run"):
+        api.stop(objects.url)
+
+
+def test_a_run_that_waits_for_its_url_can_be_stopped(objects: Objects, folder: Path, monkeypatch) -> None:
+    live = SimpleNamespace(over=False, error=None)
+    live.tick = lambda: setattr(live, "over", True)  # as a stop by hand, or the end of budget.hours, makes it
+    with pytest.raises(Interrupted), driving(objects, folder) as (mirror, ledger):  # noqa: PT012
+        mirror.wait_until_put(lambda: False)
+        with monkeypatch.context() as patch:
+            patch.setattr(mirror._segments, "append", lambda data: fail())
+            append(ledger, 1)
+            _connect(live, mirror)
+        assert live.over and live.error is None
+        raise Interrupted("interrupted")
+
+
+def test_who_has_to_leave_says_that_the_copy_is_behind(objects: Objects, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(api, "LEAVE_SECONDS", 0.1)
+    told = io.StringIO()
+    terminal = SimpleNamespace(err=told)
+    show = SimpleNamespace(say=lambda text: None, __exit__=lambda: None)
+    with pytest.raises(ClusterError), driving(objects, folder) as (mirror, ledger):  # noqa: PT012
+        mirror.wait_until_put(lambda: False)
+        monkeypatch.setattr(mirror._segments, "append", lambda data: fail())
+        append(ledger, 1)
+        api._leave(folder, terminal, show, Interrupted("interrupted"), mirror)  # type: ignore[arg-type]
+    assert f"cannot be written: the server is away. All is in {folder}" in told.getvalue()
