@@ -146,9 +146,10 @@ def _misfit(found: list[dict[str, Any]], solved: list[float]) -> str:
 
 NODES = """
 The same trials on each number of nodes, one CPU each; a trial sleeps. Speed-up is epochs a second, from the first
-report of a run to its last, against one node of the same round (each worker's first report begins its count). Of the
-workers alone: each one's rate from its own first report to its own last, added up. The difference is the start of the
-workers one after the other, as 8 nodes share two cores here, and the tail where the first have no more trials.
+report of a run to its last, against one node of the same round (each worker's first report begins its count), by the
+trials' own clock. Of the workers alone: each one's rate from its own first report to its own last, added up. The
+difference is the start of the workers one after the other, as 8 nodes share two cores here, and the tail where the
+first have no more trials.
 """
 LIVE = """
 One run for each number of live trials, on one logical node with as many CPUs; each trial reports and does nothing

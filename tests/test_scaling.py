@@ -50,7 +50,7 @@ def test_the_report_holds_speed_up_and_the_estimate_for_a_thousand() -> None:
 
 def test_speed_counts_from_each_worker_s_first_report() -> None:
     told = [("a", 1.0), ("b", 2.0), ("a", 3.0), ("b", 4.0), ("a", 5.0), ("b", 6.0)]
-    found = scaling.speeds([{"worker": worker, "time": time} for worker, time in told])
+    found = scaling.speeds([{"worker": worker, "metrics": {"reported": when}} for worker, when in told])
     assert found == {"reports": 6, "seconds": 5.0, "rate": 0.8, "rate_of_workers": 1.0}
 
 
