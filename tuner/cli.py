@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tuner.spec.load import Loaded
 
 
+WEB = ("http://", "https://")
+"""How the address of a dashboard begins, to which jobs are submitted."""
 EXTRA = ("name", "set", "check", "local", "address", "json", "no_dashboard")
 GOES_WITH = {
     ("space", ""): EXTRA,
@@ -139,16 +141,15 @@ def _address(flags: argparse.Namespace) -> str | None:
         from tuner.remote.address import on_this_machine
 
         return on_this_machine()
-    says_more = told and told.startswith(("http://", "https://"))
-    return told if says_more else flags.address
+    return told if told and told.startswith(WEB) else flags.address
 
 
 def _from_afar(flags: argparse.Namespace) -> int:
     """Have the cluster do it, as a job."""
     from tuner import api
-    from tuner.remote import commands, jobs
+    from tuner.remote import commands
 
-    if not jobs.is_dashboard(flags.address):
+    if not flags.address.startswith(WEB):
         raise UserError(f"--address: must be HOST:PORT or http://HOST:PORT, but got {flags.address}.")
     if flags.space is not None:
         loaded = api.load(flags.space, flags.set)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.core.lines import KINDS, from_json, to_json
+from tuner.core.lines import from_json, to_json
 from tuner.core.records import (
+    KINDS,
     OUTCOMES,
     Asked,
     Cause,

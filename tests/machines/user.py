@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support import ROOT, environment, wait_for
+from support import ROOT, environment, free_ports, wait_for
 
 from machines.made import Machines
 
@@ -99,7 +98,7 @@ class User:
     @contextmanager
     def dashboard(self) -> Iterator[Dashboard]:
         """Hold the tunnel to the dashboard open."""
-        port = _free_port()
+        (port,) = free_ports(1)
         with (self.home / "dashboard.txt").open("w") as log, subprocess.Popen(
             [RAY, "dashboard", str(self.file), "--port", str(port)], cwd=ROOT, env=self._environment,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -146,9 +145,3 @@ class Dashboard:
         if token:
             request.add_header("Authorization", f"Bearer {token}")
         return urllib.request.urlopen(request, timeout=10)
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from seaweed import Seaweed
+from seaweed import Seaweed, started
 from support import command, environment
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,9 +56,5 @@ def kills(request: pytest.FixtureRequest) -> int:
 def server(tmp_path: Path) -> Iterator[Seaweed]:
     """Have a real S3 server."""
     (tmp_path / "seaweed").mkdir()
-    made = Seaweed(tmp_path / "seaweed")
-    try:
-        made.start()
+    with started(tmp_path / "seaweed") as made:
         yield made
-    finally:
-        made.kill()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from hosts import STEADY, Driver, kill
-from support import environment, free_port, records
+from support import environment, free_ports, records
 
 from tuner.core.records import Machines, Session
 from tuner.engine.growth import VARIABLE
@@ -41,7 +41,7 @@ def growing_cluster() -> Iterator[str]:
     from ray._private.services import get_node_ip_address
 
     with tempfile.TemporaryDirectory(prefix="rg", dir="/tmp") as scratch:
-        port = free_port()
+        (port,) = free_ports(1)
         address = f"{get_node_ip_address()}:{port}"
         (Path(scratch) / "growing_provider.py").write_text(PROVIDER)
         config = Path(scratch) / "cluster.json"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from browser import Browser, chromium
 from hosts import STEADY, Driver, kill
-from support import environment, free_port, reports, wait_for
+from support import environment, free_ports, reports, wait_for
 
 from tuner.core.state import replay
 from tuner.ledger import read
@@ -34,7 +34,7 @@ def head() -> Iterator[SimpleNamespace]:
         (home / ".ray" / "auth_token").write_text(TOKEN)
         told = {"HOME": str(home), "RAY_TMPDIR": scratch, "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
         told["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        ports = [free_port() for _ in range(4)]
+        ports = free_ports(4)
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
         words = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
         words += ["--head", "--num-cpus=2", "--object-store-memory=80000000"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from seaweed import BUCKET, Seaweed
+from seaweed import BUCKET, Seaweed, started
 
 from tuner.storage.url import Objects
 
@@ -15,12 +15,8 @@ from tuner.storage.url import Objects
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """Have a real S3 server."""
-    made = Seaweed(tmp_path_factory.mktemp("seaweed"))
-    try:
-        made.start()
+    with started(tmp_path_factory.mktemp("seaweed")) as made:
         yield made
-    finally:
-        made.kill()
 
 
 @pytest.fixture(params=["memory", "file", "s3"])

@@ -8,32 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from tuner.core.records import (
-    Asked,
-    Clone,
-    Decision,
-    Disk,
-    Ended,
-    Given,
-    Header,
-    Lost,
-    Machines,
-    Mark,
-    Probed,
-    Promoted,
-    Record,
-    Report,
-    Session,
-    Suggested,
-    Tick,
-)
+from tuner.core.records import KINDS, Clone, Decision, Mark, Record, Report
 
 SPELLED = ("nan", "inf", "-inf")
 """What JSON has no number for."""
-KINDS: dict[str, type[Record]] = {
-    cls.kind: cls
-    for cls in (Header, Session, Machines, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
-}
 
 
 def to_json(record: Record) -> str:

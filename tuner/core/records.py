@@ -263,3 +263,9 @@ class Disk(Record):
     full: bool
     free: int
     """Bytes."""
+
+
+KINDS: dict[str, type[Record]] = {
+    cls.kind: cls
+    for cls in (Header, Session, Machines, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
+}

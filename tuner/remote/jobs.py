@@ -100,11 +100,6 @@ def was_refused(job: Any) -> bool:
     return str(job.status) == "FAILED" and job.driver_exit_code == UserError.exit_code
 
 
-def is_dashboard(address: str | None) -> bool:
-    """Tell whether an address is that of a dashboard, to which jobs are submitted."""
-    return bool(address and re.match(r"https?://", address))
-
-
 def unreachable(address: str, error: Exception) -> ClusterError:
     """Say that a cluster does not do what it is asked."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
