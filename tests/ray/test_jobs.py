@@ -141,7 +141,8 @@ def test_a_run_stands_by_its_name_on_the_jobs_page_with_its_log(write, tmp_path:
         browser.until("Running entrypoint for job shown-")
         wait_for(lambda: "epochs; best loss" in _anew(browser))
         browser.keep("job")
-        with from_afar(head.home, head, "--stop", "shown") as stop:
+        (tmp_path / "elsewhere").mkdir()  # what works in a driver's folder is killed at its end
+        with from_afar(tmp_path / "elsewhere", head, "--stop", "shown") as stop:
             stop.ends(0, alone=False)
 
 
