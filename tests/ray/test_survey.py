@@ -57,8 +57,12 @@ def test_what_a_machine_lacks_is_said_with_its_fix(tmp_path: Path, monkeypatch) 
             found = survey.survey(nodes[:1], tmp_path / "apart")
             assert "must be a folder that all machines share, but is not the same there" in found[nodes[0].name][0]
             monkeypatch.undo()
-            gone = [Node(1, name="e" * 56, address="gone")]
-            assert "cannot run this project" in survey.survey(gone, tmp_path)[gone[0].name][0]
+            died = Node(1, name="e" * 56, address="gone")
+            assert survey.survey([nodes[0], died], tmp_path) == {nodes[0].name: []}
+            monkeypatch.setattr(survey, "_answer", lambda *asked: int("no such package"))
+            found = survey.survey(nodes[:1], tmp_path)
+            assert "cannot run this project (ValueError: invalid" in found[nodes[0].name][0]
+            monkeypatch.undo()
             here = survey.versions()
             monkeypatch.setattr(survey, "versions", lambda: {**here, "torch": "9.9"})
             found = survey.survey(nodes[:1], tmp_path)[nodes[0].name]

@@ -51,9 +51,10 @@ def places(
     if clusters.existing(address):
         clusters.prepare(dashboard)
         with clusters.connect(address, dashboard, Path(os.devnull), travels) as joined:  # it has no logs of ours
-            slots = Placement(spec, joined.nodes, may_come()).slots
             found_wrong = survey(joined.nodes, store, code, joined.shipped)
-            return Places(slots, clusters.told(joined.nodes, local=False), joined.nodes, found_wrong)
+            nodes = [node for node in joined.nodes if node.name in found_wrong]
+            slots = Placement(spec, nodes, may_come()).slots
+            return Places(slots, clusters.told(nodes, local=False), nodes, found_wrong)
     if isinstance(store, str):
         from tuner.storage.url import probe
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuner.engine.cluster import machines
 from tuner.engine.machines import Node
 from tuner.errors import UserError
 from tuner.slot.code import Code
@@ -40,7 +41,8 @@ def survey(
 ) -> dict[str, list[str]]:
     """Ask machines whether they share a folder, or can write below a URL, and whether they can import `code`.
 
-    Returns what is wrong, with its fix, by Ray's id of the machine. With `code` they load its data too.
+    Returns what is wrong, with its fix, by Ray's id of the machine; one that died meanwhile is left out. With `code`
+    they load its data too.
     """
     return _survey_folder(nodes, place, code, shipped) if isinstance(place, Path) else _ask(nodes, place, code, shipped)
 
@@ -75,10 +77,12 @@ def _ask(nodes: Sequence[Node], mark: Path | str, code: Code | None, shipped: st
         for node in nodes
     }
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
-    return {
+    found = {
         node.name: [f"{node.address}: {text}" for text in _findings(ref in answered, ref, node, mark)]
         for ref, node in asked.items()
     }
+    living = {node.name for node in machines()}
+    return {name: texts for name, texts in found.items() if name in living}
 
 
 def _findings(has_answered: bool, ref: Any, node: Node, mark: Path | str) -> list[str]:

@@ -113,8 +113,10 @@ def places(
 
     def admit(nodes: Sequence[Node]) -> dict[str, Node | str]:
         others = [node for node in nodes if node.name != cluster.here]
-        wrong = {name: "; ".join(found) for name, found in (survey(others, storage) if others else {}).items() if found}
-        good = [node for node in nodes if node.name not in wrong]
+        heard = survey(others, storage) if others else {}
+        wrong = {name: "; ".join(found) for name, found in heard.items() if found}
+        gone = {node.name for node in others} - heard.keys()
+        good = [node for node in nodes if node.name not in wrong.keys() | gone]
         try:
             return {**wrong, **{node.name: node for node in (clusters.with_cards(good) if sized else good)}}
         except ClusterError as error:
