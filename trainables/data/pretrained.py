@@ -92,11 +92,12 @@ def _read(model: str, read: Callable[[str], Any]) -> Any:
     try:
         return read(place)
     except (OSError, ValueError) as error:
+        absent = "" if Path(place).is_dir() else f"there is no folder {Path(place).absolute()}, and "
         raise MissingDataError(
             f"model must be a folder that save_pretrained wrote, {PACKAGE}NAME/FOLDER of an installed package, or a "
-            f"name on the hub, but got {model!r}: {str(error).splitlines()[0]} Where there is a network, "
-            f"AutoModel.from_pretrained({model!r}).save_pretrained(FOLDER), and the same with AutoTokenizer, makes a "
-            f"folder that can be given here."
+            f"name on the hub, but got {model!r}: {absent}{str(error).splitlines()[0]} Where there is a network, "
+            f"AutoModel.from_pretrained(NAME).save_pretrained(FOLDER), and the same with AutoTokenizer, makes a folder "
+            f"that can be given here."
         ) from error
 
 
