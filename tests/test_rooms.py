@@ -42,7 +42,7 @@ ROOMS = {
                      "tuner.versions", "rich", "cloudpickle"},
     "tuner/cli.py": {"tuner", "tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.remote",
                      "tuner.runs", "tuner.spec", "rich"},
-    "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
+    "trainables": {"torch", "numpy", "sklearn", "PIL", "transformers", "datasets", "tuner.Trial", "trainables.data"},
 }  # fmt: skip
 
 # Files that may import a heavy library although their room, or the time of import, does not.

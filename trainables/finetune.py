@@ -59,8 +59,7 @@ def train(
     classifier.to(trial.device)
     batches = trial.prepare(batches)
     steps = make_optimizer(classifier, lr_head, lr_body, layer_decay=layer_decay, weight_decay=weight_decay)
-    thaws = len(batches) * (thaw_epoch - 1) if thaw_epoch else 0
-    total = trial.total_epochs * len(batches)
+    thaws, total = ((thaw_epoch or 1) - 1) * len(batches), trial.total_epochs * len(batches)
     rates = make_schedule(steps, steps=total, warmup=warmup, frozen=frozen, thaws=thaws)
     scaler = trial.scaler
 

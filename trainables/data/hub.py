@@ -109,6 +109,7 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise MissingDataError("data of Hugging Face's needs their library. pip install -e '.[hf]'") from error
     datasets.disable_progress_bars()
+    datasets.utils.tqdm.monitor_interval = 0  # else a bar has a thread that watches it, also where it is not shown
     return datasets
 
 

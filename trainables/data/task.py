@@ -50,7 +50,9 @@ def _text_task(texts: Texts, model: str, train_size: int | None, max_length: int
         return tokenizer(lines, truncation=True, max_length=max_length)["input_ids"]
 
     def split(name: str, limit: int | None = None) -> TokenSplit:
-        return tokenize(texts.texts[name][:limit], texts.labels[name][:limit], tokens_of, tokenizer.pad_token_id or 0)
+        rows, labels = texts.texts[name][:limit], texts.labels[name][:limit]
+        made = tokenize(rows, labels, tokens_of, tokenizer.pad_token_id or 0)
+        return made if name == "train" else made.by_length()
 
     def ready(inputs: Inputs, device: torch.device) -> Inputs:
         return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
