@@ -25,8 +25,8 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--out", type=Path, default=Path("models/vit-fashion"), help="folder to save to")
     flags.add_argument("--dataset", default="fashion-mnist", help="or digits, cifar10, a folder")
-    flags.add_argument("--train-size", type=int, default=None, help="training images; all by default")
-    flags.add_argument("--epochs", type=int, default=8)
+    flags.add_argument("--train-size", type=int, default=10_000, help="training images, of 54,000 in Fashion-MNIST")
+    flags.add_argument("--epochs", type=int, default=10)
     flags.add_argument("--width", type=int, default=64)
     flags.add_argument("--layers", type=int, default=4)
     flags.add_argument("--patch", type=int, default=4, help="edge of the squares that become tokens, pixels")
@@ -40,8 +40,8 @@ def pretrain(
     out: Path,
     *,
     dataset: str = "fashion-mnist",
-    train_size: int | None = None,
-    epochs: int = 8,
+    train_size: int | None = 10_000,
+    epochs: int = 10,
     width: int = 64,
     layers: int = 4,
     patch: int = 4,

@@ -203,3 +203,13 @@ def test_what_minilm_knows_is_worth_more_than_its_shape(tmp_path: Path, params: 
 def test_what_cannot_be_is_refused(tmp_path: Path, params: dict[str, Any], more: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(tmp_path, params | more, epochs=1)
+
+
+def test_a_clone_may_freeze_other_layers_than_its_donor(tmp_path: Path, params: dict[str, Any]) -> None:
+    donor, _ = run(tmp_path, params | {"frozen": 3}, last=1)
+    own = params | {"frozen": 0, "lr_head": 0.02}
+    _, clone = run(tmp_path, own, checkpoint=donor.paths[0], epoch=1, attempt="2.0", cloned=True, generation=1)
+    groups = clone._tracked["optimizer"].param_groups
+    assert {group["layer"]: group["initial_lr"] for group in groups} == {None: 0.02, 0: 0.01, 1: 0.01, 2: 0.01}
+    steps = {int(state["step"]) for state in clone._tracked["optimizer"].state.values()}
+    assert steps == {12, 18}, "the head goes on from the donor's first epoch, the body begins"
