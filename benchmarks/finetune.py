@@ -1,10 +1,16 @@
-"""Frozen against thawed: what to train of a pretrained language model when there are few labels.
+r"""Frozen against thawed: what to train of a pretrained language model when there are few labels.
 
     python launch.py --space benchmarks/finetune.yaml --name finetune-frozen
-    python -m benchmarks.finetune runs/finetune-frozen
+    python -m benchmarks.finetune runs/finetune-frozen finetune
+    python launch.py --space benchmarks/finetune.yaml --name finetune-more-labels --set fixed.train_size=2075 \
+        --set fixed.lr_body=1e-4 --set 'space.strategy.values=[head alone, all]' --set budget.trials=6
+    python -m benchmarks.finetune runs/finetune-more-labels finetune-more-labels
+    python -m trainables.pretrain
+    python launch.py --space benchmarks/finetune_images.yaml --name images-frozen
+    python -m benchmarks.finetune runs/images-frozen finetune-images
 
-The second command reads the ledger, measures what a step costs, prints a table, and writes raw/finetune.json and the
-picture of docs/finetune.md.
+`benchmarks.finetune` reads a ledger, prints a table, and writes raw/NAME.json and the picture of docs/finetune.md; for
+the first run it also measures what an epoch costs.
 """
 
 from __future__ import annotations
@@ -29,22 +35,38 @@ from tuner import Trial
 __all__ = ["train", "warm_up"]
 
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "head alone": {"frozen": 7},
-    "two layers": {"frozen": 5},
-    "all": {"frozen": 0},
-    "all from epoch 2": {"frozen": 7, "thaw_epoch": 2},
-    "all, random weights": {"frozen": 0, "weights": "random"},
+    "head alone": {"trains": 0},
+    "two layers": {"trains": 2},
+    "all": {},
+    "all from epoch 2": {"trains": 0, "thaw_epoch": 2},
+    "all, random weights": {"weights": "random"},
 }
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#777777")
-RAW = Path(__file__).parent / "raw" / "finetune.json"
-PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "finetune.svg"
+"""How many of the upper layers train; all where nothing is said."""
+COLOURS = dict(zip(STRATEGIES, ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#777777"), strict=True))
+RAW = Path(__file__).parent / "raw"
+PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 
 
 def train(
-    trial: Trial, *, strategy: str, repeat: int, lr_head: float = 0.01, lr_body: float = 3e-4, train_size: int = 600
+    trial: Trial,
+    *,
+    strategy: str,
+    repeat: int,
+    layers: int = 7,
+    lr_head: float = 0.01,
+    lr_body: float = 3e-4,
+    model: str = finetune.MINILM,
+    data: str = "debian-sections",
+    train_size: int = 600,
+    batch_size: int = 32,
 ) -> None:
     """Fine-tune by a strategy; `repeat` only makes one more trial of the same kind, each with a seed of its own."""
-    finetune.train(trial, lr_head=lr_head, lr_body=lr_body, train_size=train_size, **STRATEGIES[strategy])
+    params = dict(STRATEGIES[strategy])
+    frozen = layers - params.pop("trains", layers)
+    finetune.train(
+        trial, lr_head=lr_head, lr_body=lr_body, frozen=frozen, model=model, data=data, train_size=train_size,
+        batch_size=batch_size, **params,
+    )  # fmt: skip
 
 
 def curves(run: Path) -> dict[str, list[list[dict[str, float]]]]:
@@ -54,8 +76,8 @@ def curves(run: Path) -> dict[str, list[list[dict[str, float]]]]:
     found: dict[str, list[list[dict[str, float]]]] = {strategy: [] for strategy in STRATEGIES}
     for trial, values in params.items():
         reports = [record for record in records if record["kind"] == "report" and record["trial"] == trial]
-        found[values["strategy"]].append([one["metrics"] | {"seconds": one["seconds"]} for one in reports])
-    return found
+        found[values["strategy"]].append([one["metrics"] for one in reports])
+    return {strategy: trials for strategy, trials in found.items() if trials}
 
 
 def costs(texts: int = 600, batches: int = 8) -> dict[str, float]:
@@ -70,7 +92,7 @@ def costs(texts: int = 600, batches: int = 8) -> dict[str, float]:
     for strategy, params in STRATEGIES.items():
         body = finetune.make_body(finetune.MINILM, "pretrained")
         models[strategy] = finetune.Classifier(body, len(task.classes), pooling="mean", dropout=0.1)
-        models[strategy].freeze(0 if "thaw_epoch" in params else params["frozen"])
+        models[strategy].freeze(0 if "thaw_epoch" in params else 7 - params.get("trains", 7))
     for number, (inputs, labels) in zip(range(-1, batches), loader(task.train, 32, shuffle=True), strict=False):
         for strategy, model in models.items():
             model.train()
@@ -81,11 +103,11 @@ def costs(texts: int = 600, batches: int = 8) -> dict[str, float]:
     return {strategy: seconds / batches * (texts // 32) for strategy, seconds in taken.items()}
 
 
-def table(found: dict[str, list[list[dict[str, float]]]], seconds: dict[str, float]) -> str:
+def table(found: dict[str, list[list[dict[str, float]]]], seconds: dict[str, float] | None) -> str:
     """Show mean and range over the trials of the last epoch's accuracy, and the CPU-seconds of an epoch."""
     lines = [
-        "| trained | val_accuracy, mean | lowest to highest | val_loss | train_loss | CPU-seconds an epoch |",
-        "|---" * 6 + "|",
+        "| trained | val_accuracy, mean | lowest to highest | val_loss | train_loss |",
+        "|---" * 5 + "|",
     ]
     for strategy, trials in found.items():
         last = [trial[-1] for trial in trials]
@@ -93,9 +115,16 @@ def table(found: dict[str, list[list[dict[str, float]]]], seconds: dict[str, flo
         accuracy = [report["val_accuracy"] for report in last]
         cells = [
             strategy, f"{means['val_accuracy']:.3f}", f"{min(accuracy):.3f} to {max(accuracy):.3f}",
-            f"{means['val_loss']:.2f}", f"{means['train_loss']:.2f}", f"{seconds[strategy]:.1f}",
+            f"{means['val_loss']:.2f}", f"{means['train_loss']:.2f}",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    if seconds:
+        lines = [
+            f"{line} {cell} |"
+            for line, cell in zip(
+                lines, ["CPU-seconds an epoch", "---", *(f"{s:.1f}" for s in seconds.values())], strict=True
+            )
+        ]
     return "\n".join(lines)
 
 
@@ -106,19 +135,19 @@ def picture(found: dict[str, list[list[dict[str, float]]]]) -> str:
         20 * max(report["val_accuracy"] for each in found.values() for one in each for report in one)
     )
     parts = [*_axes(epochs, top)]
-    for number, (strategy, trials) in enumerate(found.items()):
+    for number, (strategy, colour) in enumerate(COLOURS.items()):
+        if not (trials := found.get(strategy)):
+            continue
         points = []
         for epoch in range(epochs):
             values = [trial[epoch]["val_accuracy"] for trial in trials if epoch < len(trial)]
             x, shift = _x(epoch + 1, epochs), 3 * (number - 2)
             points.append(f"{x + shift:.1f},{_y(mean(values), top):.1f}")
             ends = f'y1="{_y(min(values), top):.1f}" y2="{_y(max(values), top):.1f}"'
-            parts.append(
-                f'<line x1="{x + shift:.1f}" x2="{x + shift:.1f}" {ends} stroke="{COLOURS[number]}" stroke-width="2"/>'
-            )
-        line = f'fill="none" stroke="{COLOURS[number]}" stroke-width="2"'
+            parts.append(f'<line x1="{x + shift:.1f}" x2="{x + shift:.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
+        line = f'fill="none" stroke="{colour}" stroke-width="2"'
         parts.append(f'<polyline points="{" ".join(points)}" {line}/>')
-        parts.append(f'<text x="490" y="{70 + 24 * number}" fill="{COLOURS[number]}">{strategy}</text>')
+        parts.append(f'<text x="490" y="{70 + 24 * number}" fill="{colour}">{strategy}</text>')
     body = "\n".join(parts)
     style = 'font-family="sans-serif" font-size="14"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 660 340" {style}>\n{body}\n</svg>\n'
@@ -144,13 +173,14 @@ def _y(accuracy: float, top: float) -> float:
     return 295 - 265 * accuracy / top
 
 
-def main(run: Path) -> None:
+def main(run: Path, name: str) -> None:
     """Write the raw figures and the picture, and print the table."""
-    found, seconds = curves(run), costs()
-    RAW.write_text(json.dumps({"cpu_seconds_an_epoch": seconds, "reports": found}, indent=1) + "\n")
-    PICTURE.write_text(picture(found))
+    found = curves(run)
+    seconds = costs() if name == "finetune" else None
+    (RAW / f"{name}.json").write_text(json.dumps({"cpu_seconds_an_epoch": seconds, "reports": found}, indent=1) + "\n")
+    (PICTURES / f"{name}.svg").write_text(picture(found))
     print(table(found, seconds))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
