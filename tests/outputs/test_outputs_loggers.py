@@ -41,7 +41,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def spec(*loggers: Any, **parts: Any) -> Experiment:
     objective = {"metric": METRIC, "mode": "max"}
     return experiment(
-        **{"space": MIXED, "fixed": {"batch": 64}, "scheduler": {"kind": "asha"}, "objective": objective, **parts},
+        **{
+            "budget": {"trials": 6, "epochs": 9},
+            "space": MIXED,
+            "fixed": {"batch": 64},
+            "scheduler": {"kind": "asha"},
+            "objective": objective,
+            **parts,
+        },
         loggers=list(loggers),
     )
 
