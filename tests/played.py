@@ -41,12 +41,12 @@ def experiment(**parts: Any) -> Experiment:
 class Played:
     """A live run in a folder, and what it published."""
 
-    def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, **parts: Any) -> None:
+    def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, home: str = ".", **parts: Any) -> None:
         self.folder, self.spec = folder, experiment(**parts)
         self.published: list[Record] = []
         if not (folder / "ledger").exists():
             ledger = Ledger(folder)
-            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder="."))
+            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder=home))
             ledger.close()
         self.ledger = Ledger(folder)
         self.core = Core(self.spec, make_asker(self.spec))

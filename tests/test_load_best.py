@@ -8,24 +8,26 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from played import trained
+from rich.console import Console
 from safetensors.torch import load_model
 from support import environment
 
 import tuner
 from tuner.api import to_code
+from tuner.engine.evaluate import stint
 from tuner.engine.formats import write_formats
 from tuner.errors import UserError
 from tuner.outputs import results
+from tuner.outputs.farewell import farewell
 from tuner.spec import bind
-from tuner.trial import checkpoint
+from tuner.trial import checkpoint, formats
 
 SOURCE = """
     import torch
@@ -46,7 +48,7 @@ SOURCE = """
         def forward(self, x): return self.second(self.drop(self.norm(self.first(x))))
 
     class Closed(nn.Linear):
-        def forward(self, x): return super().forward(x) if x.sum().item() > 0 else x
+        def forward(self, x): return super().forward(x) * (1 if x.sum().item() > 0 else 2)
 
     def fit(trial, models, x):
         normalize = Normalize()
@@ -64,13 +66,11 @@ SOURCE = """
             trial.report(score=-x * epoch)
 
     def train(trial, *, x, batch_size, dataset="noise"): fit(trial, {"net": Tied()}, x)
-    def two(trial, *, x, batch_size): fit(trial, {"encoder": Tied(), "closed": Closed(3, 3)}, x)
+    def two(trial, *, x, batch_size): fit(trial, {"encoder": Tied(), "head": Tied()}, x)
+    def closed(trial, *, x, batch_size): fit(trial, {"model": Closed(3, 3)}, x)
     def none(trial, *, x, batch_size):
         trial.track(normalize=Normalize())
         for epoch in trial.epochs(): trial.report(score=x)
-    def before(trial, *, x, batch_size):
-        if trial.folder.parent.parent.name != "before": raise OSError("no data here")
-        fit(trial, {"net": Tied()}, x)
 """
 USE = """
 import json, sys, torch, tuner
@@ -81,35 +81,29 @@ print(json.dumps([net.training, net(normalize(torch.arange(15.).view(5, 3))).tol
 """
 
 
-def run_of(home: Path, name: str, function: str) -> Path:
-    """Train a run of two trials by a module in `home`, and write what its end writes."""
-    home.mkdir(exist_ok=True)
+def run_of(home: Path, function: str) -> Path:
+    """Train a run of two trials by a module in `home`, and write what a driver writes at its end."""
     (home / "noisy.py").write_text(textwrap.dedent(SOURCE))
-    found = bind.find(f"noisy.py:{function}", home).trainable
-    folder = home / name
+    code = to_code(bind.find(f"noisy.py:{function}", home).trainable)
+    folder = home / function
     folder.mkdir()
-    budget = {"trials": 2, "epochs": 3}
     fixed = {"batch_size": 8, **({"dataset": "noise"} if function == "train" else {})}
-    trained(folder, to_code(found).load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed)
-    run = results.read_state(folder)
-    run.folder = str(home)
-    problems = write_formats(folder, run, to_code(found))
-    results.write(folder, run, "finished")
-    (folder / "problems.json").write_text(json.dumps(problems))
+    budget = {"trials": 2, "epochs": 3}
+    trained(folder, code.load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed, home=str(home))
+    if function == "train":
+        assert write_formats(folder, results.read_state(folder), code) == []
+    results.write(folder, results.read_state(folder), "finished")
     return folder
 
 
+Runs = Callable[[str], Path]
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give a finished run of each function, made once."""
-    home, made = tmp_path_factory.mktemp("home"), SimpleNamespace(runs={})
-
-    def run(function: str) -> Path:
-        if function not in made.runs:
-            made.runs[function] = run_of(home, function, function)
-        return Path(made.runs[function])
-
-    return run
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Give a finished run of a function of the module, made once."""
+    home = tmp_path_factory.mktemp("home")
+    return cache(partial(run_of, home))
 
 
 def expected(run: Path, inputs: torch.Tensor) -> torch.Tensor:
@@ -124,7 +118,7 @@ def expected(run: Path, inputs: torch.Tensor) -> torch.Tensor:
 INPUTS = torch.arange(15.0).view(5, 3) - 2.5
 
 
-def test_a_copied_best_is_used_in_a_new_process(runs: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_copied_best_is_used_in_a_new_process(runs: Runs, tmp_path: Path) -> None:
     shutil.copytree(runs("train") / "best", tmp_path / "elsewhere")
     manifest = json.loads((tmp_path / "elsewhere" / "manifest.json").read_text())
     (tmp_path / "elsewhere" / "manifest.json").write_text(json.dumps({**manifest, "home": "/no/such/folder"}))
@@ -138,10 +132,9 @@ def test_a_copied_best_is_used_in_a_new_process(runs: Callable[[str], Path], tmp
     assert torch.equal(torch.tensor(outputs), expected(runs("train"), INPUTS))
 
 
-def test_other_formats_hold_the_same_model(runs: Callable[[str], Path]) -> None:
+def test_other_formats_hold_the_same_model(runs: Runs) -> None:
     run = runs("train")
     best, meant = run / "best", expected(run, INPUTS)
-    assert json.loads((run / "problems.json").read_text()) == []
     tied = sys.modules["noisy"].Tied().eval()
     load_model(tied, str(best / "model.safetensors"))
     assert torch.equal(tied(INPUTS), meant)
@@ -150,7 +143,7 @@ def test_other_formats_hold_the_same_model(runs: Callable[[str], Path]) -> None:
     assert set(torch.load(best / "model.pt", weights_only=True)) == set(tied.state_dict())
 
 
-def test_the_card_is_read_by_the_hub(runs: Callable[[str], Path]) -> None:
+def test_the_card_is_read_by_the_hub(runs: Runs) -> None:
     run = runs("train")
     (run / "best" / "test.json").write_text(json.dumps({"checkpoint": "x", "metrics": {"accuracy": 0.5}}))
     results.write(run, results.read_state(run), "finished")
@@ -166,11 +159,59 @@ def test_the_card_is_read_by_the_hub(runs: Callable[[str], Path]) -> None:
     assert "no `" not in card.text
 
 
-def test_several_models_and_one_that_cannot_be_exported(runs: Callable[[str], Path]) -> None:
-    run = runs("two")
-    models = tuner.load_best(run)
-    assert list(models) == ["encoder", "closed"]
+def test_several_models_come_by_name(runs: Runs) -> None:
+    models = tuner.load_best(runs("two"))
+    assert list(models) == ["encoder", "head"]
     assert not any(model.training for model in models.values())
-    assert (run / "best" / "closed.safetensors").exists()
-    assert not list((run / "best").glob("*.pt2"))
-    assert tuner.load_best(run, "normalize").mean == 2.5
+    assert {path.name for path in (runs("two") / "best").glob("*.pt")} == {"encoder.pt", "head.pt", "normalize.pt"}
+    assert tuner.load_best(runs("two"), "normalize").mean == 2.5
+
+
+def test_a_model_that_cannot_be_exported_is_told_and_costs_nothing_else(runs: Runs) -> None:
+    run = runs("closed")
+    best = results.read_state(run).best_saved
+    assert best is not None
+    facts = formats.write(sys.modules["noisy"].closed, stint(run, results.read_state(run), "take"))
+    assert facts["written"] == ["model.safetensors"]
+    assert list(facts["problems"]) == ["model.pt2"]
+    facts["checkpoint"] = best.checkpoint
+    (run / "best" / "formats.json").write_text(json.dumps(facts))
+    results.write(run, results.read_state(run), "finished")
+    card = (run / "best" / "README.md").read_text()
+    assert f"no `model.pt2`: {facts['problems']['model.pt2']}" in card
+    assert not list((run / "best").glob(".*"))
+
+
+def test_a_function_that_tracks_no_model_is_told(runs: Runs) -> None:
+    run = runs("none")
+    with pytest.raises(UserError, match="must hold a model, but the trainable tracked none"):
+        tuner.load_best(run)
+    assert tuner.load_best(run, "normalize").mean == 0.0
+    assert "no model: the trainable tracks none" in (run / "best" / "README.md").read_text()
+    console = Console(record=True, width=200)
+    farewell(run, results.read_state(run), console)
+    assert "none: the trainable tracks no model" in console.export_text()
+
+
+def test_what_cannot_be_loaded_is_told(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (young := tmp_path / "young").mkdir()
+    shutil.copy(runs("train") / "ledger", young)
+    with pytest.raises(UserError, match="must hold the best model, but there is none yet"):
+        tuner.load_best(young)
+    with pytest.raises(UserError, match="must hold optimizer, but holds normalize, net"):
+        tuner.load_best(runs("train"), "optimizer")
+    copy = Path(shutil.copytree(runs("train") / "best", tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "home": "/no/such/folder"}))
+    with pytest.raises(UserError, match="must be a function that can be imported"):
+        tuner.load_best(copy)
+    assert tuner.load_best(copy, trainable=sys.modules["noisy"].train).training is False
+    with pytest.raises(UserError, match="must get net before training begins"):
+        tuner.load_best(copy, trainable=lambda trial, **params: trial.report(score=1))
+    with pytest.raises(ZeroDivisionError) as failure:
+        tuner.load_best(copy, trainable=lambda trial, **params: 1 / 0)
+    assert "run up to its trial.track" in failure.value.__notes__[0]
+    with (copy / "model.pt").open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(UserError, match="must be as it was written"):
+        tuner.load_best(copy, trainable=sys.modules["noisy"].train)
