@@ -43,7 +43,12 @@ ROOMS = {
     "tuner/best.py": {"tuner.api", "tuner.errors", "tuner.runs", "tuner.spec", "tuner.storage", "tuner.trial", "torch"},
     "tuner/cli.py": {"tuner", "tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.remote",
                      "tuner.runs", "tuner.spec", "rich"},
+    "tuner/integrations": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch"},
+    "tuner/integrations/lightning.py": {"tuner.Trial", "tuner.trial", "lightning"},
+    "tuner/integrations/huggingface.py": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch", "transformers"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
+    "trainables/lightning_digits.py": {"torch", "lightning", "tuner.Trial", "tuner.integrations", "trainables.data"},
+    "trainables/hf_trainer.py": {"torch", "transformers", "tuner.Trial", "tuner.integrations", "trainables.data"},
 }  # fmt: skip
 
 # Files that may import a heavy library although their room, or the time of import, does not.
