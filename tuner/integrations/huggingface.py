@@ -19,7 +19,6 @@ from tuner.trial.tracked import Loop
 
 TIMES = ("_runtime", "_per_second", "_preparation_time")
 """Ends of the names of metrics that say how fast an evaluation was, and nothing of the model."""
-ONE_EPOCH = ("eval_strategy", "must be 'epoch', since a report belongs to a whole epoch")
 
 
 class TrialCallback(TrainerCallback):  # type: ignore[misc]
@@ -35,7 +34,8 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
         self.trial = trial
         self.checkpoint: str | None = None
         """What `train` has to resume from; None where the trial begins. Known when the `Trainer` is made."""
-        self._loop, self._model = _Progress(), None
+        self._loop = _Progress()
+        self._model: torch.nn.Module | None = None
         self._epochs: Iterator[int] = iter(())
         self._trains = False
         self._logged: dict[str, float] = {}
@@ -43,11 +43,12 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Track the model, which restores it where the trial goes on."""
         if args.eval_strategy != "epoch":
-            raise UserError(f"TrainingArguments: eval_strategy {ONE_EPOCH[1]}, but got {args.eval_strategy.value!r}.")
-        self._model = kwargs["model"]
-        self.trial.track(model=self._model, trainer=self._loop)
+            what = "eval_strategy must be 'epoch', since a report belongs to a whole epoch"
+            raise UserError(f"TrainingArguments: {what}, but got {args.eval_strategy.value!r}. Give it that.")
+        self._model = model = kwargs["model"]
+        self.trial.track(model=model, trainer=self._loop)
         if self._loop.text:
-            self.checkpoint = str(_checkpoint(self.trial.folder / "resumed", self._model, self._loop.text))
+            self.checkpoint = str(_checkpoint(self.trial.folder / "resumed", model, self._loop.text))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -100,7 +101,7 @@ class _Progress(Loop):
     """Where a training stands: the `TrainerState`, as its own JSON."""
 
     def __init__(self) -> None:
-        self.state: TrainerState | None = None
+        self.state: Any = None
         self.text = ""
 
     def state_dict(self) -> dict[str, Any]:
