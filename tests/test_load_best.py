@@ -165,6 +165,7 @@ def test_several_models_come_by_name(runs: Runs) -> None:
     assert not any(model.training for model in models.values())
     assert {path.name for path in (runs("two") / "best").glob("*.pt")} == {"encoder.pt", "head.pt", "normalize.pt"}
     assert tuner.load_best(runs("two"), "normalize").mean == 2.5
+    assert tuner.load_best(f"file://{runs('two')}", "normalize").mean == 2.5
 
 
 def test_a_model_that_cannot_be_exported_is_told_and_costs_nothing_else(runs: Runs) -> None:
