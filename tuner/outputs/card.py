@@ -99,12 +99,16 @@ def _told(name: str, facts: Mapping[str, Any]) -> str:
 
 
 def _params(run: RunState, best: Best) -> str:
-    fixed = run.spec.fixed
-    rows = [f"| {name} | `{value}` | |" for name, value in best.params.items()]
-    rows += [f"| {name} | `{value}` | fixed |" for name, value in fixed.items()]
+    rows = [(name, value, "") for name, value in best.params.items()]
+    rows += [(name, value, "fixed") for name, value in run.spec.fixed.items()]
+    cells = [f"| {name} | `{_cell(value)}` | {how} |" for name, value, how in rows]
     return (
-        "## Params\n\n| name | value | |\n|---|---|---|\n" + "\n".join(rows) + "\n\n`params.yaml` trains them again.\n"
+        "## Params\n\n| name | value | |\n|---|---|---|\n" + "\n".join(cells) + "\n\n`params.yaml` trains them again.\n"
     )
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|")
 
 
 def _made(folder: Path, run: RunState, best: Best) -> str:
