@@ -238,9 +238,9 @@ def _drive_aside(
             if isinstance(error, Interrupted | ClusterError):
                 show.say(GO_ON.format(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
-                finish(folder, _left(error), options.mirror)
+                finish(folder, _left(error), options.mirror, show.say)
             raise
-        run = finish(folder, "finished", options.mirror)
+        run = finish(folder, "finished", options.mirror, show.say)
     farewell(folder, run, show.console)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from tuner.core.state import RunState
 from tuner.outputs import experiment, results
+
+log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
@@ -17,12 +21,26 @@ class Store(Protocol):
         ...
 
 
-def finish(folder: Path, state: str, store: Store | None = None) -> RunState:
-    """Write what a run found so far."""
+def finish(
+    folder: Path, state: str, store: Store | None = None, say: Callable[[str], None] = lambda text: None
+) -> RunState:
+    """Write what a run found so far; `say` tells the user where that failed in part."""
     run = results.read_state(folder)
     if store is not None:
         store.fetch_best(run)
     if not (folder / experiment.NAME).exists() or run.changed:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
+    _report(folder, say)
     return run
+
+
+def _report(folder: Path, say: Callable[[str], None]) -> None:
+    """Write the page; a run must not fail for it."""
+    try:
+        from tuner.outputs.page.page import write
+
+        write(folder)
+    except Exception as error:
+        log.exception("the report could not be written")
+        say(f"report.html could not be written ({error!r}); make it with --report {folder}")

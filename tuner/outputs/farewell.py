@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import disk, grid, report, results
+from tuner.outputs import disk, grid, page, report, results
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
@@ -21,5 +21,7 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
         console.print(f"Best model:   {model}")
     if run.best is not None:
         console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
+    if (folder / page.NAME).exists():
+        console.print(f"Report:       {folder / page.NAME}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
     console.print(f"Disk used:    {grid.size(disk.used(folder))}")
