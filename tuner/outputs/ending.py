@@ -38,9 +38,10 @@ def finish(
 def _report(folder: Path, say: Callable[[str], None]) -> None:
     """Write the page; a run must not fail for it."""
     try:
-        from tuner.outputs.page.page import write
+        from tuner.outputs.page import write
 
-        write(folder)
+        runs = write.read([folder])
+        write.write(runs, write.target(runs))
     except Exception as error:
         log.exception("the report could not be written")
         say(f"report.html could not be written ({error!r}); make it with --report {folder}")

@@ -9,7 +9,7 @@ from tuner.core.records import OUTCOMES, Lost, Mark
 from tuner.core.trial import TrialState
 from tuner.outputs.live import BAD
 from tuner.outputs.page.history import History
-from tuner.outputs.page.html import Figure, block, folded, paragraph, plot, table, text
+from tuner.outputs.page.html import Figure, block, folded, paragraph, plot, table, text, whole
 
 MOST_REASONS = 200
 FROM_ALL = ("stopped", "killed")
@@ -36,14 +36,16 @@ def _epochs(ended: list[TrialState]) -> Figure:
     counts: dict[str, Counter[int]] = defaultdict(Counter)
     for trial in ended:
         counts[str(trial.outcome)][trial.epoch] += 1
+    last = max(trial.epoch for trial in ended)
     data = [
         {"type": "bar", "name": outcome, "x": sorted(counts[outcome]),
-         "y": [counts[outcome][epoch] for epoch in sorted(counts[outcome])], "marker": {"color": f"@{outcome}"},
+         "y": [counts[outcome][epoch] for epoch in sorted(counts[outcome])],
+         "width": 0.8, "marker": {"color": f"@{outcome}"},
          "hovertemplate": f"%{{y}} {outcome} at epoch %{{x}}<extra></extra>"}
         for outcome in OUTCOMES if outcome in counts
     ]  # fmt: skip
     layout = {
-        "barmode": "stack", "xaxis": {"title": {"text": "epoch at which they ended"}},
+        "barmode": "stack", "xaxis": {"title": {"text": "epoch at which they ended"}, **whole(last)},
         "yaxis": {"title": {"text": "trials"}}, "showlegend": True,
     }  # fmt: skip
     return {"data": data, "layout": layout}

@@ -14,6 +14,8 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 """Nothing is fetched from anywhere, whatever stands in the page."""
 SCALE = [[0, "#8a97aa"], [1, "#ea5a0c"]]
 """From bad to good, or from early to late: both ends can be told from a light and from a dark page."""
+LONG = 30
+"""Texts of so many letters may be broken into lines, but not into many short ones."""
 Figure = dict[str, Any]
 """What plotly.js draws: `data` and `layout`. A colour `@name` is a variable of page.css, so it fits light and dark."""
 
@@ -60,7 +62,8 @@ def _cell(value: object) -> str:
     if value is None:
         return "<td></td>"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"<td>{text(value)}</td>"
+        kind = ' class="long"' if len(str(value)) > LONG else ""
+        return f"<td{kind}>{text(value)}</td>"
     return f'<td class="number" data-value="{value!r}">{text(number(value))}</td>'
 
 
@@ -86,6 +89,11 @@ def plot(figure: Figure, says: str, height: int = 340, width: int = 0) -> str:
         f'style="{style}"></div></div><figcaption>{text(says)}</figcaption>'
         f'<script type="application/json">{to_json(figure)}</script></figure>'
     )
+
+
+def whole(most: float) -> dict[str, Any]:
+    """Mark an axis of counts at whole numbers alone."""
+    return {"dtick": max(1, math.ceil(most / 12))}
 
 
 def to_json(value: Any) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from tuner.outputs.grid import duration
-from tuner.outputs.page import NAME, ends, population, progress, searched, setup, used, workers
+from tuner.outputs.page import ends, population, progress, searched, setup, used, workers
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import document, number, paragraph, table, text, tiles
 from tuner.outputs.results import read_test, summary
-from tuner.storage import write_whole
 
 log = logging.getLogger(__name__)
 SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
@@ -31,13 +29,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
     ("Repeat it", "repeat", setup.repeat),
 )
 """Title, anchor, and what makes it."""
-
-
-def write(folder: Path, target: Path | None = None) -> Path:
-    """Write the page of a run, also of one that is live, into its folder or to `target`; returns where it is."""
-    target = target or folder / NAME
-    write_whole(target, page(History(folder)))
-    return target
 
 
 def page(history: History) -> str:

@@ -61,7 +61,7 @@ def _best(
              "hovertemplate": "%{text}: %{y:.6g}<extra></extra>",
              "line": {"shape": "hv", "width": 2.5, "color": "@best"}},
         ],
-        "layout": {"xaxis": {"title": {"text": title}}, "yaxis": _axis(history, ends)},
+        "layout": {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": _axis(history, ends)},
     }  # fmt: skip
     return plot(figure, f"Best {history.metric} over {title}.{more}{_outside(outside)}", 320)
 
@@ -143,7 +143,7 @@ def _rungs(history: History) -> Iterator[dict[str, Any]]:
     for epoch in sorted({epoch for _, epoch in history.run.rungs}):
         yield {
             "type": "line", "x0": epoch, "x1": epoch, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-            "line": {"dash": "dot", "width": 1, "color": "@faint"},
+            "line": {"dash": "dot", "width": 1.5, "color": "@faint"},
         }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _cutoffs(history: History) -> list[dict[str, Any]]:
         return []
     brackets = len({bracket for bracket, _ in last}) > 1
     return [
-        {"type": "scatter", "mode": "markers", "name": "last cutoff of a rung", "x": [epoch for _, epoch in last],
+        {"type": "scatter", "mode": "markers", "name": "last cutoff", "x": [epoch for _, epoch in last],
          "y": list(last.values()), "marker": {"symbol": "line-ew", "size": 18, "line": {"width": 2.5, "color": "@ink"}},
          "text": [f"rung {epoch}" + (f" of bracket {bracket}" if brackets else "") for bracket, epoch in last],
          "hovertemplate": "%{text}: cutoff %{y:.5g}<extra></extra>"}

@@ -105,10 +105,11 @@ def _disk(history: History) -> str:
     free = shutil.disk_usage(history.folder).free
     bar = {
         "type": "bar", "orientation": "h", "x": [count / 2**20 for count in sizes.values()], "y": list(sizes),
-        "text": [size(count) for count in sizes.values()], "textposition": "auto", "marker": {"color": "@accent"},
+        "text": [size(count) for count in sizes.values()], "textposition": "outside", "marker": {"color": "@accent"},
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }  # fmt: skip
-    layout = {"xaxis": {"title": {"text": "MiB"}}, "yaxis": {"type": "category", "autorange": "reversed"}}
+    room = {"range": [0, 1.15 * max(sizes.values()) / 2**20]}
+    layout = {"xaxis": {"title": {"text": "MiB"}, **room}, "yaxis": {"type": "category", "autorange": "reversed"}}
     says = f"What the run's folder takes of its disk: {size(total)} in all, beside this page; {size(free)} are free."
     return "".join(said) + plot({"data": [bar], "layout": layout}, says, 90 + 26 * len(sizes))
 

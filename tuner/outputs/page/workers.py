@@ -6,7 +6,7 @@ from collections import Counter
 
 from tuner.outputs.grid import duration
 from tuner.outputs.page.history import History
-from tuner.outputs.page.html import Figure, paragraph, plot, table
+from tuner.outputs.page.html import Figure, paragraph, plot, table, whole
 from tuner.outputs.page.stints import Lane, Stint, lanes, stints
 
 MOST_BARS = 4000
@@ -76,8 +76,9 @@ def _busy(history: History, found: list[Stint]) -> Figure:
         "type": "scatter", "mode": "lines", "name": "busy", "x": [0.0, *(at / seconds for at in times)],
         "y": [0, *counts], "line": {"shape": "hv", "width": 1.2, "color": "@accent"}, "fill": "tozeroy",
     }  # fmt: skip
-    axis = {**history.when, "range": [0, history.run.elapsed / seconds]}
-    return {"data": [line], "layout": {"xaxis": axis, "yaxis": {"title": {"text": "busy"}, "rangemode": "tozero"}}}
+    across = {**history.when, "range": [0, history.run.elapsed / seconds]}
+    up = {"title": {"text": "busy"}, "rangemode": "tozero", **whole(2 * max(counts))}
+    return {"data": [line], "layout": {"xaxis": across, "yaxis": up}}
 
 
 def _row(lane: Lane, history: History) -> list[object]:
