@@ -37,6 +37,7 @@ def _epochs(ended: list[TrialState]) -> Figure:
     for trial in ended:
         counts[str(trial.outcome)][trial.epoch] += 1
     last = max(trial.epoch for trial in ended)
+    across = {"title": {"text": "epoch at which they ended"}, "range": [-0.6, last + 0.6], **whole(last)}
     data = [
         {"type": "bar", "name": outcome, "x": sorted(counts[outcome]),
          "y": [counts[outcome][epoch] for epoch in sorted(counts[outcome])],
@@ -45,7 +46,7 @@ def _epochs(ended: list[TrialState]) -> Figure:
         for outcome in OUTCOMES if outcome in counts
     ]  # fmt: skip
     layout = {
-        "barmode": "stack", "xaxis": {"title": {"text": "epoch at which they ended"}, **whole(last)},
+        "barmode": "stack", "xaxis": across,
         "yaxis": {"title": {"text": "trials"}}, "showlegend": True,
     }  # fmt: skip
     return {"data": data, "layout": layout}
@@ -56,7 +57,7 @@ def _rungs(history: History) -> str:
     came: dict[tuple[int, int], list[str]] = {
         rung: [name for _, _, name in entries] for rung, entries in sorted(history.run.rungs.items())
     }
-    if not came:
+    if not came or history.run.spec.scheduler.kind == "pbt":  # whose rungs end nobody
         return ""
     cutoffs: dict[tuple[int, int], float] = {}
     for _, report in history.reports:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from tuner.core.records import Clone, Report
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import SCALE, Figure, paragraph, plot, text
+from tuner.outputs.page.setup import shown
 from tuner.spec.space import Choice
 
 MOST_MEMBERS = 60
@@ -42,10 +45,10 @@ def population(history: History) -> str:
         said += f" The weights of the best ({best.trial}, epoch {best.epoch}) came by way of "
         said += " → ".join(dict.fromkeys(piece.trial for piece in line)) + "."
     members = list(dict.fromkeys(piece.trial for piece in pieces))
-    says = f"The family tree: a row for each member, coloured by {history.metric}; an arrow leads from the donor to "
+    says = "The family tree: a row for each member, the better the more orange; an arrow leads from the donor to "
     says += "who went on from its weights. The way of the best is outlined."
-    shown = members[:MOST_MEMBERS]
-    tree = plot(_tree(history, pieces, line, shown), says, 120 + 30 * len(shown))
+    drawn = members[:MOST_MEMBERS]
+    tree = plot(_tree(history, pieces, line, drawn), says, 120 + 30 * len(drawn))
     if len(members) > MOST_MEMBERS:
         tree += paragraph(f"Only the first {MOST_MEMBERS} of {len(members)} members are drawn.")
     more = "of each member by epoch; thick: what the weights of the best were trained with."
@@ -107,16 +110,14 @@ def _tree(history: History, pieces: list[Piece], line: list[Piece], members: lis
     for piece in (piece for piece in line if piece.trial in rows):
         way["x"] += [piece.begin, piece.end]
         way["y"] += [rows[piece.trial], rows[piece.trial]]
-    values = [history.run.objective(report) for report in reports]
-    colours = {"colorscale": SCALE, "reversescale": history.run.spec.objective.mode == "min"}
     data = [
         {"type": "scatter", "mode": "lines", "line": {"width": 2, "color": "@line"}, "hoverinfo": "skip", **lanes},
         {"type": "scatter", "mode": "lines", "line": {"width": 14, "color": "@best"}, "opacity": 0.35,
          "hoverinfo": "skip", **way},
         {"type": "scatter", "mode": "markers", "x": [r.epoch for r in reports], "y": [rows[r.trial] for r in reports],
          "text": [_hover(history, report) for report in reports], "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"size": 11, "color": values, **colours, "line": {"width": 0.5, "color": "@faint"},
-                    "colorbar": {"thickness": 10, "title": {"text": text(history.metric), "side": "right"}}}},
+         "marker": {"size": 11, "color": _ranks(history, reports), "colorscale": SCALE,
+                    "line": {"width": 0.5, "color": "@faint"}}},
     ]  # fmt: skip
     layout = {
         "showlegend": False, "annotations": list(_arrows(pieces, rows)), "xaxis": {"title": {"text": "epoch"}},
@@ -124,6 +125,13 @@ def _tree(history: History, pieces: list[Piece], line: list[Piece], members: lis
                   "showgrid": False, "zeroline": False},
     }  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def _ranks(history: History, reports: list[Report]) -> list[int]:
+    """Rank reports, the worst 0: values themselves would all look alike beside the first ones."""
+    score = history.run.spec.objective.score
+    scores = [score(value) if math.isfinite(value := history.run.objective(r)) else -math.inf for r in reports]
+    return [bisect_left(ordered, one) for ordered in [sorted(scores)] for one in scores]
 
 
 def _hover(history: History, report: Report) -> str:
@@ -149,9 +157,11 @@ def _schedule(history: History, name: str, pieces: list[Piece], line: list[Piece
     for piece in pieces:
         if name in piece.params:
             value = _shown(piece.params[name], dimension)
-            others["x"] += [piece.begin, piece.end, None]
-            others["y"] += [value, value, None]
-            others["text"] += [piece.trial, piece.trial, ""]
+            # A step where it went on from the same epoch, a gap where the donor was elsewhere.
+            gap = [] if piece.generation and others["x"] and others["x"][-1] == piece.begin else [None]
+            others["x"] += [*gap, piece.begin, piece.end]
+            others["y"] += [*gap, value, value]
+            others["text"] += [*gap, piece.trial, piece.trial]
     way: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
     for piece in (piece for piece in line if name in piece.params):
         value = _shown(piece.params[name], dimension)
@@ -168,9 +178,9 @@ def _schedule(history: History, name: str, pieces: list[Piece], line: list[Piece
         axis |= {"type": "category", "categoryorder": "array",
                  "categoryarray": [_shown(value, dimension) for value in dimension.values]}  # fmt: skip
     elif dimension.log:
-        axis |= {"type": "log"}
+        axis |= {"type": "log", **({"dtick": 1} if dimension.high >= 100 * dimension.low else {})}
     return {"data": data, "layout": {"xaxis": {"title": {"text": "epoch"}}, "yaxis": axis}}
 
 
 def _shown(value: Any, dimension: object) -> Any:
-    return text(value) if isinstance(dimension, Choice) else value
+    return text(shown(value)) if isinstance(dimension, Choice) else value

@@ -92,7 +92,8 @@ def curves(history: History) -> str:
         "xaxis": {"title": {"text": "epoch"}}, "yaxis": _axis(history, ends), "shapes": list(_rungs(history)),
     }  # fmt: skip
     says = f"{history.metric} by epoch, a line for each trial; the best {min(NAMED, len(shown))} have names."
-    says += " Dotted lines are rungs." if layout["shapes"] else ""
+    rungs = "intervals" if history.run.spec.scheduler.kind == "pbt" else "rungs"
+    says += f" Dotted lines are {rungs}." if layout["shapes"] else ""
     says += f" The worst {len(rows) - len(shown)} curves are left out." if len(shown) < len(rows) else ""
     says += f" Of {total} points about {int(total * share)} are drawn, the last of each curve among them." * (share < 1)
     return plot({"data": data, "layout": layout}, says + _outside(outside), 440)

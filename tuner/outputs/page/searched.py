@@ -32,7 +32,6 @@ TREES, DEPTH = 16, 8
 """Of fANOVA's forest: four times as many and deeper, as by default, take half a minute for 500 trials."""
 FEWEST = 10
 """With fewer trials nothing is said of importance."""
-COUNTED = "Trials that were stopped early count, each with its best value."
 
 
 def valued(history: History) -> list[Row]:
@@ -49,7 +48,7 @@ def parallel(history: History) -> str:
     figure = _plain(plot_parallel_coordinate(_study(history, rows), target_name=text(history.metric)))
     axes = len(figure["layout"]["xaxis"]["tickvals"])
     says = f"A line for each trial, from its best {history.metric} through its params, the better the more orange."
-    says += f" {COUNTED}"
+    says += f" {_counted(history)}"
     conditional = [name for name, dimension in history.run.spec.space.items() if dimension.when]
     says += f" A trial that has no {' or '.join(conditional[:3])} is at None there." if conditional else ""
     says += _left_out(history, len(rows), f"Only the best {len(rows)} are drawn.")
@@ -92,7 +91,7 @@ def importance(history: History) -> str:
         left = [name for name in varied if name not in always]
         says += f" It cannot weigh {', '.join(left)}, which some trials do not have." if left else ""
         made += _weights(study, always, FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=0), says)
-    said = f"{COUNTED} Importances add up to 1.{_left_out(history)}"
+    said = f"{_counted(history)} Importances add up to 1.{_left_out(history)}"
     return paragraph(text(said), "faint") + f'<div class="grid">{made}</div>'
 
 
@@ -124,7 +123,7 @@ def slices(history: History) -> str:
         plots.append(plot(figure, f"{history.metric} over {name}{few}.", 270))
     said = _left_out(history, len(shown), f"Only the best {len(shown)} are drawn.").strip()
     return (
-        paragraph(f"{COUNTED} The colour tells early from late trials. {text(said)}", "faint")
+        paragraph(f"{_counted(history)} The colour tells early from late trials. {text(said)}", "faint")
         + f'<div class="grid">{"".join(plots)}</div>'
     )
 
@@ -154,6 +153,11 @@ def _varied(history: History) -> list[str]:
         for name, value in row.params.items():
             seen.setdefault(name, set()).add(json.dumps(value))
     return [name for name, values in seen.items() if len(values) > 1]
+
+
+def _counted(history: History) -> str:
+    early = "Those that were stopped early count too. " if any(row.state == "stopped" for row in history.rows) else ""
+    return f"{early}Each trial counts with its best value."
 
 
 def _count(count: int) -> str:

@@ -86,7 +86,7 @@ def _dots(history: History, points: list[tuple[float, Report]], name: str, title
         "hovertemplate": "%{text}: %{y:.3g} GiB<extra></extra>", "marker": {"size": 5, "color": "@accent"},
     }  # fmt: skip
     axes = {
-        "xaxis": history.when,
+        "xaxis": {**history.when, "rangemode": "tozero"},
         "yaxis": {"title": {"text": title}, "rangemode": "tozero"},
     }
     return {"data": [dots], "layout": axes}
@@ -108,7 +108,7 @@ def _disk(history: History) -> str:
         "text": [size(count) for count in sizes.values()], "textposition": "outside", "marker": {"color": "@accent"},
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }  # fmt: skip
-    room = {"range": [0, 1.15 * max(sizes.values()) / 2**20]}
+    room = {"range": [0, 1.3 * max(sizes.values()) / 2**20]}
     layout = {"xaxis": {"title": {"text": "MiB"}, **room}, "yaxis": {"type": "category", "autorange": "reversed"}}
     says = f"What the run's folder takes of its disk: {size(total)} in all, beside this page; {size(free)} are free."
     return "".join(said) + plot({"data": [bar], "layout": layout}, says, 90 + 26 * len(sizes))
