@@ -292,7 +292,7 @@ def test_a_run_ends_also_where_its_page_cannot_be_made(
     run = ending.finish(folder, "finished", say=said.append)
     assert run.finished()
     assert (folder / "leaderboard.csv").exists()
-    assert said == [f"report.html could not be written (RuntimeError('no ink')); make it with --report {folder}"]
+    assert said == [f"report.html could not be written (RuntimeError: no ink); make it with --report {folder}"]
     assert "no ink" in caplog.text
     monkeypatch.undo()
     ending.finish(folder, "finished", say=said.append)

@@ -44,4 +44,4 @@ def _report(folder: Path, say: Callable[[str], None]) -> None:
         write.write(runs, write.target(runs))
     except Exception as error:
         log.exception("the report could not be written")
-        say(f"report.html could not be written ({error!r}); make it with --report {folder}")
+        say(f"report.html could not be written ({type(error).__name__}: {error}); make it with --report {folder}")

@@ -39,7 +39,7 @@ def pack_page(runs: Sequence[str], target: Path) -> str:
     from tuner.runs import find_run
 
     histories = write.read([find_run(run) for run in runs])
-    name = write.target(histories).name
+    name = write.target(histories, is_copy=True).name
     with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w:gz") as archive:
         archive.add(write.write(histories, Path(scratch) / name), arcname=name)
     return name

@@ -96,7 +96,10 @@ def _lines(
     values = [step.value for history in runs for step in history.steps]
     ends, _ = bounds(values, 1 if runs[0].run.spec.objective.mode == "max" else -1)
     axis: dict[str, Any] = {"title": {"text": text(runs[0].metric)}, **({"range": ends} if ends else {})}
-    return {"data": data, "layout": {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "showlegend": True}}
+    return {
+        "data": data,
+        "layout": {"xaxis": {"title": {"text": title}, "rangemode": "tozero"}, "yaxis": axis, "showlegend": True},
+    }
 
 
 def _leaders(runs: Sequence[History], titles: Sequence[str]) -> str:
