@@ -156,8 +156,10 @@ def _varied(history: History) -> list[str]:
 
 
 def _counted(history: History) -> str:
-    early = "Those that were stopped early count too. " if any(row.state == "stopped" for row in history.rows) else ""
-    return f"{early}Each trial counts with its best value."
+    early = any(row.state == "stopped" for row in history.rows)
+    return (
+        "Trials that were stopped early count too: each with its best value." if early else "Each counts with its best."
+    )
 
 
 def _count(count: int) -> str:
