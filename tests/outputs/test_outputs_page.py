@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -298,6 +299,15 @@ def test_a_run_ends_also_where_its_page_cannot_be_made(
     ending.finish(folder, "finished", say=said.append)
     assert (folder / "report.html").exists()
     assert len(said) == 1
+
+
+def test_a_process_that_has_to_end_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, hang = simulated(tmp_path / "run", experiment()), Event()
+    monkeypatch.setattr(write.page, "page", lambda history: str(hang.wait(60)))
+    ending.finish(folder, "stopped", patience=0.1)
+    assert (folder / "summary.json").exists()
+    assert not (folder / "report.html").exists()
+    hang.set()
 
 
 def test_a_section_that_breaks_does_not_take_the_others_along(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Protocol
 
 from tuner.core.state import RunState
@@ -22,16 +23,26 @@ class Store(Protocol):
 
 
 def finish(
-    folder: Path, state: str, store: Store | None = None, say: Callable[[str], None] = lambda text: None
+    folder: Path,
+    state: str,
+    store: Store | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    patience: float | None = None,
 ) -> RunState:
-    """Write what a run found so far; `say` tells the user where that failed in part."""
+    """Write what a run found so far.
+
+    `say` tells the user where that failed in part; `patience` bounds the seconds that the page may take.
+    """
     run = results.read_state(folder)
     if store is not None:
         store.fetch_best(run)
     if not (folder / experiment.NAME).exists() or run.changed:
         experiment.write(folder, run.spec, Path(run.folder))
     results.write(folder, run, "stopped" if run.closed == "asked" else state)
-    _report(folder, say)
+    # In a thread, since it imports much: a process that has to end may hold a lock of Python's for imports.
+    page = Thread(target=_report, args=(folder, say), name="report", daemon=True)
+    page.start()
+    page.join(patience)
     return run
 
 
