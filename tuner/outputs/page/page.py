@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Callable
 
+from tuner.outputs.best import read_test
 from tuner.outputs.grid import duration
 from tuner.outputs.page import ends, population, progress, searched, setup, used, workers
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import document, number, paragraph, table, text, tiles
-from tuner.outputs.results import read_test, summary
+from tuner.outputs.results import summary
 
 log = logging.getLogger(__name__)
 SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tuner.outputs import experiment
+from tuner.outputs.best import BEST, PARAMS
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import block, folded, paragraph, table
-from tuner.outputs.results import BEST, PARAMS, Row, spelled
+from tuner.outputs.results import Row, spelled
 from tuner.spec.space import Choice
 
 MOST_ROWS = 2000
