@@ -11,12 +11,11 @@ import math
 import warnings
 from ast import literal_eval
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_parallel_coordinate, plot_param_importances, plot_slice
 from plotly.colors import sample_colorscale
@@ -25,6 +24,9 @@ from tuner.outputs.page.history import History
 from tuner.outputs.page.html import SCALE, Figure, paragraph, plot, text
 from tuner.outputs.results import Row
 from tuner.spec.space import Choice, Float, Int
+
+if TYPE_CHECKING:
+    from optuna.importance import BaseImportanceEvaluator
 
 MOST_LINES = 300
 MOST_POINTS = 2000
@@ -79,6 +81,8 @@ def importance(history: History) -> str:
         return paragraph("Only one param was varied, so there is nothing to weigh it against.")
     if len({row.value for row in rows}) == 1:
         return paragraph("All trials reached the same value: no param made a difference.")
+    from optuna.importance import FanovaImportanceEvaluator  # it imports scikit-learn: a second of CPU
+
     study = _study(history, rows)
     top = math.ceil(len(rows) / 10)
     says = f"What tells the best tenth ({top} of {len(rows)} trials) from all of them, by PED-ANOVA, Optuna's default."
