@@ -54,16 +54,16 @@ def train(
     that of the one above. `weights: random` takes the model's shape alone. `max_length` counts tokens.
     """
     task = read_task(model, data, text_column, label_column, train_size, max_length)
-    batches = loader(task.train, batch_size, shuffle=True, pin_memory=trial.device.type == "cuda", seed=trial.seed)
+    batches = trial.prepare(loader(task.train, batch_size, shuffle=True, seed=trial.seed))
     classifier = Classifier(make_body(model, weights), len(task.classes), pooling=pooling, dropout=dropout)
     classifier.to(trial.device)
-    batches = trial.prepare(batches)
     steps = make_optimizer(classifier, lr_head, lr_body, layer_decay=layer_decay, weight_decay=weight_decay)
     thaws, total = ((thaw_epoch or 1) - 1) * len(batches), trial.total_epochs * len(batches)
     rates = make_schedule(steps, steps=total, warmup=warmup, frozen=frozen, thaws=thaws)
     scaler = trial.scaler
 
-    trial.track(model=classifier, optimizer=steps, scheduler=rates)
+    trial.example(task.example())
+    trial.track(model=classifier, optimizer=steps, scheduler=rates, task=task)
     trial.test(lambda: evaluate(classifier, task, task.test(), trial.device, name="test"))
     parallel: nn.Module | None = None
     for epoch in trial.epochs():

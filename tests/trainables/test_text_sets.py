@@ -134,6 +134,17 @@ def test_a_batch_is_as_long_as_its_longest_text_and_holds_all_of_each(tmp_path: 
     assert sorted(task.val.labels.tolist()) == sorted(texts.labels["val"].tolist())
 
 
+def test_raw_texts_are_prepared_as_those_of_the_splits_were(tmp_path: Path) -> None:
+    task = read_task(finetune.MINILM, str(tiny.texts(tmp_path / "texts.csv")), "text", "label", None, 16)
+    lines = read_texts(str(tmp_path / "texts.csv")).texts["train"][:3]
+    ours, theirs = task(lines), task.train.__getitems__([0, 1, 2])[0]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert {tuple(rows.shape) for rows in task.example().values()} == {(2, 16)}
+    task.load_state_dict(task.state_dict())
+    with pytest.raises(DataError, match=r"must have the classes \['a', 'b'\] of the checkpoint, but has \['games',"):
+        task.load_state_dict({"classes": ["a", "b"]})
+
+
 def test_images_come_as_the_model_knows_them(tmp_path: Path) -> None:
     task = read_task(str(tiny.resnet(tmp_path / "resnet")), "digits", "text", "label", 100, 64)
     grey = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -14,20 +15,39 @@ from torch.utils.data import Dataset
 from trainables.data import Data, load, pretrained
 from trainables.data.download import DataError
 from trainables.data.texts import Texts, read_texts
-from trainables.data.tokens import TokenSplit, tokenize
+from trainables.data.tokens import TokenSplit, token_split
 
 Inputs = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Task:
-    """The splits, the classes, and `ready`, which makes of a batch on some device what the model takes."""
+    """The splits, the classes, and what makes of raw texts or images what the model takes.
+
+    `encode` makes a batch of raw ones, `ready` brings a batch to a device as the model takes it; calling the task does
+    both. `example` is what two samples look like, at their longest. It can be tracked: `best/` keeps the classes.
+    """
 
     train: Dataset[Any]
     val: Dataset[Any]
     classes: list[str]
     test: Callable[[], Dataset[Any]]
+    encode: Callable[[Any], Any]
     ready: Callable[[Any, torch.device], Inputs]
+    example: Callable[[], Inputs]
+
+    def __call__(self, raw: Any, device: torch.device | str = "cpu") -> Inputs:
+        """Make of a list of texts, or of uint8 images (N x C x H x W), what the model takes."""
+        return self.ready(self.encode(raw), torch.device(device))
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """Return the classes, in the order of the logits."""
+        return {"classes": self.classes}
+
+    def load_state_dict(self, state: dict[str, list[str]]) -> None:
+        """Compare the classes: a head that was trained for others is of no use here. Raises DataError."""
+        if state["classes"] != self.classes:
+            raise DataError(f"data must have the classes {state['classes']} of the checkpoint, but has {self.classes}")
 
 
 @functools.cache
@@ -46,18 +66,26 @@ def read_task(
 def _text_task(texts: Texts, model: str, train_size: int | None, max_length: int) -> Task:
     tokenizer = pretrained.tokenizer(model)
 
-    def tokens_of(lines: list[str]) -> list[list[int]]:
-        return tokenizer(lines, truncation=True, max_length=max_length)["input_ids"]
+    def tokens(lines: list[str], labels: np.ndarray) -> TokenSplit:
+        rows = tokenizer(lines, truncation=True, max_length=max_length)["input_ids"]
+        return token_split(rows, labels, tokenizer.pad_token_id or 0)
 
     def split(name: str, limit: int | None = None) -> TokenSplit:
-        rows, labels = texts.texts[name][:limit], texts.labels[name][:limit]
-        made = tokenize(rows, labels, tokens_of, tokenizer.pad_token_id or 0)
+        made = tokens(texts.texts[name][:limit], texts.labels[name][:limit])
         return made if name == "train" else made.by_length()
+
+    def encode(lines: list[str]) -> Inputs:
+        return tokens(lines, np.zeros(len(lines), np.int64)).__getitems__(list(range(len(lines))))[0]
 
     def ready(inputs: Inputs, device: torch.device) -> Inputs:
         return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
 
-    return Task(split("train", train_size), split("val"), texts.classes, functools.partial(split, "test"), ready)
+    def example() -> Inputs:
+        short = encode(texts.texts["val"][:2])
+        return {name: functional.pad(rows, (0, max_length - rows.shape[1])) for name, rows in short.items()}
+
+    test = functools.partial(split, "test")
+    return Task(split("train", train_size), split("val"), texts.classes, test, encode, ready, example)
 
 
 def _image_task(data: Data, model: str, size: int) -> Task:
@@ -72,4 +100,7 @@ def _image_task(data: Data, model: str, size: int) -> Task:
             pixels = functional.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=True)
         return {"pixel_values": (pixels - mean.to(device)) / std.to(device)}
 
-    return Task(data.train, data.val, data.classes, data.test, ready)
+    def example() -> Inputs:
+        return ready(data.val.images[:2], torch.device("cpu"))
+
+    return Task(data.train, data.val, data.classes, data.test, lambda images: images, ready, example)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -37,11 +35,8 @@ class TokenSplit(Dataset[tuple[Inputs, torch.Tensor]]):
         return TokenSplit(self.ids[order], self.lengths[order], self.labels[order])
 
 
-def tokenize(
-    texts: list[str], labels: np.ndarray, tokens_of: Callable[[list[str]], list[list[int]]], padding: int
-) -> TokenSplit:
-    """Turn texts into one array of tokens, the rows filled up with `padding`."""
-    rows = tokens_of(texts)
+def token_split(rows: list[list[int]], labels: np.ndarray, padding: int) -> TokenSplit:
+    """Put texts, each as its tokens, into one array, the rows filled up with `padding`."""
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(lengths.max())), padding, dtype=torch.int32)
     for i, row in enumerate(rows):
