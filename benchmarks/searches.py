@@ -1,7 +1,7 @@
-"""What each kind of search finds on functions with a known optimum, by the core alone: `python -m benchmarks.searches`.
+"""What each kind of search finds on functions with a known optimum: `python -m benchmarks.searches`.
 
-No model is trained: a trial is one value, so that the search alone is measured, without a scheduler. It prints a Markdown
-table: the median over seeds of the best value after some trials, and the quartiles.
+No model is trained: a trial is one value, played by the core, so that the search alone is measured, without a
+scheduler. It prints a Markdown table: the median over seeds of the best value after some trials, and the quartiles.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import pytest
 from pages import PAGES, blocks, run
 from reader import Reader
 
+import tuner
+
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("alone")]
 REAL = ("README.md", "docs/start.md")
 """Where runs are real; on the other pages one trial is trained, and what docs/start.md has left is looked at."""
@@ -40,7 +42,8 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(tmp_path, real=True)
     reader.follow(run("README.md")[2:])
     assert len(reader.ran) >= 5
-    assert (tmp_path / "runs" / "from-python" / "best" / "model.pt").exists()
+    assert (tmp_path / "runs" / "mine" / "best" / "model.pt").exists()
+    assert len(tuner.Result(tmp_path / "runs" / "mine").table()) == 10
 
 
 def test_the_start(start: Path) -> None:

@@ -19,8 +19,8 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.keys import KINDS
 
 SEARCHES, SCHEDULERS = (list(KINDS[name]) for name in ("search", "scheduler"))
-FEW = 20
-"""So many trials of a run are played: Optuna's Gaussian process takes a second for a later one."""
+FEW = {"gp": 11}
+"""So many trials of a run are played: Optuna's Gaussian process takes half a second for each that it models."""
 
 
 def example(page: str, folder: Path) -> Experiment:
@@ -49,20 +49,20 @@ def epochs(records: list[Record]) -> dict[str, int]:
 def test_a_search_suggests_params_of_its_space(kind: str, tmp_path: Path) -> None:
     spec = example(f"docs/search/{kind}.md", tmp_path)
     assert spec.search.kind == kind
-    records = play(spec, FEW)
+    records = play(spec, FEW.get(kind))
     found = [record.params for record in records if isinstance(record, Suggested)]
-    assert len(found) == min(FEW, spec.budget.trials)
+    assert len(found) == FEW.get(kind, spec.budget.trials)
     assert len({repr(params) for params in found}) == len(found)
     for params in found:
         assert all(spec.space[name].contains(value) for name, value in params.items())
     assert replay(records).finished()
 
 
-@pytest.mark.parametrize("kind", ["tpe", "gp"])
+@pytest.mark.parametrize("kind", ["tpe", "cmaes"])
 def test_a_search_that_learns_comes_nearer(kind: str, tmp_path: Path) -> None:
-    records = play(example(f"docs/search/{kind}.md", tmp_path), 25)
+    records = play(example(f"docs/search/{kind}.md", tmp_path))
     found = [curve(record.params, 9) for record in records if isinstance(record, Suggested)]
-    assert sum(found[-8:]) < sum(found[1:9])
+    assert sum(found[-10:]) < sum(found[1:11])
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
@@ -72,7 +72,7 @@ def test_a_scheduler_ends_every_trial(kind: str, tmp_path: Path) -> None:
     records = play(spec)
     counted = epochs(records)
     assert len(counted) == spec.budget.trials
-    assert max(counted.values()) == spec.budget.epochs
+    assert max(record.epoch for record in records if isinstance(record, Report)) == spec.budget.epochs
     full = spec.budget.trials * spec.budget.epochs
     if kind in ("asha", "hyperband", "median"):
         assert sum(counted.values()) < full
