@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -21,6 +23,9 @@ SHORTER = {
     "pipeline.yaml": ["budget.epochs=1", "scheduler.grace_epochs=1"],
 }
 """What is set in the tests alone, by the experiment: docs/README.md says so."""
+
+BEGINS = re.compile(r"\btuner\.(run|resume)\(")
+SCRIPT = re.compile(r"python (?!launch\.py)([\w/]+\.py)")
 
 
 class Reader:
@@ -45,7 +50,7 @@ class Reader:
             elif block.language == "sh":
                 self.printed = "".join(self._command(line, block.code) for line in block.lines)
             elif block.language == "python" and not block.file:
-                self.printed = self._shell(shlex.join([sys.executable, "-c", block.text]), block.code)
+                self.printed = self._python(block)
 
     def _write(self, block: Block) -> None:
         path = self.folder / str(block.file)
@@ -63,6 +68,10 @@ class Reader:
 
     def _command(self, line: str, code: int) -> str:
         self.ran.append(line)
+        if script := SCRIPT.fullmatch(line):
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                runpy.run_path(script[1], run_name="__main__")
+            return printed.getvalue()
         if not line.startswith("python launch.py "):
             return self._shell(line, code)
         flags = shlex.split(line)[2:]
@@ -73,6 +82,14 @@ class Reader:
         if goes_on or (begins and self.real):
             return self._shell(shlex.join([sys.executable, str(ROOT / "launch.py"), *flags, "--no-dashboard"]), code)
         return self._here([*_without(flags, "--name"), "--local"] if begins else flags, code)
+
+    def _python(self, block: Block) -> str:
+        """Run lines of Python: in a process of their own where they begin a run."""
+        if BEGINS.search(block.text):
+            return self._shell(shlex.join([sys.executable, "-c", block.text]), block.code)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+        return said.getvalue()
 
     def _here(self, flags: list[str], code: int) -> str:
         """Run the command in this process: starting one takes longer than most of them."""

@@ -42,7 +42,8 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(tmp_path, real=True)
     reader.follow(run("README.md")[2:])
     assert len(reader.ran) >= 5
-    assert (tmp_path / "runs" / "mine" / "best" / "model.pt").exists()
+    for name in ("model.pt", "model.safetensors", "README.md"):
+        assert (tmp_path / "runs" / "mine" / "best" / name).exists()
     assert len(tuner.Result(tmp_path / "runs" / "mine").table()) == 10
 
 
