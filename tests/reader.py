@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from pages import Block
 from support import ROOT, environment
 
@@ -24,6 +25,7 @@ SHORTER = {
 }
 """What is set in the tests alone, by the experiment: docs/README.md says so."""
 
+BASE = yaml.safe_load((ROOT / "search_spaces" / "debug.yaml").read_text())
 BEGINS = re.compile(r"\btuner\.(run|resume)\(")
 SCRIPT = re.compile(r"python (?!launch\.py)([\w/]+\.py)")
 
@@ -47,6 +49,8 @@ class Reader:
                 self._write(block)
             if block.printed:
                 self._compare(block)
+            elif block.language == "yaml" and not block.file:
+                load({**BASE, **yaml.safe_load(block.text)})  # a part of an experiment, whose other parts are these
             elif block.language == "sh":
                 self.printed = "".join(self._command(line, block.code) for line in block.lines)
             elif block.language == "python" and not block.file:

@@ -37,6 +37,7 @@ ROOMS = {
                      "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
+    "tuner/outputs/loggers": {"tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
     "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs",
                      "tuner.runs", "tuner.ship", "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors",
                      "tuner.versions", "rich", "cloudpickle"},

@@ -8,7 +8,7 @@ import pytest
 
 from tuner.spec import document
 from tuner.spec.experiment import Experiment
-from tuner.spec.keys import DISTS, KINDS, SECTIONS
+from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
 from tuner.spec.model import Model
 
 
@@ -27,7 +27,13 @@ def test_the_keys_on_the_page_of_a_kind_are_fresh(page: Path, model: type[Model]
 
 
 def test_every_key_is_explained() -> None:
-    models = [Experiment, *SECTIONS.values(), *DISTS.values(), *(m for kinds in KINDS.values() for m in kinds.values())]
+    models = [
+        Experiment,
+        *SECTIONS.values(),
+        *DISTS.values(),
+        *LOGGERS.values(),
+        *(m for kinds in KINDS.values() for m in kinds.values()),
+    ]
     for model in models:
         for key, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{key}"

@@ -179,10 +179,10 @@ class Trial:
         """
         self._test = function
 
-    def log(self, name: str, what: Any) -> None:
-        """Keep a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), for TensorBoard."""
+    def log(self, name: str, what: Any, *, histogram: bool = False) -> None:
+        """Keep for TensorBoard a text, an image of shape (H, W), (H, W, 3) or (3, H, W), or any tensor's histogram."""
         if self.rank == 0:
-            media.write(self.folder / "media", name, max(self._epoch, 1), what)
+            media.write(self.folder / "media", name, max(self._epoch, 1), what, histogram)
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = None, **more: Any) -> None:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
