@@ -105,7 +105,7 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(laun
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").unlink()
     (folder / "study.journal").unlink()
-<<<<<<< HEAD
+    (folder / "report.html").unlink()
     curves = (folder / "curves.csv").read_text()
     assert len(curves.splitlines()) - 1 == sum(len(report.metrics) for report in reports(folder))
     done = launch("--resume", "done", "--json")
@@ -113,11 +113,7 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(laun
     assert "Best params:" in done.stderr
     assert (folder / "curves.csv").read_text() == curves
     assert len(list((folder / "wandb").glob("offline-run-*/*.wandb"))) == 2
-=======
-    (folder / "report.html").unlink()
-    launch("--resume", "done")
     assert "All trials" in (folder / "report.html").read_text()
->>>>>>> 697952e8d2fa059a3629a3bca5dcbb6e391f06a1
     assert (folder / "ledger").read_bytes() == ledger
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (folder / "study.journal").stat().st_size > 0
