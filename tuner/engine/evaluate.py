@@ -6,8 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from tuner.core import chance
-from tuner.core.records import trial_number
 from tuner.core.state import RunState
 from tuner.slot.code import Code
 from tuner.slot.process import failure
@@ -25,7 +23,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
 
     `zygote` is the address of a shared one that has imported `code`.
     """
-    best = run.best_saved
+    best = run.chosen
     if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
         return None
     try:
@@ -50,14 +48,14 @@ def _known(folder: Path, checkpoint: str) -> bool:
 
 
 def _assignment(folder: Path, run: RunState) -> Assignment:
-    best, spec = run.best_saved, run.spec
+    best, spec = run.chosen, run.spec
     assert best is not None
-    resources, trial = spec.resources_of(best.params), run.trials[best.trial]
+    resources, trial = spec.resources_of(best.params), run.find(best.trial)
     return Assignment(
         run=str(folder.resolve()),
         trial=best.trial,
         params={**spec.fixed, **best.params},
-        seed=chance.integer(spec.seed, "trial", trial_number(best.trial)),
+        seed=trial.training_seed(spec.seed),
         metric=spec.objective.metric,
         epochs=spec.budget.epochs,
         checkpoint=best.checkpoint,

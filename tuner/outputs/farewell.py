@@ -7,13 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import disk, grid, report, results
+from tuner.outputs import confirmed, disk, grid, report, results
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
     """Say it."""
     report.leaders(run, console)
     console.print(report.best_line(run))
+    for line in confirmed.lines(run, grid.room(console)):
+        console.print(line, soft_wrap=not console.is_terminal)
     for name, value in (results.read_test(folder) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
     model = folder / "best" / "model.pt"

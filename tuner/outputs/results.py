@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
 from tuner.outputs import experiment
+from tuner.outputs.confirmed import confirmed
 from tuner.storage import write_whole
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
         "epochs": sum(len(trial.reports) for trial in run.trials.values()),
         "seconds": round(run.elapsed, 3),
         "best": _best(run.best),
+        **({"confirmed": [asdict(row) for row in rows]} if (rows := confirmed(run)) else {}),
         **({"test": test} if test else {}),
         "versions": run.versions,
     }
@@ -75,7 +77,7 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
 
 def write(folder: Path, run: RunState, state: str) -> None:
     """Write `summary.json`, `leaderboard.csv` and `best/`."""
-    best = run.best_saved or run.best
+    best = run.chosen
     if best is not None:
         write_whole(folder / BEST / PARAMS, repeat(folder, run, best))
         _copy_models(folder, best)
@@ -97,10 +99,11 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
     home, file = Path(run.folder), folder / BEST / PARAMS
     spec = {**experiment.resolved(run.spec, home), "budget": {"trials": 1, "epochs": run.spec.budget.epochs}}
     spec.update(start={"points": [best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
+    spec.pop("confirm", None)
     metric = run.spec.objective.metric
     head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
     head.append(f"  {experiment.command(file)}")
-    if run.best is not None and run.best is not best and run.best.value != best.value:
+    if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
         head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
     if run.spec.scheduler.kind == "pbt":
         head.append("These are the params at that epoch; earlier epochs were trained with others.")
