@@ -105,6 +105,8 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
     head.append(f"  {experiment.command(file)}")
     if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
         head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
+    head += [f"It repeats {row.trial}, confirmed on {row.n} fresh seeds: {row.mean:.6g}" for row in confirmed(run)
+             if row.won]  # fmt: skip
     if run.spec.scheduler.kind == "pbt":
         head.append("These are the params at that epoch; earlier epochs were trained with others.")
     return experiment.document(spec, head + experiment.notes(run.spec, home))

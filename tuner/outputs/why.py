@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from tuner.core.confirm import race
 from tuner.core.records import (
     Asked,
     Ended,
@@ -36,11 +37,14 @@ Line = tuple[str, str]
 def why(folder: Path, trial: str, console: Console) -> None:
     """Print what happened to a trial, and why."""
     records = read(folder)
-    state = replay(records).find(trial)
+    run = replay(records)
+    state = run.find(trial)
     name = folder.resolve().name
     console.print(Text(clean(f"{trial} of {name}: {_end(state)}"), style="bold"))
     for where, what in story(records, trial):
         console.print(Text(clean(f"  {where:<12}{what}")), soft_wrap=True)
+    if dropped := race(run).dropped.get(trial):
+        console.print(Text(clean(f"  {'dropped':<12}{dropped}")), soft_wrap=True)
     if state.error:
         console.print(Text(state.error.rstrip(), style="red"), soft_wrap=True)
 
