@@ -130,7 +130,7 @@ def test_the_winner_is_the_result_and_the_best_of_the_search_stays_what_it_was(o
     assert run.best.trial != winner.id
     assert chosen.trial.startswith(f"{winner.id}-s")
     assert chosen.params == winner.params
-    best = max(run.objective(report) for one in run.repeats_of(winner.id) for report in one.reports)
+    best = max(run.objective(report) for one in confirm.repeats_of(run, winner.id) for report in one.reports)
     assert chosen.value == best
     assert (over.folder / str(chosen.checkpoint)).is_dir()
     assert (over.folder / str(run.best.checkpoint)).is_dir()
@@ -243,3 +243,20 @@ def test_more_to_confirm_is_told() -> None:
 def test_check_says_what_confirmation_adds() -> None:
     assert plan(experiment(budget={"trials": 2, "epochs": 4}, confirm={"top": 3, "seeds": 5}), 2).repeats == 10
     assert plan(experiment(), 2).repeats == 0
+
+
+def test_when_the_target_is_reached_the_search_is_stopped_and_the_confirmation_begins(tmp_path: Path) -> None:
+    played = Played(tmp_path, 2, budget={"trials": 8, "epochs": 4, "target": 5.0}, confirm={"top": 2, "seeds": 2})
+    first, second = played.work(), played.work()
+    assert played.report(second, 1, 1.0) == "go"
+    assert played.report(first, 1, 6.0) == "stop"
+    assert not played.live.over
+    assert not played.live.comes_to_end()
+    repeat = played.work()
+    assert repeat.trial == f"{first.trial}-s1"
+    assert played.live.hand_out() is None, "the other slot is not free before its trial has heard of it"
+    assert played.say(second, "beat") == "stop"
+    assert played.work().trial == f"{second.trial}-s1"
+    assert played.report(repeat, 1, 7.0) == "go", "a repeat has no target"
+    played.live.interrupted = True
+    assert played.live.over

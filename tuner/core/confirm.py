@@ -48,6 +48,12 @@ class Race:
 
 def candidates(run: RunState) -> list[TrialState]:
     """Find the trials that are repeated: the best by their best value, each set of params once."""
+    if run.ranked is None:
+        run.ranked = _best(run)  # kept, since nothing of it changes while repeats run
+    return run.ranked
+
+
+def _best(run: RunState) -> list[TrialState]:
     if run.spec.confirm is None:
         return []
     score, found = run.spec.objective.score, list[TrialState]()
@@ -161,9 +167,14 @@ def score_of(run: RunState, repeat: TrialState) -> float | None:
     return run.spec.objective.score(run.objective(repeat.best))
 
 
+def repeats_of(run: RunState, trial: str) -> list[TrialState]:
+    """List the repeats of a trial, in the order of their seeds."""
+    return sorted((one for one in run.repeats.values() if one.of == trial), key=lambda one: one.seed)
+
+
 def scores_of(run: RunState, trial: str) -> list[float]:
     """List the scores of a trial's repeats that are settled, in the order of their seeds."""
-    settled = [repeat for repeat in run.repeats_of(trial) if is_settled(run, repeat)]
+    settled = [repeat for repeat in repeats_of(run, trial) if is_settled(run, repeat)]
     return [score for repeat in settled if (score := score_of(run, repeat)) is not None]
 
 
@@ -179,7 +190,7 @@ def winner(run: RunState) -> TrialState | None:
 def chosen(run: RunState) -> Best | None:
     """Find the report whose params and model are the run's result: the winner's, else the best that is saved."""
     if (first := winner(run)) is not None:
-        repeats = [repeat for repeat in run.repeats_of(first.id) if repeat.outcome == "finished"]
+        repeats = [repeat for repeat in repeats_of(run, first.id) if repeat.outcome == "finished"]
         reports = [r.best_saved for r in repeats if r.best_saved] or [r.best for r in repeats if r.best]
         best: Report = max(reports, key=lambda report: run.spec.objective.score(run.objective(report)))
         return Best(best.trial, best.epoch, run.objective(best), first.params, best.checkpoint)

@@ -53,6 +53,8 @@ class RunState:
         """Those of the search."""
         self.repeats: dict[str, TrialState] = {}
         """Those that repeat some of them on fresh seeds; the search never hears of them."""
+        self.ranked: list[TrialState] | None = None
+        """The trials to repeat, the best first; None until they are looked for since the search last changed."""
         self.rungs: dict[tuple[int, int], list[Entry]] = {}
         self.best: Best | None = None
         self.best_saved: Best | None = None
@@ -103,6 +105,8 @@ class RunState:
             self._close("hours", "stopped", "budget.hours is reached")
         elif isinstance(record, Disk):
             self.full = record.full
+        if getattr(record, "trial", None) not in self.repeats:
+            self.ranked = None
         self.records += 1
         if self.attempt and not isinstance(record, Asked | Disk):  # which may be written between two sessions
             self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
@@ -126,10 +130,6 @@ class RunState:
     def knows(self, name: str) -> bool:
         """Tell whether there is such a trial, or repeat."""
         return name in self.trials or name in self.repeats
-
-    def repeats_of(self, trial: str) -> list[TrialState]:
-        """List the repeats of a trial, in the order of their seeds."""
-        return sorted((one for one in self.repeats.values() if one.of == trial), key=lambda one: one.seed)
 
     def is_sized(self, trial: TrialState) -> bool:
         """Tell whether a trial's share of a GPU is measured."""
