@@ -48,18 +48,11 @@ class Race:
 
 def candidates(run: RunState) -> list[TrialState]:
     """Find the trials that are repeated: the best by their best value, each set of params once."""
-    if run.ranked is None:
-        run.ranked = _best(run)  # kept, since nothing of it changes while repeats run
-    return run.ranked
-
-
-def _best(run: RunState) -> list[TrialState]:
     if run.spec.confirm is None:
         return []
-    score, found = run.spec.objective.score, list[TrialState]()
-    good = [(trial, trial.best) for trial in run.trials.values() if trial.outcome not in BAD]
-    ranked = [(score(run.objective(best)), trial) for trial, best in good if best is not None]
-    for _, trial in sorted(ranked, key=lambda one: -one[0]):  # stable: of equals the one that was suggested first
+    found = list[TrialState]()
+    good = [trial for trial in run.trials.values() if trial.best is not None and trial.outcome not in BAD]
+    for trial in sorted(good, key=lambda trial: -trial.score):  # stable: of equals the one that was suggested first
         if all(trial.params != other.params for other in found):
             found.append(trial)
         if len(found) == run.spec.confirm.top:
@@ -164,7 +157,7 @@ def score_of(run: RunState, repeat: TrialState) -> float | None:
         return -math.inf
     if repeat.outcome != "finished" or repeat.best is None:
         return None
-    return run.spec.objective.score(run.objective(repeat.best))
+    return repeat.score
 
 
 def repeats_of(run: RunState, trial: str) -> list[TrialState]:
@@ -192,7 +185,7 @@ def chosen(run: RunState) -> Best | None:
     if (first := winner(run)) is not None:
         repeats = [repeat for repeat in repeats_of(run, first.id) if repeat.outcome == "finished"]
         reports = [r.best_saved for r in repeats if r.best_saved] or [r.best for r in repeats if r.best]
-        best: Report = max(reports, key=lambda report: run.spec.objective.score(run.objective(report)))
+        best: Report = max(reports, key=run.score)
         return Best(best.trial, best.epoch, run.objective(best), first.params, best.checkpoint)
     return run.best_saved or run.best
 

@@ -53,8 +53,6 @@ class RunState:
         """Those of the search."""
         self.repeats: dict[str, TrialState] = {}
         """Those that repeat some of them on fresh seeds; the search never hears of them."""
-        self.ranked: list[TrialState] | None = None
-        """The trials to repeat, the best first; None until they are looked for since the search last changed."""
         self.rungs: dict[tuple[int, int], list[Entry]] = {}
         self.best: Best | None = None
         self.best_saved: Best | None = None
@@ -105,8 +103,6 @@ class RunState:
             self._close("hours", "stopped", "budget.hours is reached")
         elif isinstance(record, Disk):
             self.full = record.full
-        if getattr(record, "trial", None) not in self.repeats:
-            self.ranked = None
         self.records += 1
         if self.attempt and not isinstance(record, Asked | Disk):  # which may be written between two sessions
             self.elapsed = self._elapsed_before + max(0.0, record.time - self._session_began)
@@ -114,6 +110,10 @@ class RunState:
     def objective(self, report: Report) -> float:
         """Read the objective's value from a report."""
         return report.metrics[self.spec.objective.metric]
+
+    def score(self, report: Report) -> float:
+        """Read the objective's score from a report: higher is better."""
+        return self.spec.objective.score(self.objective(report))
 
     def having(self, status: Literal["running", "paused", "ended"]) -> Iterator[TrialState]:
         """Walk over the trials of one status, in the order in which they were suggested, then over the repeats."""
@@ -228,15 +228,10 @@ class RunState:
         self._end(trial, record.outcome, record.reason, record.error)
 
     def _rank(self, trial: TrialState, record: Report) -> None:
-        value = self.objective(record)
+        value, score = self.objective(record), self.spec.objective.score
         if not math.isfinite(value):
             return
-        score = self.spec.objective.score
-        if trial.best is None or score(value) > score(self.objective(trial.best)):
-            trial.best = record
-        saved = trial.best_saved
-        if record.checkpoint and (saved is None or score(value) > score(self.objective(saved))):
-            trial.best_saved = record
+        trial.rank(record, self.score)
         if trial.of:
             return
         here = Best(record.trial, record.epoch, value, trial.params, record.checkpoint)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +35,8 @@ class TrialState:
     reports: list[Report] = field(default_factory=list)
     best: Report | None = None
     """Its best report with a finite value; the first of equals."""
+    score: float = -math.inf
+    """That report's score: higher is better."""
     best_saved: Report | None = None
     """The best of those that have a checkpoint."""
     slowest: float = 0.0
@@ -66,6 +69,13 @@ class TrialState:
         if self.of:
             return chance.integer(seed, "confirm", self.seed)
         return chance.integer(seed, "trial", self.number)
+
+    def rank(self, report: Report, score: Callable[[Report], float]) -> None:
+        """Take in a report whose value is finite: it may be its best."""
+        if self.best is None or score(report) > self.score:
+            self.best, self.score = report, score(report)
+        if report.checkpoint and (self.best_saved is None or score(report) > score(self.best_saved)):
+            self.best_saved = report
 
     def params_of(self, generation: int) -> dict[str, Any]:
         """Find the params of a generation: a clone changes them."""
