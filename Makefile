@@ -20,3 +20,4 @@ bench:
 # What is generated from the code.
 docs:
 	python -m tuner.spec.document
+	python -m tuner.outputs.document

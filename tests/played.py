@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tuner.core.records import SCHEMA, Header, Record, Session
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
+from tuner.core.state import RunState
 from tuner.engine.live import LiveRun
 from tuner.engine.machines import Node
 from tuner.engine.placement import Placement
 from tuner.ledger import Ledger
 from tuner.spec.experiment import Experiment
-from tuner.trial import Assignment, checkpoint
+from tuner.trial import Assignment, Trial, checkpoint, randomness
+from tuner.trial.channel import Costs
 
 LARGE = Node(1000, 100)
 """A machine on which all trials of a test fit."""
@@ -38,12 +41,12 @@ def experiment(**parts: Any) -> Experiment:
 class Played:
     """A live run in a folder, and what it published."""
 
-    def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, **parts: Any) -> None:
+    def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, home: str = ".", **parts: Any) -> None:
         self.folder, self.spec = folder, experiment(**parts)
         self.published: list[Record] = []
         if not (folder / "ledger").exists():
             ledger = Ledger(folder)
-            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder="."))
+            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder=home))
             ledger.close()
         self.ledger = Ledger(folder)
         self.core = Core(self.spec, make_asker(self.spec))
@@ -95,3 +98,29 @@ class Played:
             work, epoch = stints.pop(0)
             if self.report(work, epoch + 1, score(work, epoch + 1)) == "go":
                 stints.append((work, epoch + 1))
+
+
+class Channel:
+    """Hands the reports of a trial in this process to a run that is played."""
+
+    def __init__(self, played: Played, work: Assignment) -> None:
+        self.played, self.work = played, work
+
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
+        """Have the run hear of it."""
+        event = {"event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": checkpoint, **asdict(costs)}
+        self.played.live.heard(self.work.trial, self.work.generation, event)
+
+    def full(self, reason: str) -> None:
+        """Find no room."""
+        raise OSError(reason)
+
+
+def trained(folder: Path, function: Callable[..., Any], **parts: Any) -> RunState:
+    """Train all trials of a run in this process, one after the other."""
+    played = Played(folder, slots=1, **parts)
+    while (work := played.live.hand_out()) is not None:
+        randomness.seed_all(work.seed)
+        function(Trial(work, Channel(played, work)), **work.params)
+    played.close()
+    return played.core.run

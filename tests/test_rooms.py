@@ -16,7 +16,7 @@ LATE = {"tuner/trial/simulated.py"}
 ROOMS = {
     "launch.py": {"tuner.cli"},
     "tuner/__main__.py": {"tuner.cli"},
-    "tuner/__init__.py": {"tuner.api", "tuner.trial", "tuner.outputs.results"},
+    "tuner/__init__.py": {"tuner.api", "tuner.best", "tuner.trial", "tuner.outputs.results"},
     "tuner/errors.py": set(),
     "tuner/versions.py": set(),
     "tuner/spot.py": set(),
@@ -31,27 +31,34 @@ ROOMS = {
     "tuner/remote": {"tuner.engine", "tuner.errors", "tuner.runs", "tuner.ship", "tuner.spec", "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
-    "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL"},
+    "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL", "safetensors"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
                      "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
                       "optuna", "rich", "tensorboardX", "pandas", "numpy", "PIL", "yaml"},
+    "tuner/outputs/loggers": {"tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
     "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs",
                      "tuner.runs", "tuner.ship", "tuner.slot", "tuner.spec", "tuner.trial", "tuner.errors",
                      "tuner.versions", "rich", "cloudpickle"},
+    "tuner/best.py": {"tuner.api", "tuner.errors", "tuner.runs", "tuner.spec", "tuner.storage", "tuner.trial", "torch"},
     "tuner/cli.py": {"tuner", "tuner.api", "tuner.errors", "tuner.outputs", "tuner.plan", "tuner.remote",
                      "tuner.runs", "tuner.spec", "rich"},
+    "tuner/integrations": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch"},
+    "tuner/integrations/lightning.py": {"tuner.Trial", "tuner.trial", "lightning"},
+    "tuner/integrations/huggingface.py": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch", "transformers"},
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
+    "trainables/lightning_digits.py": {"torch", "lightning", "tuner.Trial", "tuner.integrations", "trainables.data"},
+    "trainables/hf_trainer.py": {"torch", "transformers", "tuner.Trial", "tuner.integrations", "trainables.data"},
 }  # fmt: skip
 
 # Files that may import a heavy library although their room, or the time of import, does not.
 SINGLE = {
     "ray": {"tuner/slot/ray_session.py"},
 }
-LAZY = ("tuner/__init__.py", "tuner/__main__.py", "tuner/api.py", "tuner/cli.py", "tuner/engine/run.py",
-        "tuner/engine/cluster.py", "tuner/engine/live.py", "tuner/remote", "tuner/ship.py", "tuner/slot",
-        "tuner/trial")  # fmt: skip
+LAZY = ("tuner/__init__.py", "tuner/__main__.py", "tuner/api.py", "tuner/best.py", "tuner/cli.py",
+        "tuner/engine/run.py", "tuner/engine/cluster.py", "tuner/engine/live.py", "tuner/remote", "tuner/ship.py",
+        "tuner/slot", "tuner/trial")  # fmt: skip
 
 
 def files() -> list[str]:

@@ -35,7 +35,8 @@ def train(
     parallel, batches = trial.prepare(model, batches)
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
-    trial.track(model=model, optimizer=steps)
+    trial.example(data.normalize(data.val.images[:2]))
+    trial.track(model=model, optimizer=steps, normalize=data.normalize)
     trial.test(lambda: evaluate(model, data, data.test(), trial.device, name="test"))
     for _ in trial.epochs():
         losses = []

@@ -47,7 +47,7 @@ def train(
     steps = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
     scaler = trial.scaler
 
-    trial.track(model=model, optimizer=steps)
+    trial.track(model=model, optimizer=steps, normalize=data.normalize)
     trial.test(lambda: evaluate(pipeline, data, data.test(), name="test"))
     for _ in trial.epochs():
         model.train()

@@ -58,7 +58,8 @@ def train(
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
     rates = make_schedule(steps, schedule, trial.total_epochs * len(batches))
 
-    trial.track(model=model, optimizer=steps, scheduler=rates)
+    trial.example(data.normalize(data.val.images[:2]))
+    trial.track(model=model, optimizer=steps, scheduler=rates, normalize=data.normalize)
     trial.test(lambda: evaluate(model, data, data.test(), trial.device, name="test"))
     for _ in trial.epochs():
         losses = []

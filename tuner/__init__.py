@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner.api import Options, load, resume, run
+    from tuner.best import load_best
     from tuner.outputs.results import Result
     from tuner.trial import Trial
 
 __version__ = "0.1.0"
-__all__ = ["Options", "Result", "Trial", "load", "resume", "run"]
+__all__ = ["Options", "Result", "Trial", "load", "load_best", "resume", "run"]
 
 
 HOMES = {
@@ -19,6 +20,7 @@ HOMES = {
     "Result": "tuner.outputs.results",
     "Trial": "tuner.trial",
     "load": "tuner.api",
+    "load_best": "tuner.best",
     "resume": "tuner.api",
     "run": "tuner.api",
 }

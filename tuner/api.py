@@ -66,6 +66,7 @@ def run(
     Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
     """
     loaded = experiment if isinstance(experiment, Loaded) else load(experiment)
+    loaded.refuse_missing()
     where = place(loaded.experiment.storage, check_name(name or default_name(loaded.file)))
     if (folder := where.folder).exists():
         fix = f"Choose another name, or go on with --resume {folder}."
@@ -110,6 +111,7 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
             mirror.bring()
         state = read_state(where.folder)
         loaded = _reload(where.folder, state, overrides)
+        loaded.refuse_missing()
         was_ended, hours = state.closed in ("hours", "asked"), state.elapsed / 3600
         new = changes(state.spec, loaded.experiment, hours, state.finished(), was_ended) if overrides else {}
         news = told(state.spec, new, state.horizon)
@@ -149,6 +151,7 @@ def places(loaded: Loaded, options: Options) -> Places:
     """Tell how many trials would run at once, and on what; raises ClusterError where one does not fit."""
     from tuner.engine import available
 
+    loaded.refuse_missing()
     spec, code, travels = loaded.experiment, _code(loaded), partial(_travels, loaded)
     return available.places(spec, options.address, options.dashboard, store(spec.storage), code, travels)
 
@@ -252,7 +255,7 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         folder,
         _code(loaded),
         to_code(loaded.test) if loaded.test else None,
-        lambda: _observers(folder, options, terminal, show),
+        lambda: _observers(folder, loaded, options, terminal, show),
         address=options.address,
         dashboard=options.dashboard,
         changes=new,
@@ -286,14 +289,10 @@ def _left(error: TunerError) -> str:
     return "stopped" if isinstance(error, Interrupted) else "failed"
 
 
-def _observers(folder: Path, options: Options, terminal: Terminal, show: Show) -> list[Observer]:
+def _observers(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, show: Show) -> list[Observer]:
     from tuner.engine.keep import Folder, Keeper
-    from tuner.outputs.disk import Disk
-    from tuner.outputs.events import Events
-    from tuner.outputs.packing import Shared
-    from tuner.outputs.study import Study
-    from tuner.outputs.tensorboard import TensorBoard
+    from tuner.outputs.observers import observers
 
-    events = [Events(terminal.out)] if options.json else []
     keeper = Keeper(Folder(folder), *([options.mirror] if options.mirror else []))
-    return [Disk(folder, show.say), Shared(show.say), keeper, show, TensorBoard(folder), Study(folder), *events]
+    json = terminal.out if options.json else None
+    return [*observers(folder, loaded.experiment.loggers, show, json), keeper]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from rich.console import Console
 from tuner.core.records import Asked, Lost, Promoted, Record
 from tuner.core.state import RunState
 from tuner.outputs import live
-from tuner.outputs.forecast import Forecast, epochs_left
+from tuner.outputs.forecast import Forecast, epochs_left, share_done
 from tuner.outputs.live import Show, news
 from tuner.simulate import Simulation
 
@@ -60,7 +61,8 @@ def test_a_phase_is_told_until_the_first_report() -> None:
     assert picture(show)[0] == "[0:00] waiting for the first report …"
     assert any(line.startswith("t0001  running") for line in picture(show))
     shown([*begun, *now([reported("t0000", 1, score=0.5)])], show)
-    assert picture(show)[0].startswith("[0:00] 0 of 12 trials, 1 epochs; about ")
+    assert re.fullmatch(r"\[0:00\] 0 of 12 trials, 1 epochs; [\d,.]+ epochs a minute", picture(show)[0])
+    assert re.fullmatch(r"[╸━]━+  0 %, about \d+:\d\d left", picture(show)[1])
     show.say("measuring the best", lasting=False)
     assert picture(show)[0] == "[0:00] measuring the best …"
 
@@ -84,7 +86,7 @@ def test_the_table() -> None:
         reported("t0001", 1, end="stopped", reason="too bad", score=0.125),
     ]
     show, _ = seen(*records)
-    assert picture(show)[1:] == [
+    assert picture(show)[2:] == [
         "best score 0.50000 (t0000, epoch 1)  x=0.1",
         "",
         "trial  state    epoch    score     best  at epoch  params",
@@ -106,7 +108,7 @@ def test_it_fits_the_terminal(width: int, height: int) -> None:
     show, _ = seen(*begun, *reports, console=terminal(width, height), space=space,
                    objective={"metric": metric, "mode": "min"}, budget={"trials": 40, "epochs": 9})  # fmt: skip
     lines = show.picture()
-    assert all(cell_len(line.plain) <= width for line in lines[1:])
+    assert all(cell_len(line.plain) <= width for line in lines)
     assert len(lines) <= max(height, 12)
     with show:
         pass
@@ -115,7 +117,35 @@ def test_it_fits_the_terminal(width: int, height: int) -> None:
 
 def test_forty_columns() -> None:
     show, _ = seen(*BEGUN, reported("t0000", 1, score=0.5), console=terminal(40))
-    assert picture(show)[3:5] == ["trial  state    epoch    score     best", "t0000  running    1/9  0.50000  0.50000"]
+    assert re.fullmatch(r"\[0:00\] 0 of 12 trials, 1 epochs", picture(show)[0])
+    assert re.fullmatch(r"[╸━]━+  0 %, about \d+:\d\d left", picture(show)[1])
+    assert cell_len(picture(show)[1]) == 40
+    assert picture(show)[5:7] == ["trial  state    epoch    score     best", "t0000  running    1/9  0.50000  0.50000"]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_bar_shows_how_much_is_done(width: int) -> None:
+    trained = [reported("t0000", epoch, score=0.5) for epoch in range(1, 7)]
+    show, _ = seen(*BEGUN, *trained, console=terminal(width), budget={"trials": 2, "epochs": 6})
+    bar, _, words = picture(show)[1].partition("  ")
+    assert words.startswith("48 %, about ")  # the half of an epoch that t0000 has left, at least, is counted too
+    assert len(bar) == width - len(words) - 2
+    complete = show.console.get_style("bar.complete")
+    filled = sum(span.end - span.start for span in show.picture()[1].spans if span.style == complete)
+    assert filled / len(bar) == pytest.approx(0.48, abs=0.06)
+
+
+def test_the_share_that_is_done() -> None:
+    def share(*records: Record, **parts: Any) -> float:
+        return share_done(shown(by_hand(experiment(budget={"trials": 4, "epochs": 9}, **parts), *BEGUN, *records)))
+
+    asha = {"scheduler": {"kind": "asha"}}
+    one = reported("t0000", 1, score=0.5)
+    assert share(one) == 1 / 36
+    assert share(one, **asha) == 0.0
+    assert share(one, reported("t0001", 3, end="stopped", score=0.5), **asha) == 4 / (4 + 2 + 2 * 3)
+    assert share(Asked(trial=None)) == 1.0
+    assert share_done(shown(Simulation(experiment(), curve, 2).run())) == 1.0
 
 
 def test_states_and_counts() -> None:
@@ -146,7 +176,7 @@ def test_without_a_terminal_there_is_a_line_each_few_seconds(monkeypatch: pytest
         shown(now(by_hand(experiment(), *BEGUN, reported("t0000", 2, score=0.5))), show)
         wait_for(lambda: "running t0000 (epoch 3), t0001 (epoch 1)\n" in text_of(show))
     assert "starting Ray\n" in text_of(show)
-    assert "0 of 12 trials, 1 epochs; best score 0.50000 (t0000, epoch 2); about " in text_of(show)
+    assert " epochs a minute; best score 0.50000 (t0000, epoch 2); 1 %, about " in text_of(show)
     assert "\x1b" not in text_of(show)
 
 
@@ -163,7 +193,7 @@ def test_the_end_of_the_plain_lines() -> None:
     shown(now(records), show)
     assert "left" not in show.status()
     assert "running" not in show.status()
-    assert show.status().endswith("; finishing")
+    assert show.status().endswith("; 100 %, finishing")
 
 
 def test_many_running_trials_are_counted() -> None:
@@ -219,7 +249,7 @@ def test_what_is_left_to_train() -> None:
     assert left(reported("t0000", 1, score=0.5)) == 8 + 9 + 2 * 9
     assert left(reported("t0000", 1, score=0.5), **asha) is None
     ended = reported("t0000", 3, end="stopped", score=0.5)
-    assert left(reported("t0000", 1, score=0.1), ended, **asha) == 2 + 2 * 2
+    assert left(reported("t0000", 1, score=0.1), ended, **asha) == 3 + 2 * 3
     assert left(ended, Asked(trial=None), **asha) == 0.0
     run = shown(by_hand(experiment(), *BEGUN))
     assert Forecast().left(run) is None

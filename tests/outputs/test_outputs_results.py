@@ -197,13 +197,14 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     trainable(tmp_path, ["x"])
     where = folder / "trials/t0000/checkpoints/a"
     weights = torch.nn.Linear(2, 1).state_dict()
-    kinds = {"model": "module", "optimizer": "other"}
+    kinds = {"model": "module", "optimizer": "optimizer"}
     checkpoints.save(where, {"model": weights, "optimizer": {"lr": 0.1}}, kinds=kinds)
     (folder / "best").mkdir()
     (folder / "best" / "encoder.pt").write_text("of a best that has been beaten")
     run = shown(folder)
     results.write(folder, run, "finished")
-    assert sorted(path.name for path in (folder / "best").iterdir()) == ["model.pt", "params.yaml"]
+    names = ["README.md", "manifest.json", "model.pt", "params.yaml"]
+    assert sorted(path.name for path in (folder / "best").iterdir()) == names
     model = Result(folder).model
     assert model is not None
     read = torch.load(model, weights_only=True)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from support import free_ports, wait_for
 
 from tuner.core.records import Asked, Ended, Record
 from tuner.outputs.study import Study
 
 from .runs_made import MIXED, by_hand, experiment, failed, reported, shown, simulated, suggested
+from .services import answers
 
 
 def opened(folder: Path) -> optuna.Study:
@@ -120,6 +126,33 @@ def test_a_clone_is_told_of(tmp_path: Path) -> None:
     told = [text for key, text in attributes if key.startswith("epoch")]
     assert told
     assert all("goes on from t" in text for text in told)
+
+
+def test_optuna_dashboard_opens_it(tmp_path: Path) -> None:
+    spec = experiment(space=MIXED, scheduler={"kind": "asha"})
+    run = shown(folder := simulated(tmp_path / "run", spec), Study(folder))
+    (port,) = free_ports(1)
+    board = Path(sys.executable).parent / "optuna-dashboard"
+    words = [str(board), "--port", str(port), str(folder / "study.journal")]
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(words, stdout=log, stderr=log) as server:
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/dashboard/") or server.poll() is not None)
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            (study,) = asked(f"http://127.0.0.1:{port}/api/studies")["study_summaries"]
+            told = asked(f"http://127.0.0.1:{port}/api/studies/{study['study_id']}?after=0")
+        finally:
+            server.terminate()
+    assert (study["study_name"], study["directions"]) == ("run", ["maximize"])
+    assert told["objective_names"] == ["score"]
+    assert run.best is not None
+    assert [trial["values"] for trial in told["best_trials"]] == [[run.best.value]]
+    states = {"finished": "Complete", "stopped": "Pruned"}
+    assert [trial["state"] for trial in told["trials"]] == [states[str(t.outcome)] for t in run.trials.values()]
+
+
+def asked(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return json.load(answer)
 
 
 def test_a_second_driver_begins_anew(tmp_path: Path) -> None:

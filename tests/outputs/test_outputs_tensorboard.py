@@ -173,6 +173,27 @@ def test_texts_and_images(tmp_path: Path) -> None:
     assert images(multiplexer(folder)) == {"grey": [(1, 6, 4)], "late": [(2, 7, 5)]}
 
 
+def test_histograms(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    where, values = folder / "trials" / "t0000" / "media", np.random.default_rng(0).normal(size=(7, 5, 3))
+    media.write(where, "weights.0", 1, values, histogram=True)
+    media.write(where, "same", 1, [2.0, 2.0, math.inf], histogram=True)
+    media.write(where, "none", 1, [math.nan], histogram=True)
+    shown(by_hand(experiment(), suggested("t0000", x=0.5), reported("t0000", 1, score=0.1)), TensorBoard(folder))
+    events = multiplexer(folder)
+    metadata = events.SummaryMetadata("t0000", "weights.0")
+    assert metadata.plugin_data.plugin_name == "histograms"
+    (one,) = events.Tensors("t0000", "weights.0")
+    bins = make_ndarray(one.tensor_proto)  # of shape (bins, 3): left edge, right edge, count
+    counts, edges = np.histogram(values, bins=media.BINS)
+    assert one.step == 1
+    assert np.allclose(bins[:, 1], edges[1:]) and np.allclose(bins[:, 0], edges[:-1])
+    assert np.array_equal(bins[:, 2], counts)
+    (same,) = events.Tensors("t0000", "same")
+    assert make_ndarray(same.tensor_proto)[:, 2].sum() == 2
+    assert not any(tag.startswith("none") for tag in events.Runs()["t0000"]["tensors"])
+
+
 def images(events: EventMultiplexer) -> dict[str, list[tuple[int, int, int]]]:
     found = {}
     for tag in events.Runs()["t0000"]["tensors"]:

@@ -44,4 +44,6 @@ def test_its_commands_run_in_their_order(tmp_path: Path) -> None:
                 subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=300)
                 ran += 1
     assert ran == 11
-    assert (tmp_path / "runs" / "from-python" / "best" / "model.pt").exists()
+    best = tmp_path / "runs" / "from-python" / "best"
+    for name in ("model.pt", "model.safetensors", "README.md"):
+        assert (best / name).exists()

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from support import command, environment, reports, wait_for
 
+from tuner.core.lines import to_json
 from tuner.core.records import Session, Suggested
 from tuner.ledger import read
 from tuner.outputs.results import read_state
@@ -97,13 +98,20 @@ def test_killed_with_everything_below_it_and_resumed(launch, write, tmp_path: Pa
 
 
 def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(launch, tmp_path: Path) -> None:
-    launch("--space", "debug.yaml", "--name", "done", "--no-dashboard", "--set", "budget.trials=2")
+    flags = ("--set", "budget.trials=2", "--set", "loggers=[csv, {kind: wandb, mode: offline}]")
+    launch("--space", "debug.yaml", "--name", "done", "--no-dashboard", *flags)
     folder = tmp_path / "runs" / "done"
     ledger = (folder / "ledger").read_bytes()
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").unlink()
     (folder / "study.journal").unlink()
-    launch("--resume", "done")
+    curves = (folder / "curves.csv").read_text()
+    assert len(curves.splitlines()) - 1 == sum(len(report.metrics) for report in reports(folder))
+    done = launch("--resume", "done", "--json")
+    assert done.stdout.splitlines() == [to_json(record) for record in read(folder)]
+    assert "Best params:" in done.stderr
+    assert (folder / "curves.csv").read_text() == curves
+    assert len(list((folder / "wandb").glob("offline-run-*/*.wandb"))) == 2
     assert (folder / "ledger").read_bytes() == ledger
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (folder / "study.journal").stat().st_size > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuner.spec import document
 from tuner.spec.experiment import Experiment
-from tuner.spec.keys import DISTS, KINDS, SECTIONS
+from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
 
 
 def test_the_reference_is_fresh() -> None:
@@ -16,7 +16,13 @@ def test_the_schema_is_fresh() -> None:
 
 
 def test_every_key_is_explained() -> None:
-    models = [Experiment, *SECTIONS.values(), *DISTS.values(), *(m for kinds in KINDS.values() for m in kinds.values())]
+    models = [
+        Experiment,
+        *SECTIONS.values(),
+        *DISTS.values(),
+        *LOGGERS.values(),
+        *(m for kinds in KINDS.values() for m in kinds.values()),
+    ]
     for model in models:
         for key, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{key}"

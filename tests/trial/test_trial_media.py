@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,27 @@ def test_images_of_these_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
 )
 def test_values_of_these_kinds(tmp_path: Path, image: Any, pixels: list[int]) -> None:
     assert logged(tmp_path, image).tolist() == [pixels]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        torch.tensor([[1.0, 2.0], [2.0, 5.0]], dtype=torch.bfloat16, requires_grad=True),
+        np.array([1, 2, 2, 5]),
+        [1.0, 2.0, 2.0, 5.0, math.nan],
+    ],
+)
+def test_histograms_are_kept_as_counts(tmp_path: Path, what: Any) -> None:
+    Trial(assignment(tmp_path), Heard()).log("layer/1", what, histogram=True)
+    kept = json.loads((tmp_path / "trials" / "t0" / "media" / "e0001_layer-1.histogram.json").read_text())
+    assert (kept["count"], kept["min"], kept["max"], kept["sum"], kept["sum_of_squares"]) == (4, 1, 5, 10, 34)
+    assert kept["not_finite"] == (len(what) == 5)
+    assert (len(kept["counts"]), len(kept["edges"]), sum(kept["counts"])) == (64, 65, 4)
+
+
+def test_a_histogram_needs_numbers(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trial\.log\('x'\): must be numbers for a histogram, but got an array of <U1"):
+        Trial(assignment(tmp_path), Heard()).log("x", ["a"], histogram=True)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5, 7), (5, 7, 4), (1, 1, 1, 1), (0, 5), (3, 0, 5)])

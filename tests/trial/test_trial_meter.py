@@ -14,9 +14,8 @@ from tuner import Trial
 from tuner.errors import UserError
 from tuner.trial.channel import Probed
 from tuner.trial.meter import SIMULATED, Cuda, cards, meter
-from tuner.trial.pace import WARM, Pace
+from tuner.trial.pace import PROBE_STEPS, WARM, Pace
 from tuner.trial.simulated import SimulatedGpu
-from tuner.trial.trial import PROBE_STEPS
 
 from .study import assignment, run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,28 @@ from trainables.data.augment import crop_and_flip
 from trainables.data.download import DataError, MissingDataError
 from trainables.data.loading import Batch, Split, loader
 
-__all__ = ["Batch", "Data", "DataError", "MissingDataError", "Split", "load", "loader"]
+__all__ = ["Batch", "Data", "DataError", "MissingDataError", "Normalize", "Split", "load", "loader"]
+
+
+class Normalize:
+    """Scales uint8 images to float32 with mean 0 and variance 1 in each channel of the training split."""
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        self.mean, self.std = mean, std
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Scale images of shape (N, channels, height, width), on their own device."""
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return mean and standard deviation of each channel, of pixels from 0 to 1."""
+        return {"mean": self.mean, "std": self.std}
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        """Take those of another."""
+        self.mean, self.std = state["mean"], state["std"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +62,10 @@ class Data:
         """Open the test split; a method, so that nothing of it is read before the best trial asks for it."""
         return self._open("test")
 
-    def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Scale uint8 images to float32 with mean 0 and variance 1 in each channel of the training split."""
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
-        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+    @cached_property
+    def normalize(self) -> Normalize:
+        """Give what scales images as all trials see them; to be tracked, since the best model needs it."""
+        return Normalize(self.mean, self.std)
 
     def augment(self, images: torch.Tensor) -> torch.Tensor:
         """Crop and flip at random as suits this set; digits, where a flip changes the meaning, stay as they are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from tuner.core.state import RunState
 from tuner.slot.code import Code
@@ -33,7 +34,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
     if test is None and not manifest["has_test"]:
         return None
     patience = run.spec.watchdog.patience(run.slowest)
-    event = _run(test or code, _assignment(folder, run), None if test else zygote, patience)
+    event = measure(test or code, stint(folder, run, "test"), None if test else zygote, patience)
     if event["event"] != "tested":
         return str(event["reason"])
     metrics = spell(event["metrics"])
@@ -47,7 +48,8 @@ def _known(folder: Path, checkpoint: str) -> bool:
     return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint
 
 
-def _assignment(folder: Path, run: RunState) -> Assignment:
+def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignment:
+    """Make the assignment of a process that does something else with the best than train it."""
     best, spec = run.chosen, run.spec
     assert best is not None
     resources, trial = spec.resources_of(best.params), run.find(best.trial)
@@ -63,11 +65,12 @@ def _assignment(folder: Path, run: RunState) -> Assignment:
         precision=spec.precision,
         cpus=resources.cpus,
         gpus=(trial.given.gpus if trial.given else resources.share) / resources.world_size,  # one process
-        task="test",
+        task=task,
     )
 
 
-def _run(code: Code, assignment: Assignment, zygote: str | None, patience: float) -> Event:
+def measure(code: Code, assignment: Assignment, zygote: str | None, patience: float) -> Event:
+    """Run it to its end, in a slot of its own."""
     slot = Slot(replace(code, plain_ray=False), assignment.cpus, zygote)
     try:
         slot.begin(assignment)

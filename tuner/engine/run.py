@@ -23,6 +23,7 @@ from tuner.engine import wishes
 from tuner.engine.ahead import ahead
 from tuner.engine.evaluate import evaluate
 from tuner.engine.follow import Followers, Observer
+from tuner.engine.formats import write_formats
 from tuner.engine.live import LiveRun
 from tuner.engine.watch import places
 from tuner.engine.way_out import WayOut
@@ -166,6 +167,8 @@ def _evaluate(
     problem = evaluate(folder, run, code, test, zygote)
     if problem:
         say(f"The best could not be measured on the test split: {problem}")
+    for problem in write_formats(folder, run, code, zygote):
+        say(f"best/ lacks a format of the model: {problem}")
 
 
 def _refuse_if_all_failed(run: RunState) -> None:

@@ -63,6 +63,11 @@ def confirmed(run: RunState) -> list[Confirmed]:
     ]
 
 
+def winner(run: RunState) -> Confirmed | None:
+    """Find the winner's row; None where nothing is confirmed."""
+    return next((row for row in confirmed(run) if row.won), None)
+
+
 def _row(
     run: RunState, trial: TrialState, scores: list[float], chance: float | None, dropped: str, won: bool
 ) -> Confirmed:
@@ -128,10 +133,9 @@ def lines(run: RunState, width: int) -> list[Text]:
     if run.spec.confirm is None or run.is_searching:
         return []
     rows = confirmed(run)
-    winner = next((row for row in rows if row.won), None)
-    if winner is not None and winner.mean is not None:
-        head = f"Confirmed: {winner.trial}, {run.spec.objective.metric} {winner.mean:.6g}{_interval(winner)}"
-        head += f" on {winner.n} fresh seeds"
+    if rows and (first := rows[0]).won:
+        head = f"Confirmed: {first.trial}, {run.spec.objective.metric} {first.mean:.6g}{interval(first)}"
+        head += f" on {first.n} fresh seeds"
     else:
         head = f"Not confirmed: {_why_not(run, rows)}"
     if not rows:
@@ -158,7 +162,8 @@ def _cells(row: Confirmed) -> tuple[list[str], str]:
     return cells, "green" if row.won else "dim" if row.dropped else ""
 
 
-def _interval(row: Confirmed) -> str:
+def interval(row: Confirmed) -> str:
+    """Write half of the interval behind a mean; nothing where there is none."""
     return "" if row.low is None or row.high is None else f" ± {(row.high - row.low) / 2:.2g}"
 
 

@@ -93,6 +93,13 @@ def image(tag: str, png: bytes) -> Any:
     return Summary.Value(tag=tag, image=picture)
 
 
+def histogram(tag: str, counts: Mapping[str, Any]) -> Any:
+    """Make a histogram of the counts in bins, their edges, and the sums that `trial.log` keeps."""
+    facts = [counts[name] for name in ("min", "max", "count", "sum", "sum_of_squares")]
+    # Each limit is a bin's right edge; an empty bin in front gives the first one its left edge.
+    return summary.histogram_raw(tag, *facts, counts["edges"], [0, *counts["counts"]]).value[0]
+
+
 def experiment(params: Mapping[str, Domain], metrics: Mapping[str, str], time: float) -> Any:
     """Tell the HParams page the params (name → values, or bounds), and the metrics (tag → title)."""
     infos = [_info(name, domain) for name, domain in params.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import confirmed, disk, grid, report, results
+from tuner.outputs import best, confirmed, disk, grid, report
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
@@ -16,12 +16,18 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
     console.print(report.best_line(run))
     for line in confirmed.lines(run, grid.room(console)):
         console.print(line, soft_wrap=not console.is_terminal)
-    for name, value in (results.read_test(folder) or {}).items():
+    for name, value in (best.read_test(folder) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
-    model = folder / "best" / "model.pt"
-    if model.exists():
-        console.print(f"Best model:   {model}")
     if run.best is not None:
+        console.print(f"Best model:   {_model(folder)}")
         console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
     console.print(f"Disk used:    {grid.size(disk.used(folder))}")
+
+
+def _model(folder: Path) -> str:
+    """Say where the best model is, and that there is none where the function tracks none."""
+    models = best.models(folder)
+    if not models:
+        return "none: the trainable tracks no model; trial.track(model=...) has it kept"
+    return f"{', '.join(map(str, models))}; tuner.load_best({folder.name!r}) gives it ready to use"

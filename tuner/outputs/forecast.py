@@ -31,13 +31,33 @@ class Forecast:
 
     def left(self, run: RunState) -> float | None:
         """Guess the seconds left; None where nothing is known yet, or nothing is left."""
-        passed, trained = time.monotonic() - self._began, _epochs(run) - self._epochs
+        passed, trained = self._pace(run)
         todo = epochs_left(run)
         if not todo or trained <= 0:
             return None
         left = todo * passed / trained
         hours = run.spec.budget.hours
         return left if hours is None else min(left, max(0.0, hours * SECONDS_OF_AN_HOUR - self._elapsed - passed))
+
+    def rate(self, run: RunState) -> float | None:
+        """Tell how many epochs are trained a minute, all trials together; None where nothing is known yet."""
+        passed, trained = self._pace(run)
+        return 60 * trained / passed if trained > 0 and passed > 0 else None
+
+    def _pace(self, run: RunState) -> tuple[float, int]:
+        return time.monotonic() - self._began, _epochs(run) - self._epochs
+
+
+def share_done(run: RunState) -> float:
+    """Guess the share of the run that is done, from 0 to 1: of its epochs, or of its hours where those end first."""
+    todo, trials = epochs_left(run), list(run.trials.values())
+    if todo is None:
+        share = sum(trial.status == "ended" for trial in trials) / run.spec.trials
+    else:
+        trained = _epochs(run)
+        share = trained / (trained + todo) if todo else 1.0
+    hours = run.spec.budget.hours
+    return share if hours is None else min(1.0, max(share, run.elapsed / (hours * SECONDS_OF_AN_HOUR)))
 
 
 def epochs_left(run: RunState) -> float | None:
@@ -55,7 +75,7 @@ def epochs_left(run: RunState) -> float | None:
         return repeats
     length: float = last
     if run.spec.scheduler.kind not in ("none", "pbt"):
-        ended = [len(trial.reports) for trial in trials if trial.status == "ended" and trial.reports]
+        ended = [trial.epoch for trial in trials if trial.status == "ended" and trial.reports]
         if not ended:
             return None
         length = sum(ended) / len(ended)
@@ -64,4 +84,4 @@ def epochs_left(run: RunState) -> float | None:
 
 
 def _epochs(run: RunState) -> int:
-    return sum(len(trial.reports) for trial in list(run.everyone()))
+    return sum(trial.epoch for trial in list(run.everyone()))

@@ -8,15 +8,17 @@ import threading
 import time
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.outputs.confirmed import progress
-from tuner.outputs.forecast import Forecast
+from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
 
 PLAIN_SECONDS = 3.0
@@ -24,6 +26,8 @@ TABLE_LINES = 20
 """After so many plain lines comes the whole table: in the log of a job, say."""
 WAITS = "waiting for the first report"
 MOST_ROWS = 20
+LEAST_BAR = 6
+"""Columns that a bar needs to tell anything."""
 STYLES = {"running": "cyan", "paused": "yellow", "finished": "green", "stopped": "dim"}
 """All other states are failures."""
 BAD = ("failed", "infeasible", "lost", "stalled")
@@ -135,12 +139,18 @@ class Show:
     def picture(self) -> list[Text]:
         """Draw all that the terminal has room for."""
         width, run = self.console.width, self.run
-        lines = [Text(self.status(), style="bold")]
+        lines = [Text(cut(self.status(), width), style="bold")]
         if run is None or not run.trials:
             return lines
+        if self._is_training(run):
+            lines.append(self._bar(run, width))
         if run.best is not None:
-            lines.append(Text(cut(clean(f"{_best(run)}  {params_text(run.best.params)}"), width), style="green"))
-        rows = max(3, min(MOST_ROWS, self.console.height - 8))
+            best, params = clean(_best(run)), clean(params_text(run.best.params))
+            fits = cell_len(best) + 2 + cell_len(params) <= width
+            lines += [
+                Text(cut(text, width), style="green") for text in ([f"{best}  {params}"] if fits else [best, params])
+            ]
+        rows = max(3, min(MOST_ROWS, self.console.height - 10))
         lines += [Text(), *self.table(run, rows, width)]
         last = Text(cut(f"last: {self.news}", width), style="dim")
         return [*lines, Text(), last] if self.news else lines
@@ -174,23 +184,45 @@ class Show:
         return [trial.id, state, epochs, now, *best, params_text(trial.params)], f"bold {style}" if is_best else style
 
     def status(self) -> str:
-        """Say in a line what is going on."""
+        """Say in a line what is going on; on a screen as much of it as there is room for."""
         run, clock = self.run, f"[{duration(time.monotonic() - self._clock)}]"
-        if run is None or self.phase or not any(trial.reports for trial in list(run.trials.values())):
+        if run is None or not self._is_training(run):
             return f"{clock} {self.phase or 'waiting'} …"
         trials = list(run.everyone())
-        epochs = sum(len(trial.reports) for trial in trials)
+        epochs, rate = sum(len(trial.reports) for trial in trials), self.forecast.rate(run)
         over = sum(trial.status == "ended" for trial in trials if not trial.of)
-        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs} epochs", progress(run)]
+        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs} epochs"]
+        if confirming := progress(run):
+            parts.append(confirming)
         if bad := sum(trial.outcome in BAD for trial in trials):
             parts.append(f"{bad} failed")
-        if run.best is not None and not self.drawn:
+        if rate is not None and not run.finished():
+            parts.append(f"{rate:,.0f} epochs a minute" if rate >= 10 else f"{rate:.2g} epochs a minute")
+        if self.drawn:
+            while len(parts) > 1 and len("; ".join(parts)) > self.console.width:
+                parts.pop()
+            return "; ".join(parts)
+        if run.best is not None:
             parts.append(_best(run))
-        left = self.forecast.left(run)
-        parts.append("finishing" if run.finished() else "" if left is None else f"about {duration(max(1, left))} left")
-        if not self.drawn:
-            parts.append(_running([trial for trial in trials if trial.status == "running"]))
+        parts += [self._left(run), _running([trial for trial in trials if trial.status == "running"])]
         return "; ".join(part for part in parts if part)
+
+    def _is_training(self, run: RunState) -> bool:
+        return not self.phase and any(trial.reports for trial in list(run.trials.values()))
+
+    def _left(self, run: RunState) -> str:
+        left = self.forecast.left(run)
+        ending = "finishing" if run.finished() else "" if left is None else f"about {duration(max(1, left))} left"
+        return ", ".join(part for part in (f"{math.floor(100 * share_done(run))} %", ending) if part)
+
+    def _bar(self, run: RunState, width: int) -> Text:
+        words = self._left(run)
+        if (room := width - len(words) - 2) < LEAST_BAR:
+            return Text(cut(words, width))
+        bar = self.console.render(ProgressBar(total=1, completed=share_done(run), width=room))
+        line = Text.assemble(*((part.text, part.style or "") for part in bar), no_wrap=True)
+        line.pad_right(max(0, room - line.cell_len))
+        return line.append(f"  {words}")
 
 
 def news(record: Record, run: RunState) -> str:

@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import math
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,12 @@ from tuner.core.records import OUTCOMES, Report
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
-from tuner.outputs import experiment
+from tuner.outputs import best
 from tuner.outputs.confirmed import confirmed
 from tuner.storage import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BEST = "best"
-PARAMS = "params.yaml"
-TEST = "test.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +72,9 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
 
 def write(folder: Path, run: RunState, state: str) -> None:
     """Write `summary.json`, `leaderboard.csv` and `best/`."""
-    best = run.chosen
-    if best is not None:
-        write_whole(folder / BEST / PARAMS, repeat(folder, run, best))
-        _copy_models(folder, best)
-    write_whole(folder / "summary.json", json.dumps(spelled(summary(run, state, read_test(folder))), indent=2) + "\n")
+    best.write(folder, run)
+    facts = summary(run, state, best.read_test(folder))
+    write_whole(folder / "summary.json", json.dumps(spelled(facts), indent=2) + "\n")
     write_whole(folder / "leaderboard.csv", _csv(run))
 
 
@@ -92,32 +85,6 @@ def spelled(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: spelled(item) for key, item in value.items()}
     return [spelled(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def repeat(folder: Path, run: RunState, best: Best) -> str:
-    """Write the spec that trains the best params again, and nothing else."""
-    home, file = Path(run.folder), folder / BEST / PARAMS
-    spec = {**experiment.resolved(run.spec, home), "budget": {"trials": 1, "epochs": run.spec.budget.epochs}}
-    spec.update(start={"points": [best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
-    spec.pop("confirm", None)
-    metric = run.spec.objective.metric
-    head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
-    head.append(f"  {experiment.command(file)}")
-    if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
-        head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
-    head += [f"It repeats {row.trial}, confirmed on {row.n} fresh seeds: {row.mean:.6g}" for row in confirmed(run)
-             if row.won]  # fmt: skip
-    if run.spec.scheduler.kind == "pbt":
-        head.append("These are the params at that epoch; earlier epochs were trained with others.")
-    return experiment.document(spec, head + experiment.notes(run.spec, home))
-
-
-def read_test(folder: Path) -> dict[str, float] | None:
-    """Read what was measured on the test split."""
-    path = folder / BEST / TEST
-    if not path.exists():
-        return None
-    return {name: float(value) for name, value in json.loads(path.read_text())["metrics"].items()}
 
 
 class Result:
@@ -140,7 +107,7 @@ class Result:
     @property
     def model(self) -> Path | None:
         """The file of the best model, for `torch.load(..., weights_only=True)`; None where none was tracked."""
-        path = self.folder / BEST / "model.pt"
+        path = self.folder / best.BEST / "model.pt"
         return path if path.exists() else None
 
     def table(self) -> pd.DataFrame:
@@ -171,25 +138,25 @@ class Result:
         return f"<run {self.run.name}: {len(self.run.trials)} trials, best {self.best}>"
 
 
-def _best(best: Best | None) -> dict[str, Any] | None:
-    return {name: getattr(best, name) for name in ("trial", "value", "epoch", "params")} if best else None
+def _best(found: Best | None) -> dict[str, Any] | None:
+    return {name: getattr(found, name) for name in ("trial", "value", "epoch", "params")} if found else None
 
 
 def _row(run: RunState, trial: TrialState) -> Row:
     score = run.spec.objective.score
-    best: Report | None = None
+    top: Report | None = None
     for report in list(trial.reports):
         value = run.objective(report)
-        if math.isfinite(value) and (best is None or score(value) > score(run.objective(best))):
-            best = report
+        if math.isfinite(value) and (top is None or score(value) > score(run.objective(top))):
+            top = report
     return Row(
         trial=trial.id,
-        value=None if best is None else run.objective(best),
-        epoch=0 if best is None else best.epoch,
+        value=None if top is None else run.objective(top),
+        epoch=0 if top is None else top.epoch,
         epochs=len(trial.reports),
         state=trial.outcome or trial.status,
         reason=trial.reason,
-        params=trial.params if best is None else trial.params_of(best.generation),
+        params=trial.params if top is None else trial.params_of(top.generation),
     )
 
 
@@ -222,26 +189,3 @@ def _csv(run: RunState) -> str:
 
 def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(spelled(value))
-
-
-def _copy_models(folder: Path, best: Best) -> None:
-    """Copy the models out of the best checkpoint; they load with `weights_only=True`."""
-    found = dict(models(folder / best.checkpoint)) if best.checkpoint else {}
-    for name, path in found.items():
-        temporary = folder / BEST / f".{name}"
-        shutil.copyfile(path, temporary)
-        temporary.replace(folder / BEST / name)
-    for path in (folder / BEST).glob("*.pt"):
-        if path.name not in found and best.checkpoint and (folder / best.checkpoint).is_dir():
-            path.unlink()  # of a best that has been beaten
-
-
-def models(checkpoint: Path) -> Iterator[tuple[str, Path]]:
-    """Name the files of the tracked models: the only one is `model.pt`, several keep their names."""
-    try:
-        kinds: dict[str, str] = json.loads((checkpoint / "manifest.json").read_text())["kinds"]
-    except OSError:
-        return
-    names = [name for name, kind in kinds.items() if kind == "module"]
-    for name in names:
-        yield ("model.pt" if len(names) == 1 else f"{name}.pt"), checkpoint / f"{name}.pt"

@@ -1,4 +1,4 @@
-"""TensorBoard: scalars by epoch, texts and images, and an HParams page with every trial's metric filled in."""
+"""TensorBoard: scalars by epoch, texts, images, histograms, and an HParams page with every trial's metric filled in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tuner.spec.space import Choice, SomeDimension
 from tuner.storage import delete_folder
 
 GOOD = ("finished", "stopped")
-MEDIUM = re.compile(r"e(\d+)_(.+)\.(txt|png)")
+MEDIUM = re.compile(r"e(\d+)_(.+)\.(txt|png|histogram\.json)")
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Trial:
     best: float | None = None
     """The best finite score so far."""
     shown: set[str] = field(default_factory=set)
-    """Texts and images that are written."""
+    """Files of `trial.log` that are written."""
 
 
 class TensorBoard:
@@ -111,7 +111,7 @@ class TensorBoard:
         for file in sorted(found.keys() - trial.shown):
             if (match := MEDIUM.fullmatch(file)) and (epoch is None or int(match[1]) <= epoch):
                 trial.shown.add(file)
-                trial.file.add([_medium(found[file], match[2])], int(match[1]), time)
+                trial.file.add(_medium(found[file], match[2]), int(match[1]), time)
 
     def _end(self, state: TrialState, run: RunState, time: float) -> None:
         self._media(state.id, time)
@@ -145,8 +145,13 @@ def changes(run: RunState) -> bool:
     return run.spec.scheduler.kind == "pbt"
 
 
-def _medium(path: Path, name: str) -> Any:
-    return events.text(name, path.read_text()) if path.suffix == ".txt" else events.image(name, path.read_bytes())
+def _medium(path: Path, name: str) -> list[Any]:
+    if path.suffix == ".txt":
+        return [events.text(name, path.read_text())]
+    if path.suffix == ".png":
+        return [events.image(name, path.read_bytes())]
+    counts = json.loads(path.read_text())
+    return [events.histogram(name, counts)] if counts["count"] else []
 
 
 def _domain(dimension: SomeDimension) -> events.Domain:

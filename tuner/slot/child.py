@@ -23,7 +23,7 @@ from tuner.slot.code import Code
 from tuner.slot.fence import Hold
 from tuner.slot.memory import is_of_gpu, is_out_of_memory
 from tuner.storage import is_full
-from tuner.trial import Assignment, Trial, growth, randomness
+from tuner.trial import Assignment, Trial, formats, growth, randomness
 from tuner.trial.channel import Costs, Probed, Tested
 from tuner.trial.meter import meter
 from tuner.trial.ranks import is_echo, join
@@ -76,7 +76,8 @@ class Pipe:
 def run(code: Code, assignment: Assignment, connection: Connection) -> int:
     """Run the function and send its end; returns the process's exit code."""
     # The ranks of a trial live and die together: the lock of the first is that of all.
-    hold = Hold(assignment.folder) if assignment.task != "test" and assignment.rank == 0 else None
+    trains = assignment.task in ("train", "probe")
+    hold = Hold(assignment.folder) if trains and assignment.rank == 0 else None
     try:
         if hold is not None and not hold.take():
             connection.send({"event": "lost", "reason": "another process trains this trial"})
@@ -181,6 +182,8 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
 def _call(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
     function: Callable[..., Any] = code.load()
     randomness.seed_all(assignment.seed)
+    if assignment.task == "take":
+        return {"event": "taken", **formats.write(function, assignment)}
     ranks = join(assignment)
     trial = pipe.trial = Trial(assignment, pipe, ranks, pipe.meter)
     trial.growth.tell = pipe.note

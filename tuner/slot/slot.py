@@ -23,7 +23,7 @@ from tuner.trial import Assignment
 from tuner.trial.stopping import MARK
 
 __all__ = ["Event", "Slot"]
-# An event is beat, report, full, returned, tested, probed, failed or lost (`event`); the rest of it depends on that.
+# An event is beat, report, full, returned, tested, taken, probed, failed or lost (`event`); the rest depends on that.
 # A beat tells for how many seconds the process has been silent.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
@@ -134,7 +134,7 @@ class Slot:
     def _inherits(self, seconds: float) -> bool:
         """Keep a predecessor off, then take over what it left; False while it is there still."""
         assert self._assignment is not None
-        if self._inherited is None and self._assignment.task == "test":
+        if self._inherited is None and self._assignment.task in ("test", "take"):
             self._inherited = deque()
         if self._inherited is None and fence.keep_off(self._assignment.folder, seconds) and self._fetched(seconds):
             self._last = self._assignment.epoch

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tuner.spec import experiment as exp
-from tuner.spec.keys import DISTS, KINDS, SECTIONS
+from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
 from tuner.spec.later import TOP_LEVEL
 from tuner.spec.model import Model
 from tuner.spec.words import shown
@@ -63,6 +63,9 @@ def _sections() -> Iterator[str]:
         yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given.\n"
         for kind, model in kinds.items():
             yield from _section(f"### `kind: {kind}`", model)
+    yield "## `loggers`\nA list of names, or of mappings with these keys ([loggers.md](loggers.md)).\n"
+    for kind, model in LOGGERS.items():
+        yield from _section(f"### `kind: {kind}`", model)
     yield "## Not yet\nRefused until a later version brings them:\n"
     yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
     yield LATER

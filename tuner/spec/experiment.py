@@ -25,6 +25,7 @@ from tuner.spec.kinds import (
     Search,
     Tpe,
 )
+from tuner.spec.loggers import AnyLoggers
 from tuner.spec.model import Finite, Model, SpecProblems
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
@@ -130,6 +131,8 @@ class Experiment(Model):
     """Fixes params, initial weights and the order of the data."""
     storage: str | None = Field(default=None, min_length=1)
     """Folder in which the run's own folder is made, or a URL such as `s3://bucket/runs`; `runs` by default."""
+    loggers: AnyLoggers = Field(default_factory=list)
+    """Where else the run is told of: `csv`, or mappings such as `{kind: wandb, project: p}`."""
     test: str | None = None
     """`module:function`, called once as `function(trial, **params)` for the best trial."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tuner.spec import experiment as exp
 from tuner.spec.draft import Draft, dotted
+from tuner.spec.loggers import Csv, Mlflow, Wandb
 from tuner.spec.model import Model, Place
 from tuner.spec.words import closest, listed
 
@@ -20,6 +21,7 @@ KINDS: dict[str, dict[str, type[Model]]] = {
     "scheduler": {"asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
                   "none": exp.NoScheduler},
 }  # fmt: skip
+LOGGERS: dict[str, type[Model]] = {"csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
 DISTS: dict[str, type[Model]] = {"float": exp.Float, "int": exp.Int, "choice": exp.Choice}
 
 MEANT: dict[str, str] = {
@@ -62,6 +64,17 @@ MEANT_DISTS = {
     **dict.fromkeys(("randint", "lograndint", "integer", "uniform_int", "log_int"), "int"),
     **dict.fromkeys(("categorical", "enum", "options", "bool", "boolean"), "choice"),
 }
+MEANT_IN_LOGGER = {
+    **dict.fromkeys(("tracking_uri", "url", "address", "server", "host"), "uri"),
+    **dict.fromkeys(("experiment_name", "experiment_id"), "experiment"),
+    **dict.fromkeys(("team", "user", "username"), "entity"),
+    **dict.fromkeys(("type", "name", "logger"), "kind"),
+}
+MEANT_LOGGERS = {
+    **dict.fromkeys(("w&b", "wb", "weights and biases", "weights & biases", "weights_and_biases"), "wandb"),
+    **dict.fromkeys(("curves", "curves.csv", "file"), "csv"),
+    **dict.fromkeys(("ml-flow", "ml_flow"), "mlflow"),
+}
 MEANT_KINDS = {
     **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "bohb", "hebo"), "tpe"),
     **dict.fromkeys(("sha", "successive_halving", "successivehalving", "hb"), "asha"),
@@ -89,6 +102,8 @@ def model_of(draft: Draft, place: Place) -> type[Model] | None:
         dist = str(draft.mapping(*place).get("dist"))
         return DISTS.get(MEANT_DISTS.get(dist, dist))
     section = str(place[0])
+    if len(place) == 2 and section == "loggers":
+        return LOGGERS.get(str(draft.mapping(*place).get("kind")))
     if len(place) == 2 and section == "resources" and isinstance(place[1], int):
         return exp.Resources
     if len(place) == 1 and section in KINDS:
@@ -103,6 +118,9 @@ def _models(draft: Draft) -> Iterator[tuple[Place, type[Model]]]:
             yield (section,), model
     if isinstance(listed := draft.get(("resources",)), list):
         yield from ((("resources", i), exp.Resources) for i in range(len(listed)))
+    if isinstance(loggers := draft.get(("loggers",)), list):
+        places: list[Place] = [("loggers", i) for i in range(len(loggers))]
+        yield from ((place, model) for place in places if (model := model_of(draft, place)))
     for name in draft.mapping("space"):
         _find_dist(draft, ("space", name))
         if model := model_of(draft, ("space", name)):
@@ -140,7 +158,7 @@ def _missing_colon(draft: Draft, place: Place, key: str, word: str) -> None:
 
 def _meant(draft: Draft, place: Place, key: str, known: list[str]) -> str | None:
     """Name the key that was meant: of the same section, or with the dotted path of another."""
-    table = MEANT_IN_SPACE if place[:1] == ("space",) else MEANT
+    table = {"space": MEANT_IN_SPACE, "loggers": MEANT_IN_LOGGER}.get(str(place[0]), MEANT) if place else MEANT
     meant = table.get(key.lower())
     if meant and place and meant.startswith(f"{place[0]}."):
         meant = meant.partition(".")[2]
@@ -155,7 +173,7 @@ def _meant(draft: Draft, place: Place, key: str, known: list[str]) -> str | None
 def _other_kinds(place: Place, key: str) -> list[str]:
     """List the kinds of search, of scheduler or of dimension that do have a key."""
     section = str(place[0]) if place else ""
-    kinds = DISTS if section == "space" else KINDS.get(section, {})
+    kinds = {"space": DISTS, "loggers": LOGGERS, **KINDS}.get(section, {})
     return [kind for kind, model in kinds.items() if key in model.model_fields]
 
 
@@ -198,7 +216,7 @@ def _owner(draft: Draft, place: Place) -> str:
         return "a key of the experiment"
     tag = _tag(place)
     value = draft.mapping(*place).get(tag)
-    if place[0] not in ("space", *KINDS) or value is None:
+    if place[0] not in ("space", "loggers", *KINDS) or value is None:
         return f"a key of {dotted(place)}"
     chosen = draft.where((*place, tag))
     source = f" (from {chosen})" if chosen.startswith("--set") else ""

@@ -7,7 +7,6 @@ from tuner.spec.model import Place
 from tuner.spec.words import shown
 
 TOP_LEVEL = {
-    "loggers": "TensorBoard files and the ledger are always written.",
     "constraints": "Report a bad value of the objective where a constraint is broken.",
 }
 

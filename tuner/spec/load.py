@@ -12,10 +12,11 @@ from typing import Any
 
 from tuner.errors import Problem, UserError
 from tuner.spec import bind
-from tuner.spec.draft import Draft
+from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
 from tuner.spec.later import check_later
+from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError
 from tuner.spec.resources import refuse_ranks
@@ -37,6 +38,13 @@ class Loaded:
     test: bind.Trainable | None
     function: Callable[..., Any] | None = None
     """The trainable itself, where it was given as an object that cannot be imported."""
+    missing: tuple[Problem, ...] = ()
+    """What is not installed here, and has to be where the run is driven."""
+
+    def refuse_missing(self) -> None:
+        """Raise UserError where the run would need what is not installed here."""
+        if self.missing:
+            raise UserError(*self.missing)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
@@ -178,7 +186,8 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded
             draft.report(broken)
     if draft.problems or experiment is None or trainable is None:
         raise UserError(*sorted(draft.problems, key=_by_line))
-    return Loaded(experiment, file, trainable, test)
+    missing = [Problem(draft.where(b.place), dotted(b.place), b.what, b.fix) for b in not_installed(experiment.loggers)]
+    return Loaded(experiment, file, trainable, test, missing=tuple(missing))
 
 
 def _bind(draft: Draft, key: str, folder: Path, given: bind.Bound | None = None) -> bind.Trainable | None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.spec.draft import Draft
-from tuner.spec.keys import KINDS, MEANT_DISTS, MEANT_KINDS, MODES, model_of
+from tuner.spec.keys import KINDS, LOGGERS, MEANT_DISTS, MEANT_KINDS, MEANT_LOGGERS, MODES, model_of
 from tuner.spec.model import Broken, Place, SpecProblems
 from tuner.spec.words import brief, closest, listed, shown
 
@@ -58,18 +58,34 @@ def _without_tags(place: Place) -> Place:
     """Drop what pydantic puts in for the member of a union: `space.lr.float.low` is `space.lr.low`."""
     if place[:1] == ("resources",) and place[-2:-1] == ("gpus",):
         place = place[:-1]
-    at = {"space": 2, "search": 1, "scheduler": 1, "resources": 1}.get(str(place[0])) if place else None
+    at = {"space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}.get(str(place[0])) if place else None
     return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]
 
 
 def _tag(place: Place, kind: str, context: dict[str, Any], got: Any, draft: Draft) -> Broken:
     tag = context["discriminator"].strip("'")
+    if place[0] == "loggers":
+        return _logger(place, got, draft)
     names = list(KINDS.get(str(place[0]), {})) or ["float", "int", "choice"]
     value = got.get(tag) if isinstance(got, dict) else got
     if kind == "union_tag_not_found" and not (isinstance(got, dict) and tag in got):
         return Broken((*place, tag), "must be given, but got nothing", NEEDED.get(tag, f"Add {tag}: {names[0]}."))
     fix = _tag_fix(tag, shown(value).strip("'").lower(), names)
     return Broken((*place, tag), f"must be {listed(names)}, but got {shown(value)}", fix)
+
+
+def _logger(place: Place, got: Any, draft: Draft) -> Broken:
+    """Report a kind of logger that is missing or unknown; one that was written as a mere name is asked for so."""
+    names, is_name = list(LOGGERS), isinstance(draft.get(place), str)
+    place = place if is_name else (*place, "kind")
+    if "kind" not in got:
+        return Broken(place, "must be given, but got nothing", f"Add kind: {listed(names)}.")
+    word = str(got["kind"]).lower()
+    what = f"must be {listed(names)}, but got {shown(got['kind'])}"
+    if word in ("tensorboard", "optuna", "json", "jsonl"):
+        return Broken(place, what, "Remove it: files for TensorBoard and Optuna, and the ledger, are always written.")
+    meant = MEANT_LOGGERS.get(word) or closest(word, names)
+    return Broken(place, what, f"Did you mean {meant}?" if meant else f"Choose from {', '.join(names)}.")
 
 
 def _tag_fix(tag: str, word: str, names: list[str]) -> str:
@@ -96,7 +112,7 @@ def _mapping(place: Place, got: Any, draft: Draft) -> Broken:
     keys = f" with {', '.join(model.model_fields)}" if model else ""
     fix = f"Write {place[-1] if place else 'key'}: {{...}}, or remove it." if got is not None else "Fill or remove it."
     if place and isinstance(place[-1], int):
-        fix = "Write {name: value}."
+        fix = "Write csv, or {kind: wandb}." if section == "loggers" else "Write {name: value}."
     needed = NEEDED.get(section, fix).replace("Add", "Write") if len(place) == 1 else fix
     return Broken(place, f"must be a mapping{keys}, but got {shown(got)}", needed)
 

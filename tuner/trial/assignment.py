@@ -68,8 +68,9 @@ class Assignment:
     """What `trial.autocast` computes in."""
     parts: int = 1
     """In how many parts each batch is trained, for lack of memory."""
-    task: Literal["train", "test", "probe"] = "train"
-    """`test`: restore, evaluate once on the test split, and end. `probe`: train some steps, which are measured."""
+    task: Literal["train", "test", "probe", "take"] = "train"
+    """`test`: restore, evaluate once on the test split, and end. `probe`: train some steps, which are measured.
+    `take`: restore, write the model in the formats of others, and end."""
 
     @property
     def folder(self) -> Path:

@@ -97,10 +97,15 @@ def is_whole(folder: Path) -> bool:
 
 def load(folder: Path, name: str, *, mmap: bool = False) -> Any:
     """Read one state; None where the checkpoint has none of this name. With `mmap` tensors stay on disk."""
-    if (path := folder / f"{name}.json").exists():
+    paths = (folder / f"{name}.json", folder / f"{name}.pt")
+    path = next((path for path in paths if path.exists()), None)
+    return None if path is None else load_file(path, name, mmap=mmap)
+
+
+def load_file(path: Path, name: str, *, mmap: bool = False) -> Any:
+    """Read the state of an object of this name from a file."""
+    if path.suffix == ".json":
         return json.loads(path.read_text())
-    if not (path := folder / f"{name}.pt").exists():
-        return None
     import torch
 
     try:

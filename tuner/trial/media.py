@@ -1,8 +1,9 @@
-"""Texts and images that a trial keeps: files in its folder, named by epoch."""
+"""Texts, images and histograms that a trial keeps: files in its folder, named by epoch."""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def write(folder: Path, name: str, epoch: int, what: Any) -> None:
-    """Write a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), floats in 0–1 or integers in 0–255."""
+BINS = 64
+SUFFIX = ".histogram.json"
+
+
+def write(folder: Path, name: str, epoch: int, what: Any, histogram: bool = False) -> None:
+    """Write a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), floats in 0–1 or integers in 0–255.
+
+    As a histogram any array or tensor of numbers, of which the counts in 64 bins are kept.
+    """
     stem = folder / f"e{epoch:04d}_{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"
+    if histogram:
+        write_whole(stem.with_name(stem.name + SUFFIX), json.dumps(_counts(name, what)), sync=False)
+        return
     if isinstance(what, str):
         write_whole(stem.with_name(stem.name + ".txt"), what, sync=False)
         return
@@ -25,6 +36,25 @@ def write(folder: Path, name: str, epoch: int, what: Any) -> None:
     file = io.BytesIO()
     Image.fromarray(_pixels(name, what)).save(file, "png")
     write_whole(stem.with_name(stem.name + ".png"), file.getvalue(), sync=False)
+
+
+def _counts(name: str, what: Any) -> dict[str, Any]:
+    """Count values in bins of equal width; those that are not finite are counted apart."""
+    import numpy as np
+
+    array = _array(what)
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"trial.log({name!r}): must be numbers for a histogram, but got an array of {array.dtype}.")
+    values = array.astype(np.float64).ravel()
+    finite = values[np.isfinite(values)]
+    found: dict[str, Any] = {"count": finite.size, "not_finite": values.size - finite.size}
+    if not finite.size:
+        return found
+    counts, edges = np.histogram(finite, bins=BINS)
+    return {
+        **found, "min": float(finite.min()), "max": float(finite.max()), "sum": float(finite.sum()),
+        "sum_of_squares": float((finite**2).sum()), "edges": edges.tolist(), "counts": counts.tolist(),
+    }  # fmt: skip
 
 
 def _pixels(name: str, what: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -36,7 +66,8 @@ def _pixels(name: str, what: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise UserError(f"trial.log({name!r}): must be a text or an image, but got an array of shape {array.shape}.")
+        what = f"must be a text or an image, but got an array of shape {array.shape}"
+        raise UserError(f"trial.log({name!r}): {what}. Of any shape: trial.log({name!r}, ..., histogram=True).")
     if array.dtype.kind not in "fiub":
         raise UserError(f"trial.log({name!r}): must be a text or an image, but got an array of {array.dtype}.")
     if array.dtype.kind in "iu":

@@ -10,6 +10,8 @@ from typing import TypeVar
 Batch = TypeVar("Batch")
 WARM = 2
 """So many steps of a loop are not measured: the first ones choose kernels and fill caches."""
+PROBE_STEPS = 5
+"""So many batches of each loop a trial trains that is only measured."""
 
 
 class Pace:

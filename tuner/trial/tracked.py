@@ -12,7 +12,11 @@ from tuner.errors import UserError
 OWN = "trial"
 """Name of the file that holds what the trial itself saves."""
 TAKEN = (OWN, "manifest")
-Kind = Literal["module", "optimizer", "scheduler", "other"]
+Kind = Literal["module", "optimizer", "scheduler", "scaler", "loop", "other"]
+
+
+class Loop:
+    """The state of a training loop that is another library's: it has `state_dict` and `load_state_dict`."""
 
 
 def check(name: str, thing: Any) -> None:
@@ -24,7 +28,9 @@ def check(name: str, thing: Any) -> None:
 
 
 def kind_of(thing: Any) -> Kind:
-    """Tell what a tracked object is to torch."""
+    """Tell what a tracked object is to training."""
+    if isinstance(thing, Loop):
+        return "loop"
     if "torch" not in sys.modules:
         return "other"
     import torch
@@ -33,7 +39,9 @@ def kind_of(thing: Any) -> Kind:
         return "module"
     if isinstance(thing, torch.optim.Optimizer):
         return "optimizer"
-    return "scheduler" if isinstance(thing, torch.optim.lr_scheduler.LRScheduler) else "other"
+    if isinstance(thing, torch.optim.lr_scheduler.LRScheduler):
+        return "scheduler"
+    return "scaler" if isinstance(thing, torch.amp.GradScaler) else "other"
 
 
 def initial(thing: Any) -> Any:

@@ -20,7 +20,7 @@ from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
 from tuner.trial.metrics import as_epoch, as_numbers, check_objective, spell
-from tuner.trial.pace import Pace
+from tuner.trial.pace import PROBE_STEPS, Pace
 from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
 from tuner.trial.tracked import OWN
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import torch
 
 Batch = TypeVar("Batch")
-PROBE_STEPS = 5
-"""So many batches of each loop a trial trains that is only measured."""
 
 
 class Trial:
@@ -45,13 +43,11 @@ class Trial:
         self._tracked: dict[str, Any] = {}
         self._initial: dict[str, Any] = {}
         self._test: Callable[[], Mapping[str, float]] | None = None
-        self._epoch = self._reported = assignment.epoch
+        self._epoch = self._reported = self._saved = assignment.epoch
         self._looping = False
         self._carried: Path | None = None
         self._unsaved: list[dict[str, Any]] = []
         """What was reported since the last checkpoint."""
-        self._saved = assignment.epoch
-        """The epoch of the last checkpoint."""
         self._source = Path(assignment.run) / assignment.checkpoint if assignment.checkpoint else None
         if self._source is not None:
             checkpoint.read_manifest(self._source)
@@ -88,6 +84,11 @@ class Trial:
     def total_epochs(self) -> int:
         """The budget's epochs: the horizon of a schedule. It stays when a resume gives the run a larger budget."""
         return self._assignment.horizon or self._assignment.epochs
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch at which the trial ends: the budget's last one, also of a larger budget that a resume has given."""
+        return self._assignment.epochs
 
     @property
     def rank(self) -> int:
@@ -148,6 +149,9 @@ class Trial:
         if (parts := self._assignment.parts) > 1 and mixes_samples(objects.values()):
             print(f"note: batches come in {parts} parts for lack of memory, and BatchNorm sees the parts")
 
+    def example(self, *inputs: Any, **named: Any) -> None:
+        """Show, before `track`, what the model is called with: `best/` gets the best one in torch.export's format."""
+
     def epochs(self) -> Iterator[int]:
         """Yield the epochs still to be trained: from the one after the checkpoint to the budget's last; 1-based."""
         self._run_test_if_asked()
@@ -175,10 +179,10 @@ class Trial:
         """
         self._test = function
 
-    def log(self, name: str, what: Any) -> None:
-        """Keep a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), for TensorBoard."""
+    def log(self, name: str, what: Any, *, histogram: bool = False) -> None:
+        """Keep for TensorBoard a text, an image of shape (H, W), (H, W, 3) or (3, H, W), or any tensor's histogram."""
         if self.rank == 0:
-            media.write(self.folder / "media", name, max(self._epoch, 1), what)
+            media.write(self.folder / "media", name, max(self._epoch, 1), what, histogram)
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = None, **more: Any) -> None:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.

@@ -1,0 +1,117 @@
+"""The Trainers of Lightning and of Hugging Face as trials: killed and resumed, cut short, extended, taken away."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from played import trained
+from slot.bench import Bench, hear, until_end
+from trial.study import assignment, run
+
+import tuner
+from tuner.engine.evaluate import stint
+from tuner.errors import UserError
+from tuner.outputs import results
+from tuner.slot.code import Code
+from tuner.trial import formats
+
+SMALL = {"dataset": "digits", "train_size": 200, "batch_size": 50, "dropout": 0.3, "width": 16, "lr": 0.01}
+EXAMPLES = {
+    "lightning_digits": (SMALL, "val_loss"),
+    "hf_trainer": ({**SMALL, "layers": 1, "heads": 2}, "eval_loss"),
+}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Bench]]:
+    """A slot for one example, whose zygote imports its library once."""
+    bench = Bench(tmp_path_factory.mktemp(request.param))
+    bench.slot(Code(module=f"trainables.{request.param}", function="train"))
+    yield request.param, bench
+    for slot in bench.slots:
+        slot.close()
+
+
+def reports(events: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+    assert events[-1]["event"] == "returned", events[-1]
+    return [(event["epoch"], event["metrics"]) for event in events[:-1]]
+
+
+def test_killed_in_an_epoch_it_goes_on_to_the_same_end(bench: tuple[str, Bench]) -> None:
+    """The optimizer, the schedule, dropout and the order of the data go on where they were."""
+    name, slots = bench
+    (slot,), (params, metric) = slots.slots, EXAMPLES[name]
+    given = slots.assignment("whole", params=params, metric=metric, epochs=4, seed=3)
+    whole = reports(slots.run(slot, given))
+    assert [epoch for epoch, _ in whole] == [1, 2, 3, 4]
+    assert {metric, "train_loss"} <= whole[0][1].keys()
+    broken = replace(given, trial="broken")
+    slot.begin(broken)
+    first = [hear(slot), hear(slot)]
+    slot.step(time.monotonic())
+    os.kill(slot._child.pid, signal.SIGKILL)  # type: ignore[union-attr]
+    while hear(slot)["event"] == "report":
+        pass
+    slot.begin(replace(broken, checkpoint=first[-1]["checkpoint"], epoch=2, attempt="1.1"))
+    rest = reports(until_end(slot))
+    assert [(event["epoch"], event["metrics"]) for event in first] + rest == whole
+
+
+def test_a_larger_budget_goes_on_and_a_smaller_one_ends(bench: tuple[str, Bench]) -> None:
+    name, slots = bench
+    (slot,), (params, metric) = slots.slots, EXAMPLES[name]
+    given = slots.assignment("grows", params=params, metric=metric, epochs=1)
+    events = slots.run(slot, given)
+    assert [epoch for epoch, _ in reports(events)] == [1]
+    larger = replace(given, checkpoint=events[0]["checkpoint"], epoch=1, attempt="2.0", epochs=3, horizon=1)
+    assert [epoch for epoch, _ in reports(slots.run(slot, larger))] == [2, 3]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_best_is_taken_away(name: str, tmp_path: Path, folders: Path) -> None:
+    params, metric = EXAMPLES[name]
+    module = importlib.import_module(f"trainables.{name}")
+    parts = {"space": {"lr": {"dist": "float", "low": 0.001, "high": 0.01}}, "fixed": {**params}}
+    del parts["fixed"]["lr"]
+    folder = tmp_path / "run"
+    folder.mkdir()
+    objective, budget = {"metric": metric, "mode": "min"}, {"trials": 1, "epochs": 2}
+    trained(folder, module.train, trainable=f"trainables.{name}:train", objective=objective, budget=budget, **parts)
+    state = results.read_state(folder)
+    results.write(folder, state, "finished")
+    assert formats.write(module.train, stint(folder, state, "take"))["problems"] == {}
+    kept = {path.name for path in (folder / "best").iterdir() if path.suffix == ".pt"}
+    assert kept == ({"model.pt", "normalize.pt"} if name == "hf_trainer" else {"model.pt"})
+    model = tuner.load_best(folder)
+    assert not model.training
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    program = torch.export.load(folder / "best" / "model.pt2").module()
+    if name == "hf_trainer":
+        images = tuner.load_best(folder, "normalize")(images)
+        made, meant = program(pixel_values=images).logits, model(pixel_values=images).logits
+    else:
+        made, meant = program(images), model(images)
+    torch.testing.assert_close(made, meant)
+
+
+def test_what_does_not_fit_a_trial_is_refused(tmp_path: Path, folders: Path) -> None:
+    from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
+
+    from tuner.integrations.huggingface import TrialCallback
+
+    def make(trial: tuner.Trial, **more: Any) -> Trainer:
+        arguments = TrainingArguments(output_dir=str(trial.folder), report_to="none", use_cpu=True, **more)
+        model = ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, hidden_size=12, num_hidden_layers=1))
+        return Trainer(model, arguments, callbacks=[TrialCallback(trial)], eval_dataset=[])
+
+    with pytest.raises(UserError, match=r"^TrainingArguments: eval_strategy must be 'epoch', .* but got 'steps'\."):
+        run(lambda trial: make(trial, eval_strategy="steps"), assignment(tmp_path))

@@ -1,0 +1,218 @@
+"""The best of a run is taken away: `best/` alone, in another process, in another folder, in other formats."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from played import trained
+from rich.console import Console
+from safetensors.torch import load_model
+from support import environment
+
+import tuner
+from tuner.api import to_code
+from tuner.engine.evaluate import stint
+from tuner.engine.formats import write_formats
+from tuner.errors import UserError
+from tuner.outputs import results
+from tuner.outputs.farewell import farewell
+from tuner.spec import bind
+from tuner.trial import checkpoint, formats
+
+SOURCE = """
+    import torch
+    from torch import nn
+
+    class Normalize:
+        def __init__(self): self.mean = 0.0
+        def __call__(self, x): return x - self.mean
+        def state_dict(self): return {"mean": self.mean}
+        def load_state_dict(self, state): self.mean = state["mean"]
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+            self.second.weight = self.first.weight
+            self.norm, self.drop = nn.BatchNorm1d(3), nn.Dropout(0.5)
+        def forward(self, x): return self.second(self.drop(self.norm(self.first(x))))
+
+    class Closed(nn.Linear):
+        def forward(self, x): return super().forward(x) * (1 if x.sum().item() > 0 else 2)
+
+    def fit(trial, models, x):
+        normalize = Normalize()
+        steps = torch.optim.SGD([p for model in models.values() for p in model.parameters()], lr=trial.params["x"])
+        trial.example(torch.zeros(2, 3) + 1)
+        trial.track(optimizer=steps, normalize=normalize, **models)
+        normalize.mean = 2.5
+        trial.test(lambda: 1 / 0)
+        for epoch in trial.epochs():
+            loss = sum(model(normalize(torch.randn(8, 3))).square().mean() for model in models.values())
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+            print("trained")
+            trial.report(score=-x * epoch)
+
+    def train(trial, *, x, batch_size, dataset="noise"): fit(trial, {"net": Tied()}, x)
+    def two(trial, *, x, batch_size): fit(trial, {"encoder": Tied(), "head": Tied()}, x)
+    def closed(trial, *, x, batch_size): fit(trial, {"model": Closed(3, 3)}, x)
+    def none(trial, *, x, batch_size):
+        trial.track(normalize=Normalize())
+        for epoch in trial.epochs(): trial.report(score=x)
+"""
+USE = """
+import json, sys, torch, tuner
+state = torch.get_rng_state()
+net, normalize = tuner.load_best(sys.argv[1], "net", "normalize")
+assert torch.equal(state, torch.get_rng_state())
+print(json.dumps([net.training, net(normalize(torch.arange(15.).view(5, 3))).tolist()]))
+"""
+
+
+def run_of(home: Path, function: str) -> Path:
+    """Train a run of two trials by a module in `home`, and write what a driver writes at its end."""
+    (home / "noisy.py").write_text(textwrap.dedent(SOURCE))
+    code = to_code(bind.find(f"noisy.py:{function}", home).trainable)
+    folder = home / function
+    folder.mkdir()
+    fixed = {"batch_size": 8, **({"dataset": "noise"} if function == "train" else {})}
+    budget = {"trials": 2, "epochs": 3}
+    trained(folder, code.load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed, home=str(home))
+    if function == "train":
+        assert write_formats(folder, results.read_state(folder), code) == []
+    results.write(folder, results.read_state(folder), "finished")
+    return folder
+
+
+Runs = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Give a finished run of a function of the module, made once."""
+    home = tmp_path_factory.mktemp("home")
+    return cache(partial(run_of, home))
+
+
+def expected(run: Path, inputs: torch.Tensor) -> torch.Tensor:
+    """Compute what the best model of a run gives, from its checkpoint and its own class."""
+    best = results.read_state(run).best_saved
+    assert best is not None and best.checkpoint is not None
+    net = sys.modules["noisy"].Tied().eval()
+    net.load_state_dict(checkpoint.load(run / best.checkpoint, "net"))
+    return net(inputs)
+
+
+INPUTS = torch.arange(15.0).view(5, 3) - 2.5
+
+
+def test_a_copied_best_is_used_in_a_new_process(runs: Runs, tmp_path: Path) -> None:
+    shutil.copytree(runs("train") / "best", tmp_path / "elsewhere")
+    manifest = json.loads((tmp_path / "elsewhere" / "manifest.json").read_text())
+    (tmp_path / "elsewhere" / "manifest.json").write_text(json.dumps({**manifest, "home": "/no/such/folder"}))
+    shutil.copy(runs("train").parent / "noisy.py", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", USE, "elsewhere"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    training, outputs = json.loads(done.stdout)
+    assert not training
+    assert torch.equal(torch.tensor(outputs), expected(runs("train"), INPUTS))
+
+
+def test_other_formats_hold_the_same_model(runs: Runs) -> None:
+    run = runs("train")
+    best, meant = run / "best", expected(run, INPUTS)
+    tied = sys.modules["noisy"].Tied().eval()
+    load_model(tied, str(best / "model.safetensors"))
+    assert torch.equal(tied(INPUTS), meant)
+    program = torch.export.load(best / "model.pt2").module()
+    torch.testing.assert_close(program(INPUTS), meant)
+    assert set(torch.load(best / "model.pt", weights_only=True)) == set(tied.state_dict())
+
+
+def test_the_card_is_read_by_the_hub(runs: Runs) -> None:
+    run = runs("train")
+    (run / "best" / "test.json").write_text(json.dumps({"checkpoint": "x", "metrics": {"accuracy": 0.5}}))
+    results.write(run, results.read_state(run), "finished")
+    card, best = ModelCard.load(run / "best" / "README.md"), results.read_state(run).best
+    assert best is not None
+    assert card.data.eval_results is not None
+    assert [(one.dataset_name, one.metric_type, one.metric_value) for one in card.data.eval_results] == [
+        ("noise", "score", best.value), ("noise", "accuracy", 0.5),
+    ]  # fmt: skip
+    for text in ("`model.safetensors`", "`model.pt2`", "`normalize.pt`", "among 2 trials", "optimistic", "git commit",
+                 "measured once", "seed of the run 0"):  # fmt: skip
+        assert text in card.text
+    assert "no `" not in card.text
+
+
+def test_several_models_come_by_name(runs: Runs) -> None:
+    models = tuner.load_best(runs("two"))
+    assert list(models) == ["encoder", "head"]
+    assert not any(model.training for model in models.values())
+    assert {path.name for path in (runs("two") / "best").glob("*.pt")} == {"encoder.pt", "head.pt", "normalize.pt"}
+    assert tuner.load_best(runs("two"), "normalize").mean == 2.5
+    assert tuner.load_best(f"file://{runs('two')}", "normalize").mean == 2.5
+
+
+def test_a_model_that_cannot_be_exported_is_told_and_costs_nothing_else(runs: Runs) -> None:
+    run = runs("closed")
+    best = results.read_state(run).best_saved
+    assert best is not None
+    facts = formats.write(sys.modules["noisy"].closed, stint(run, results.read_state(run), "take"))
+    assert facts["written"] == ["model.safetensors"]
+    assert list(facts["problems"]) == ["model.pt2"]
+    facts["checkpoint"] = best.checkpoint
+    (run / "best" / "formats.json").write_text(json.dumps(facts))
+    results.write(run, results.read_state(run), "finished")
+    card = (run / "best" / "README.md").read_text()
+    assert f"no `model.pt2`: {facts['problems']['model.pt2']}" in card
+    assert not list((run / "best").glob(".*"))
+
+
+def test_a_function_that_tracks_no_model_is_told(runs: Runs) -> None:
+    run = runs("none")
+    with pytest.raises(UserError, match="must hold a model, but the trainable tracked none"):
+        tuner.load_best(run)
+    assert tuner.load_best(run, "normalize").mean == 0.0
+    assert "no model: the trainable tracks none" in (run / "best" / "README.md").read_text()
+    console = Console(record=True, width=200)
+    farewell(run, results.read_state(run), console)
+    assert "none: the trainable tracks no model" in console.export_text()
+
+
+def test_what_cannot_be_loaded_is_told(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (young := tmp_path / "young").mkdir()
+    shutil.copy(runs("train") / "ledger", young)
+    with pytest.raises(UserError, match="must hold the best model, but there is none yet"):
+        tuner.load_best(young)
+    with pytest.raises(UserError, match="must hold optimizer, but holds normalize, net"):
+        tuner.load_best(runs("train"), "optimizer")
+    copy = Path(shutil.copytree(runs("train") / "best", tmp_path / "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "home": "/no/such/folder"}))
+    with pytest.raises(UserError, match="must be a function that can be imported"):
+        tuner.load_best(copy)
+    assert tuner.load_best(copy, trainable=sys.modules["noisy"].train).training is False
+    with pytest.raises(UserError, match="must get net before training begins"):
+        tuner.load_best(copy, trainable=lambda trial, **params: trial.report(score=1))
+    with pytest.raises(ZeroDivisionError) as failure:
+        tuner.load_best(copy, trainable=lambda trial, **params: 1 / 0)
+    assert "run up to its trial.track" in failure.value.__notes__[0]
+    with (copy / "model.pt").open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(UserError, match="must be as it was written"):
+        tuner.load_best(copy, trainable=sys.modules["noisy"].train)

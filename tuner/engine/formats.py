@@ -1,0 +1,42 @@
+"""The best model in the formats of others, written by a process of its own: the driver does not import torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tuner.core.state import RunState
+from tuner.engine.evaluate import measure, stint
+from tuner.slot.code import Code
+from tuner.storage import write_whole
+from tuner.trial.checkpoint import Invalid, read_manifest
+
+RESULT = Path("best") / "formats.json"
+
+
+def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = None) -> list[str]:
+    """Write them into `best/`, if the best trial tracks models; tells what went wrong.
+
+    `zygote` is the address of a shared one that has imported `code`.
+    """
+    best = run.chosen
+    if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
+        return []
+    try:
+        kinds = read_manifest(folder / best.checkpoint)["kinds"]
+    except Invalid as error:
+        return [str(error)]
+    if "module" not in kinds.values():
+        return []
+    event = measure(code, stint(folder, run, "take"), zygote, run.spec.watchdog.patience(run.slowest))
+    if event["event"] != "taken":
+        return [str(event["reason"])]
+    facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint}
+    facts |= {name: event[name] for name in ("written", "problems")}
+    write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
+    return [f"{name}: {problem}" for name, problem in event["problems"].items()]
+
+
+def _known(folder: Path, checkpoint: str) -> bool:
+    path = folder / RESULT
+    return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint

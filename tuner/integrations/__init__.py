@@ -1,0 +1,1 @@
+"""Training loops of other libraries that report, are saved, go on and stop as a trial does."""

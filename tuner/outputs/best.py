@@ -1,0 +1,149 @@
+"""The folder `best/`: the best model, what prepares its input, and all that is known of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tuner.core.state import RunState
+from tuner.core.trial import Best
+from tuner.outputs import card, confirmed, experiment
+from tuner.storage import write_whole
+
+BEST = "best"
+PARAMS = "params.yaml"
+TEST = "test.json"
+FORMATS = "formats.json"
+MANIFEST = "manifest.json"
+"""Written last of what `tuner.load_best` needs."""
+VERSION = 1
+Tracked = dict[str, dict[str, Any]]
+"""Kind, file, size and CRC-32 of each object, by the name under which the function tracks it."""
+FOR_TRAINING = ("optimizer", "scheduler", "scaler", "loop")
+"""Kinds of tracked objects that are of no use once a model is trained. What else is no module prepares its input."""
+
+
+def write(folder: Path, run: RunState) -> None:
+    """Write `best/` of a run; what another process has written there of an earlier best is deleted."""
+    best, home = run.chosen, folder / BEST
+    if best is None:
+        return
+    write_whole(home / PARAMS, repeat(folder, run, best))
+    is_there = best.checkpoint is not None and (folder / best.checkpoint).is_dir()
+    tracked = _copied(folder / str(best.checkpoint), home) if is_there else _known(home, best)
+    formats = _formats(home, best)
+    write_whole(home / card.NAME, card.text(folder, run, best, tracked, formats, read_test(folder)))
+    write_whole(home / MANIFEST, json.dumps(_manifest(run, best, tracked), indent=2) + "\n")
+    if is_there:
+        _clear(home, {*(facts["file"] for facts in tracked.values()), *formats.get("written", ())})
+
+
+def models(folder: Path) -> list[Path]:
+    """List the weights of the best models of a run: none where its function tracks none."""
+    home = folder / BEST
+    try:
+        tracked = json.loads((home / MANIFEST).read_text())["tracked"]
+    except OSError:
+        return []
+    return [home / facts["file"] for facts in tracked.values() if facts["kind"] == "module"]
+
+
+def repeat(folder: Path, run: RunState, best: Best) -> str:
+    """Write the spec that trains the best params again, and nothing else."""
+    home, file = Path(run.folder), folder / BEST / PARAMS
+    spec = {**experiment.resolved(run.spec, home), "budget": {"trials": 1, "epochs": run.spec.budget.epochs}}
+    spec.update(start={"points": [best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
+    spec.pop("confirm", None)
+    metric = run.spec.objective.metric
+    head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
+    head.append(f"  {experiment.command(file)}")
+    if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
+        head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
+    if (winner := confirmed.winner(run)) is not None:
+        head.append(f"It repeats {winner.trial}, confirmed on {winner.n} fresh seeds: mean {winner.mean:.6g}.")
+    if run.spec.scheduler.kind == "pbt":
+        head.append("These are the params at that epoch; earlier epochs were trained with others.")
+    return experiment.document(spec, head + experiment.notes(run.spec, home))
+
+
+def read_test(folder: Path) -> dict[str, float] | None:
+    """Read what was measured on the test split."""
+    path = folder / BEST / TEST
+    if not path.exists():
+        return None
+    return {name: float(value) for name, value in json.loads(path.read_text())["metrics"].items()}
+
+
+def _formats(home: Path, best: Best) -> dict[str, Any]:
+    """Read what another process has written of this best, and what it could not."""
+    try:
+        facts: dict[str, Any] = json.loads((home / FORMATS).read_text())
+    except OSError:
+        return {}
+    return facts if facts["checkpoint"] == best.checkpoint else {}
+
+
+def _copied(checkpoint: Path, home: Path) -> Tracked:
+    """Copy what was tracked for more than training: the only model is `model.pt`, all else keeps its name.
+
+    They load with `weights_only=True`; those of a function that never imported torch are JSON.
+    """
+    manifest = json.loads((checkpoint / MANIFEST).read_text())
+    kinds = {name: kind for name, kind in manifest.get("kinds", {}).items() if kind not in FOR_TRAINING}
+    models = [name for name, kind in kinds.items() if kind == "module"]
+    tracked = {}
+    for name, kind in kinds.items():
+        source = f"{name}.pt" if f"{name}.pt" in manifest["files"] else f"{name}.json"
+        stem = "model" if [name] == models and "model" not in kinds else name
+        file = f"{stem}.pt" if source.endswith(".pt") else f"{stem}.state.json"
+        _copy(checkpoint / source, home / file)
+        tracked[name] = {"kind": kind, "file": file, **manifest["files"][source]}
+    return tracked
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def _known(home: Path, best: Best) -> Tracked:
+    """Read what was copied earlier of a checkpoint that is not there now."""
+    try:
+        manifest = json.loads((home / MANIFEST).read_text())
+    except OSError:
+        return {}
+    tracked: Tracked = manifest["tracked"] if manifest["checkpoint"] == best.checkpoint else {}
+    return tracked
+
+
+def _clear(home: Path, kept: set[str]) -> None:
+    """Delete what belongs to a best that has been beaten."""
+    found = [path for end in ("*.pt", "*.state.json", "*.safetensors", "*.pt2") for path in home.glob(end)]
+    for path in found:
+        if path.name not in kept:
+            path.unlink()
+
+
+def _manifest(run: RunState, best: Best, tracked: Tracked) -> dict[str, Any]:
+    """Gather what it takes to make the best model again from `best/` alone."""
+    spec = run.spec
+    return {
+        "version": VERSION,
+        "run": run.name,
+        "trial": best.trial,
+        "epoch": best.epoch,
+        "metric": spec.objective.metric,
+        "mode": spec.objective.mode,
+        "value": best.value,
+        "checkpoint": best.checkpoint,
+        "trainable": spec.trainable,
+        "home": str(Path(run.folder).absolute()),
+        "params": {**spec.fixed, **best.params},
+        "seed": run.find(best.trial).training_seed(spec.seed),
+        "epochs": spec.budget.epochs,
+        "precision": spec.precision,
+        "tracked": tracked,
+    }

@@ -1,0 +1,131 @@
+"""The model card of the best: Markdown below a head of YAML, as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.core.state import RunState
+from tuner.core.trial import Best
+from tuner.outputs import confirmed, experiment
+
+NAME = "README.md"
+FORMATS = {
+    ".safetensors": "the weights, for `safetensors.torch.load_model`",
+    ".pt2": "the model with its code, for `torch.export.load(...).module()`; it needs nothing of the trainable",
+}
+DATASETS = ("dataset", "data")
+"""Parameters of a trainable that name what it is trained on."""
+
+
+def text(
+    folder: Path,
+    run: RunState,
+    best: Best,
+    tracked: Mapping[str, Mapping[str, Any]],
+    formats: Mapping[str, Any],
+    test: Mapping[str, float] | None,
+) -> str:
+    """Write the card of a run's best; `tracked` is what is kept of its checkpoint, `formats` what else there is."""
+    head = experiment.document(_head(run, best, test), [])
+    parts = [
+        _what(run, best),
+        _score(run, best, test),
+        _use(tracked, formats),
+        _params(run, best),
+        _made(folder, run, best),
+    ]
+    return f"---\n{head}---\n\n# {run.name}\n\n" + "\n".join(parts)
+
+
+def _head(run: RunState, best: Best, test: Mapping[str, float] | None) -> dict[str, Any]:
+    metric, data = run.spec.objective.metric, _dataset(run, best) or "unknown"
+    metrics = [{"type": metric, "name": f"{metric} (best of the search)", "value": best.value}]
+    metrics += [{"type": name, "name": f"{name} (test split)", "value": value} for name, value in (test or {}).items()]
+    result = {"task": {"type": "other"}, "dataset": {"type": data, "name": data}, "metrics": metrics}
+    tags = ["pytorch", "hyperparameter-search"]
+    return {"library_name": "pytorch", "tags": tags, "model-index": [{"name": run.name, "results": [result]}]}
+
+
+def _dataset(run: RunState, best: Best) -> str | None:
+    params = {**run.spec.fixed, **best.params}
+    return next((str(params[name]) for name in DATASETS if params.get(name)), None)
+
+
+def _what(run: RunState, best: Best) -> str:
+    spec, data = run.spec, _dataset(run, best)
+    told = f"Data set: `{data}`." if data else "Data set: not named; a parameter `dataset` of the trainable would be."
+    return (
+        f"`{spec.trainable}`, trial {best.trial} at epoch {best.epoch}: the best of {len(run.trials)} trials "
+        f"(search `{spec.search.kind}`, scheduler `{spec.scheduler.kind}`, at most {spec.budget.epochs} epochs each).\n"
+        f"{told}\n"
+    )
+
+
+def _score(run: RunState, best: Best, test: Mapping[str, float] | None) -> str:
+    goal = run.spec.objective
+    rows = [f"| {goal.metric} ({goal.mode}), by which it was chosen | {best.value:.6g} |"]
+    rows += [f"| {name}, on the test split | {value:.6g} |" for name, value in (test or {}).items()]
+    if (winner := confirmed.winner(run)) is not None:
+        mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
+        rows.insert(1, f"| {mean} | {winner.mean:.6g}{confirmed.interval(winner)} |")
+    told = (
+        f"It was chosen by {goal.metric} among {len(run.trials)} trials, and among their epochs: that number is "
+        "optimistic, the more so the more there were. "
+    )
+    told += "The test split was measured once, after the choice." if test else "No test split was measured."
+    return "## The score\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + f"\n\n{told}\n"
+
+
+def _use(tracked: Mapping[str, Mapping[str, Any]], formats: Mapping[str, Any]) -> str:
+    written, problems = formats.get("written", []), formats.get("problems", {})
+    lines = [f"- `{facts['file']}`: {_told(name, facts)}" for name, facts in tracked.items()]
+    lines += [f"- `{name}`: {FORMATS[Path(name).suffix]}" for name in written]
+    lines += [f"- no `{name}`: {problem}" for name, problem in problems.items()]
+    if not any(facts["kind"] == "module" for facts in tracked.values()):
+        lines.append("- no model: the trainable tracks none; `trial.track(model=...)` has it kept")
+    if not tracked:
+        return "## The model\n\n" + "\n".join(lines) + "\n"
+    load = '```python\nimport tuner\n\nmodel = tuner.load_best("best")  # this folder, wherever it lies\n```\n'
+    return (
+        "## The model\n\n" + "\n".join(lines) + f"\n\n{load}\n"
+        "This runs the trainable up to its `trial.track`, so its code has to be there, and what it reads until then.\n"
+    )
+
+
+def _told(name: str, facts: Mapping[str, Any]) -> str:
+    what = f"the weights of `{name}`" if facts["kind"] == "module" else f"the state of `{name}`, preprocessing"
+    return f"{what}, {'JSON' if facts['file'].endswith('.json') else 'for `torch.load(..., weights_only=True)`'}"
+
+
+def _params(run: RunState, best: Best) -> str:
+    rows = [(name, value, "") for name, value in best.params.items()]
+    rows += [(name, value, "fixed") for name, value in run.spec.fixed.items()]
+    cells = [f"| {name} | `{_cell(value)}` | {how} |" for name, value, how in rows]
+    return (
+        "## Params\n\n| name | value | |\n|---|---|---|\n" + "\n".join(cells) + "\n\n`params.yaml` trains them again.\n"
+    )
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _made(folder: Path, run: RunState, best: Best) -> str:
+    spec = run.spec
+    trial_seed = run.find(best.trial).training_seed(spec.seed)
+    lines = [f"- seed of the run {spec.seed}, of the search {spec.search_seed}, of the trial {trial_seed}"]
+    lines += [f"- git commit: {_commit(folder)}"]
+    lines += [f"- {name} {number}" for name, number in run.versions.items()]
+    return "## How it was made\n\n" + "\n".join(lines) + "\n"
+
+
+def _commit(folder: Path) -> str:
+    """Read which commit the run was begun with; where that was not written down, tell the present one."""
+    start = "# git commit: "
+    try:
+        lines = (folder / experiment.NAME).read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.removeprefix(start) for line in lines if line.startswith(start)), None) or experiment.commit()

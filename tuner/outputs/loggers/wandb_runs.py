@@ -1,0 +1,121 @@
+"""Weights & Biases: a run for each trial, all of them in one group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
+from tuner.outputs.loggers.metrics import best_value, values
+from tuner.spec.loggers import Wandb
+from tuner.storage import delete_folder
+
+BEST = "best"
+"""The tag of the best trial."""
+GOOD = ("finished", "stopped", None)
+INIT_SECONDS, FINISH_SECONDS = 30.0, 30.0
+"""How long W&B may take to begin a run, and to send what is left of one."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What W&B has of a trial."""
+
+    run: Any
+    folder: Path
+    """Where the run's own files lie."""
+    reports: int = 0
+    generation: int = 0
+    outcome: str | None = None
+    is_open: bool = True
+
+
+class WandbRuns:
+    """Sends trials to Weights & Biases, or keeps them in the run's folder for `wandb sync`.
+
+    A run's id is made of the tuner run and the trial, and a report's step is its number: so a resume goes on with the
+    same W&B runs, and W&B itself passes over what it has. Offline the files are begun anew by each driver.
+    """
+
+    name = "W&B"
+
+    def __init__(self, logger: Wandb, folder: Path) -> None:
+        self.logger, self.folder = logger, folder
+        self._identity = ""
+        self._sent: dict[str, Sent] = {}
+
+    def begin(self, run: RunState, identity: str) -> None:
+        """Start W&B's own process."""
+        self._identity = identity
+        if self.logger.mode == "offline":
+            delete_folder(self.folder / "wandb")
+        wandb.setup(settings=wandb.Settings(silent=True))  # else it would ask for a key, at a terminal that is ours
+
+    def update(self, trial: TrialState, run: RunState) -> None:
+        """Log the reports that are new, and the end."""
+        sent = self._sent.get(trial.id)
+        if sent is None or (not sent.is_open and (sent.reports, sent.outcome) != (len(trial.reports), trial.outcome)):
+            sent = self._open(trial, run)
+        if sent.is_open:
+            self._log(sent, trial, run)
+            if trial.outcome is not None:
+                self._end(sent, trial)
+
+    def finish(self, run: RunState) -> None:
+        """Give the best trial its tag, and end all runs."""
+        best = run.trials[run.best.trial] if run.best else None
+        for name, sent in self._sent.items():
+            if sent.is_open and (best is None or name != best.id):
+                self._end(sent, run.find(name))
+        if best is not None:
+            sent = self._open(best, run, (BEST,))
+            self._log(sent, best, run)
+            self._end(sent, best)
+
+    def _open(self, trial: TrialState, run: RunState, tags: tuple[str, ...] = ()) -> Sent:
+        """Begin the trial's run, or go on with it; offline it is written anew."""
+        if before := self._sent.get(trial.id):
+            if before.is_open:
+                before.run.finish()
+            if self.logger.mode == "offline":
+                delete_folder(before.folder)
+        made = wandb.init(
+            project=self.logger.project, entity=self.logger.entity, mode=self.logger.mode, dir=self.folder,
+            id=f"{self._identity}-{trial.id}", resume="allow", reinit="create_new",
+            name=trial.id, group=run.name, job_type="repeat" if trial.of else "trial",
+            config={**run.spec.fixed, **trial.params}, tags=tags,
+            settings=_settings(),
+        )  # fmt: skip
+        made.tags = (*(tag for tag in made.tags or () if tag != BEST), *tags)
+        made.define_metric("epoch", hidden=True)
+        made.define_metric("*", step_metric="epoch")
+        self._sent[trial.id] = Sent(made, Path(made.dir).parent, generation=trial.generation)
+        return self._sent[trial.id]
+
+    def _log(self, sent: Sent, trial: TrialState, run: RunState) -> None:
+        for number, report in enumerate(trial.reports[sent.reports :], sent.reports):
+            more = {"epoch": report.epoch, "_timestamp": report.time}
+            sent.run.log({**values(report, trial, run), **more}, step=number)
+            sent.reports = number + 1
+        if sent.generation != trial.generation:
+            sent.run.config.update(trial.params, allow_val_change=True)
+            sent.generation = trial.generation
+        if (best := best_value(trial, run)) is not None:
+            sent.run.summary[f"best/{run.spec.objective.metric}"] = best
+
+    def _end(self, sent: Sent, trial: TrialState) -> None:
+        sent.run.summary.update({"outcome": trial.outcome or trial.status, "reason": trial.reason})
+        sent.run.finish(exit_code=0 if trial.outcome in GOOD else 1)
+        sent.outcome, sent.is_open = trial.outcome, False
+
+
+def _settings() -> Any:
+    """Keep W&B off the terminal, and off this machine's load: trials run elsewhere."""
+    return wandb.Settings(
+        silent=True, console="off", disable_code=True, disable_git=True, x_disable_stats=True, x_disable_meta=True,
+        x_save_requirements=False, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS,
+    )  # fmt: skip

@@ -1,0 +1,26 @@
+"""All that looks at a run while it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from tuner.outputs.disk import Disk
+from tuner.outputs.events import Events
+from tuner.outputs.live import Show
+from tuner.outputs.loggers.asked import asked
+from tuner.outputs.loggers.curves import Curves
+from tuner.outputs.loggers.uploader import Uploader
+from tuner.outputs.packing import Shared
+from tuner.outputs.study import Study
+from tuner.outputs.tensorboard import TensorBoard
+from tuner.spec.loggers import SomeLogger
+
+Looker = Disk | Shared | Show | TensorBoard | Study | Events | Curves | Uploader
+
+
+def observers(folder: Path, loggers: Sequence[SomeLogger], show: Show, json: TextIO | None) -> list[Looker]:
+    """Make them; events go to `json`, if there is one."""
+    always: list[Looker] = [Disk(folder, show.say), Shared(show.say), show, TensorBoard(folder), Study(folder)]
+    return [*always, *([Events(json)] if json else []), *asked(loggers, folder, show.say)]
