@@ -23,8 +23,9 @@ from rich.console import Console
 from tuner.core import confirm
 from tuner.core.records import Repeated, Session
 from tuner.core.state import RunState
+from tuner.core.trial import TrialState
 from tuner.engine.ask import stop
-from tuner.engine.evaluate import _assignment
+from tuner.engine.evaluate import stint
 from tuner.engine.follow import Observer
 from tuner.engine.keep import Folder, Keeper
 from tuner.errors import UserError
@@ -33,6 +34,7 @@ from tuner.outputs import confirmed, results
 from tuner.outputs.farewell import farewell
 from tuner.outputs.forecast import epochs_left
 from tuner.outputs.live import Show
+from tuner.outputs.loggers.uploader import Uploader
 from tuner.outputs.report import report
 from tuner.outputs.study import NAME, Study
 from tuner.outputs.tensorboard import TensorBoard
@@ -134,7 +136,7 @@ def test_the_winner_is_the_result_and_the_best_of_the_search_stays_what_it_was(o
     assert chosen.value == best
     assert (over.folder / str(chosen.checkpoint)).is_dir()
     assert (over.folder / str(run.best.checkpoint)).is_dir()
-    asked = _assignment(over.folder, run)
+    asked = stint(over.folder, run, "test")
     assert (asked.trial, asked.checkpoint) == (chosen.trial, chosen.checkpoint)
     assert asked.seed == run.repeats[chosen.trial].training_seed(0)
 
@@ -167,10 +169,48 @@ def test_the_files_hold_the_winner_and_the_leaderboard_the_search(over: Played) 
     assert sum(summary["trials"].values()) == 5
     assert (over.folder / "leaderboard.csv").read_text().count("\n") == 6
     params = (over.folder / "best" / "params.yaml").read_text()
-    assert f"# It repeats {first.trial}, confirmed on 4 fresh seeds: {first.mean:.6g}\n" in params
+    assert f"# It repeats {first.trial}, confirmed on 4 fresh seeds: mean {first.mean:.6g}.\n" in params
     again = yaml.safe_load(params)
     assert "confirm" not in again
     assert again["start"]["points"] == [over.core.run.trials[first.trial].params]
+
+
+def test_the_card_tells_the_mean_and_the_manifest_the_seed_of_the_repeat(over: Played) -> None:
+    first, chosen = confirmed.confirmed(over.core.run)[0], over.core.run.chosen
+    assert chosen is not None
+    card = (over.folder / "best" / "README.md").read_text()
+    assert f"| score of {first.trial} on 4 fresh seeds, the mean | {first.mean:.6g} ± " in card
+    manifest = json.loads((over.folder / "best" / "manifest.json").read_text())
+    seed = over.core.run.repeats[chosen.trial].training_seed(0)
+    assert (manifest["trial"], manifest["checkpoint"], manifest["seed"]) == (chosen.trial, chosen.checkpoint, seed)
+
+
+class Kept:
+    """A service that remembers what it is sent."""
+
+    name = "It"
+
+    def __init__(self) -> None:
+        self.ends: dict[str, str | None] = {}
+
+    def begin(self, run: RunState, identity: str) -> None:
+        """Nothing to connect to."""
+
+    def update(self, trial: TrialState, run: RunState) -> None:
+        self.ends[trial.id] = trial.outcome
+
+    def finish(self, run: RunState) -> None:
+        """Nothing to say."""
+
+
+def test_loggers_are_sent_repeats_as_trials(over: Played, tmp_path: Path) -> None:
+    kept, state = Kept(), RunState()
+    uploader = Uploader(kept, tmp_path, lambda text: None)
+    for record in read(over.folder):
+        state.apply(record)
+        uploader.see(record, state)
+    uploader.close(state)
+    assert kept.ends == {trial.id: trial.outcome for trial in over.core.run.everyone()}
 
 
 def test_tensorboard_shows_repeats_and_the_study_does_not(over: Played) -> None:
