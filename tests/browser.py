@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -55,6 +56,27 @@ class Browser:
         wait_for(shown, 60)
         return found[0]
 
+    def show_as(self, width: int, scheme: str = "light", height: int = 900) -> None:
+        """Be as wide as a phone, say, and prefer a `light` or a `dark` page."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+
+    def requested(self) -> set[str]:
+        """Name all that was fetched since this was last asked."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [one["params"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+        return {one["request"]["url"] for one in sent}
+
+    def complaints(self) -> list[str]:
+        """List what the page wrote to its console since this was last asked."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def run(self, script: str, *given: Any) -> Any:
+        """Run JavaScript in the page."""
+        return self.driver.execute_script(script, *given)
+
     def keep(self, name: str, path: str = "//body") -> None:
         """Take a picture of a part of the page."""
         self.pictures.mkdir(parents=True, exist_ok=True)
@@ -72,6 +94,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
     options.binary_location = program
     for flag in FLAGS:
         options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chauffeur))
     try:
         yield Browser(driver, Path(os.environ.get(PICTURES) or folder))

@@ -39,6 +39,10 @@ def test_a_full_disk_is_told_in_a_line_and_the_files_are_written_when_there_is_r
     (disk / "ballast").unlink()
     assert main(["--resume", str(disk / "r")]) == 0
     assert (disk / "r" / "summary.json").exists()
+    assert "report.html could not be written (OSError: [Errno 28] No space" in capsys.readouterr().out, (
+        "5 MB are too many"
+    )
+    assert not list((disk / "r").glob(".report*"))
 
 
 def test_a_stop_reaches_the_driver_although_the_disk_is_full(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,14 +54,19 @@ def test_a_stop_reaches_the_driver_although_the_disk_is_full(disk: Path, monkeyp
         assert wishes.take(disk / "r") == [None]
 
 
-def test_a_disk_that_may_only_be_read_is_told_in_a_line(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_may_only_be_read_is_told_in_a_line(
+    disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     try:
         assert main(["--resume", str(disk / "r")]) == 3
         said = capsys.readouterr().err
         assert "Read-only file system" in said
         assert len(said.splitlines()) == 1
+        monkeypatch.chdir(disk.parent)
         assert main(["--report", str(disk / "r")]) == 0, "it may be looked at"
+        assert (disk.parent / "v1-report.html").exists(), "here, where something may be written"
+        monkeypatch.chdir(ROOT)
         assert main(["--resume", str(disk / "r"), "--check"]) == 0
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)

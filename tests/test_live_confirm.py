@@ -35,6 +35,8 @@ from tuner.outputs.farewell import farewell
 from tuner.outputs.forecast import epochs_left
 from tuner.outputs.live import Show
 from tuner.outputs.loggers.uploader import Uploader
+from tuner.outputs.page.history import History
+from tuner.outputs.page.page import page
 from tuner.outputs.report import report
 from tuner.outputs.study import NAME, Study
 from tuner.outputs.tensorboard import TensorBoard
@@ -183,6 +185,15 @@ def test_the_card_tells_the_mean_and_the_manifest_the_seed_of_the_repeat(over: P
     manifest = json.loads((over.folder / "best" / "manifest.json").read_text())
     seed = over.core.run.repeats[chosen.trial].training_seed(0)
     assert (manifest["trial"], manifest["checkpoint"], manifest["seed"]) == (chosen.trial, chosen.checkpoint, seed)
+
+
+def test_the_page_has_a_section_of_it_and_shows_the_search_alone_elsewhere(over: Played) -> None:
+    history = History(over.folder)
+    made = page(history)
+    assert "could not be made" not in made
+    assert f"Confirmed: {confirmed.confirmed(history.run)[0].trial}, score " in made
+    assert {report.trial for _, report in history.reports} == set(history.run.trials)
+    assert history.steps[-1].value == 3.0
 
 
 class Kept:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tuner.slot.code import Code
 
 LEAVE_SECONDS = 5.0
-"""How long the copy at a URL is waited for where the process has to end."""
+"""How long the copy at a URL, and the report, are waited for where the process has to end."""
 GO_ON = "Go on with: python launch.py --resume {}"
 
 
@@ -242,9 +242,9 @@ def _drive_aside(
             if isinstance(error, Interrupted | ClusterError):
                 show.say(GO_ON.format(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
-                finish(folder, _left(error), options.mirror)
+                finish(folder, _left(error), options.mirror, show.say)
             raise
-        run = finish(folder, "finished", options.mirror)
+        run = finish(folder, "finished", options.mirror, show.say)
     farewell(folder, run, show.console)
 
 
@@ -275,7 +275,7 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirr
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
     with suppress(OSError):
-        finish(folder, _left(error))
+        finish(folder, _left(error), patience=LEAVE_SECONDS)
     if mirror is not None:
         try:
             mirror.close(LEAVE_SECONDS)

@@ -53,7 +53,12 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", help="run an experiment: a YAML file, or a name under search_spaces/")
     what.add_argument("--resume", metavar="RUN", help="go on with a run: its folder, or its name under runs/")
-    what.add_argument("--report", metavar="RUN", nargs="+", help="print the leaderboard and the curves of a run")
+    what.add_argument(
+        "--report",
+        metavar="RUN",
+        nargs="+",
+        help="print what a run found, and write its page; several are compared",
+    )
     what.add_argument("--why", metavar="RUN/TRIAL", help="tell the story of a trial: each decision, and what led to it")
     what.add_argument("--stop", metavar="RUN[/TRIAL]", help="stop a run, or one trial of it, from another terminal")
     made.add_argument("--name", help="the run's name; the YAML's name and the time by default")
@@ -159,7 +164,7 @@ def _from_afar(flags: argparse.Namespace) -> int:
     if flags.resume is not None and not flags.check:
         return commands.rejoin(flags.address, flags.resume, flags.set, flags.json)
     if flags.report is not None:
-        return commands.ask(flags.address, "--report", flags.report)
+        return commands.report(flags.address, flags.report)
     if flags.resume is not None:
         return commands.ask(flags.address, "--resume", [flags.resume], ["--check"])
     flag, named = ("--why", flags.why) if flags.why is not None else ("--stop", flags.stop)
@@ -201,12 +206,18 @@ def _check(loaded: Loaded, options: Options) -> None:
 
 def _report(runs: Sequence[str]) -> int:
     from tuner.outputs.console import console
+    from tuner.outputs.page import write
     from tuner.outputs.report import report
-    from tuner.outputs.results import read_state
-    from tuner.runs import find_run
+    from tuner.runs import find_run, is_fetched
 
-    for run in runs:
-        report(read_state(find_run(run)), console(sys.stdout))
+    histories = write.read([find_run(run) for run in runs])
+    for history in histories:
+        report(history.run, console(sys.stdout))
+    target = write.target(histories, is_fetched(histories[0].folder))
+    try:
+        print(f"Report:       {write.write(histories, target)}", flush=True)
+    except OSError as error:
+        raise ClusterError(f"{target}: {error}. Make room there.") from error
     return 0
 
 

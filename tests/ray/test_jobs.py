@@ -79,8 +79,12 @@ def test_a_run_is_submitted_followed_and_fetched(write, tmp_path: Path, head) ->
     }  # fmt: skip
     with from_afar(tmp_path, head, "--space", "mine.yaml", "--name", "first") as driver:
         assert "rejoin it with --resume first" in driver.ends(2, alone=False)
+    assert (fetched / "report.html").read_bytes() == (there / "report.html").read_bytes()
     with from_afar(tmp_path, head, "--report", "first") as driver:
-        assert "first: 2 trials (2 finished)" in driver.ends(0, alone=False)
+        said = driver.ends(0, alone=False)
+    assert "first: 2 trials (2 finished)" in said
+    assert "Fetched:      first-report.html" in said
+    assert "<h1>first</h1>" in (tmp_path / "first-report.html").read_text()
 
 
 def test_on_the_head_the_same_command_uses_the_cluster(write, tmp_path: Path, head) -> None:

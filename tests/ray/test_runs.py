@@ -55,7 +55,7 @@ def test_a_run_leaves_all_that_the_readme_names(launch, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "debug"
     names = {path.name for path in folder.iterdir()}
     assert {"experiment.yaml", "ledger", "trials", "tensorboard", "study.journal", "summary.json", "leaderboard.csv",
-            "best", "ray", "driver.log"} <= names  # fmt: skip
+            "best", "ray", "driver.log", "report.html"} <= names  # fmt: skip
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["state"] == "finished"
     assert sum(summary["trials"].values()) == 8
@@ -105,6 +105,7 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(laun
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").unlink()
     (folder / "study.journal").unlink()
+    (folder / "report.html").unlink()
     curves = (folder / "curves.csv").read_text()
     assert len(curves.splitlines()) - 1 == sum(len(report.metrics) for report in reports(folder))
     done = launch("--resume", "done", "--json")
@@ -112,6 +113,7 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(laun
     assert "Best params:" in done.stderr
     assert (folder / "curves.csv").read_text() == curves
     assert len(list((folder / "wandb").glob("offline-run-*/*.wandb"))) == 2
+    assert "All trials" in (folder / "report.html").read_text()
     assert (folder / "ledger").read_bytes() == ledger
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (folder / "study.journal").stat().st_size > 0
@@ -131,6 +133,7 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(launch, write, tmp_path: P
     assert driver.returncode == 130
     assert "--resume runs/stopped" in output
     assert json.loads((folder / "summary.json").read_text())["state"] == "stopped"
+    assert "The run is not over" in (folder / "report.html").read_text()
     assert not processes(str(tmp_path))
     launch("--resume", "stopped", "--no-dashboard")
     assert read_state(folder).finished()

@@ -103,7 +103,7 @@ def test_a_second_driver_is_refused_and_a_url_can_be_read(head: Head, tmp_path: 
         head.call("--stop", "r")
         driver.ends(0)
     assert replay(read(head.run)).closed == "asked"
-    assert "t0000" in other.call("--report", URL)
+    assert "Report:       r-report.html" in other.call("--report", URL)
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Seaweed) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import ROOT
 
 from tuner.errors import ClusterError, UserError
 from tuner.remote.commands import _refuse_late, there
 from tuner.remote.follow import _code, printer
 from tuner.remote.jobs import Jobs
-from tuner.remote.pack import pack
+from tuner.remote.pack import pack, pack_page
 
 PLACES = {"plain": "plain", "shared": "/nfs/runs/shared", "far": "s3://bucket/runs/far"}
 
@@ -114,3 +115,11 @@ def test_links_and_pipes_stay_where_they_are(tmp_path: Path) -> None:
         names = {Path(name).name for name in packed.getnames()}
         packed.extractall(tmp_path / "there", filter="data")
     assert names == {"r", "ledger", "trials", "t0000", "log.txt"}
+
+
+def test_a_page_is_packed_under_a_name_that_tells_its_run(tmp_path: Path) -> None:
+    assert pack_page([str(ROOT / "tests" / "frozen" / "v1")], tmp_path / "packed.tar.gz") == "v1-report.html"
+    with tarfile.open(tmp_path / "packed.tar.gz") as packed:
+        assert packed.getnames() == ["v1-report.html"]
+        packed.extractall(tmp_path, filter="data")
+    assert "All trials" in (tmp_path / "v1-report.html").read_text()

@@ -133,22 +133,26 @@ def lines(run: RunState, width: int) -> list[Text]:
     if run.spec.confirm is None or run.is_searching:
         return []
     rows = confirmed(run)
-    if rows and (first := rows[0]).won:
-        head = f"Confirmed: {first.trial}, {run.spec.objective.metric} {first.mean:.6g}{interval(first)}"
-        head += f" on {first.n} fresh seeds"
-    else:
-        head = f"Not confirmed: {_why_not(run, rows)}"
+    first = Text(cut(head(run, rows), width))
     if not rows:
-        return [Text(cut(head, width))]
+        return [first]
     columns = [
         Column("trial"), Column("mean", right=True), Column("± 95 %", right=True, drop=2),
         Column("seeds", right=True, drop=4), Column("P(best)", right=True, drop=1), Column("in the search", right=True),
         Column("too good by", right=True, drop=3), Column("", drop=5, least=8),
     ]  # fmt: skip
-    text = [Text(cut(head, width)), *grid(columns, [_cells(row) for row in rows], width)]
+    text = [first, *grid(columns, [_cells(row) for row in rows], width)]
     if all(row.n > 1 and row.low == row.high for row in rows):
         text.append(Text(cut("All repeats of a trial gave the same: the function does not depend on its seed.", width)))
     return text
+
+
+def head(run: RunState, rows: Sequence[Confirmed]) -> str:
+    """Say who won, or why nobody did."""
+    if not rows or not (first := rows[0]).won:
+        return f"Not confirmed: {_why_not(run, rows)}"
+    mean = f"{run.spec.objective.metric} {first.mean:.6g}{interval(first)}"
+    return f"Confirmed: {first.trial}, {mean} on {first.n} fresh seeds"
 
 
 def _cells(row: Confirmed) -> tuple[list[str], str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import best, confirmed, disk, grid, report
+from tuner.outputs import best, confirmed, disk, grid, page, report
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
@@ -21,6 +21,8 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
     if run.best is not None:
         console.print(f"Best model:   {_model(folder)}")
         console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
+    if (folder / page.NAME).exists():
+        console.print(f"Report:       {folder / page.NAME}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
     console.print(f"Disk used:    {grid.size(disk.used(folder))}")
 

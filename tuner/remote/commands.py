@@ -11,7 +11,7 @@ from typing import Any
 
 from tuner import ship
 from tuner.errors import Interrupted, Problem, TunerError, UserError
-from tuner.remote.fetch import fetch
+from tuner.remote.fetch import fetch, fetch_page
 from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import AT, RUN, Jobs, lives, was_refused
 from tuner.runs import RUNS, check_name, default_name
@@ -69,6 +69,17 @@ def ask(address: str, flag: str, named: Sequence[str], more: Sequence[str] = ())
     jobs = Jobs(address)
     places = jobs.places()
     return _ask(jobs, [flag, *(there(places, one, flag == "--stop") for one in named), *more], None)
+
+
+def report(address: str, runs: Sequence[str]) -> int:
+    """Have the head print what runs found, and bring their page into the current folder."""
+    jobs = Jobs(address)
+    places = jobs.places()
+    named = [there(places, run) for run in runs]
+    code = _ask(jobs, ["--report", *named], None)
+    if code == 0:
+        print(f"Fetched:      {fetch_page(jobs, named, Path())}", file=sys.stderr)
+    return code
 
 
 def _ask(jobs: Jobs, words: Sequence[str], folder: Path | None) -> int:

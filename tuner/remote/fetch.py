@@ -6,36 +6,52 @@ import json
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tuner.errors import ClusterError, UserError
 from tuner.remote.follow import follow
 from tuner.remote.jobs import Jobs, unreachable
-from tuner.remote.pack import SAID
+from tuner.remote.pack import PAGE, SAID
 
 
 def fetch(jobs: Jobs, run: str, into: Path) -> Path:
     """Bring a run's ledger and results to `into/NAME`, without checkpoints; returns that folder."""
-    told = _packed(jobs, run)
+    told = _packed(jobs, [run])
     target = into / Path(told["folder"]).name
     into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=into, prefix=".fetched-") as scratch:
-        archive = Path(scratch) / "run.tar.gz"
-        _download(jobs, told, archive)
-        with tarfile.open(archive) as packed:
-            packed.extractall(scratch, filter="data")
-        fetched = Path(scratch) / target.name
+    with _fetched(jobs, told, into) as fetched:
         if target.exists() and _header(target) != _header(fetched):
             raise UserError(f"{target}: must be free, or hold this run, but holds another one. Move it away.")
         shutil.copytree(fetched, target, dirs_exist_ok=True)
     return target
 
 
-def _packed(jobs: Jobs, run: str) -> dict[str, Any]:
+def fetch_page(jobs: Jobs, runs: Sequence[str], into: Path) -> Path:
+    """Have the head make the page of a run, or the one that compares several, and bring it into a folder."""
+    told = _packed(jobs, [PAGE, *runs])
+    with _fetched(jobs, told, into) as fetched:
+        return fetched.replace(into / fetched.name)
+
+
+@contextmanager
+def _fetched(jobs: Jobs, told: dict[str, Any], into: Path) -> Iterator[Path]:
+    """Download what was packed and unpack it beside where it belongs, for as long as this block lasts."""
+    with tempfile.TemporaryDirectory(dir=into, prefix=".fetched-") as scratch:
+        archive = Path(scratch) / "packed.tar.gz"
+        _download(jobs, told, archive)
+        with tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="data")
+        yield Path(scratch) / Path(told["folder"]).name
+
+
+def _packed(jobs: Jobs, words: Sequence[str]) -> dict[str, Any]:
     """Have the head pack the results, and read where they are."""
     lines: list[str] = []
-    job = jobs.submit(["tuner.remote.pack", run], f"fetch {run}", None, {})
+    run = words[-1]
+    job = jobs.submit(["tuner.remote.pack", *words], f"fetch {run}", None, {})
     follow(jobs, job, lines.append)
     said = "".join(lines).splitlines()
     line = next((line for line in said if line.startswith(SAID)), None)

@@ -7,13 +7,16 @@ import json
 import logging
 import sys
 import tarfile
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = "tuner-results"
 """Below the folder of Ray's logs, which the dashboard shows."""
 SAID = "packed: "
 OLD_SECONDS = 3600.0
+PAGE = "--page"
 
 
 def pack(run: Path, target: Path) -> None:
@@ -30,13 +33,24 @@ def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if left_out & set(parts[1:]) or parts[1:2] == ("ray",) else entry
 
 
-def main(run: str) -> None:
-    """Pack a run, and print what the other side needs to get it."""
+def pack_page(runs: Sequence[str], target: Path) -> str:
+    """Make the page of a run, or of several, and pack it; returns its name."""
+    from tuner.outputs.page import write
+    from tuner.runs import find_run
+
+    histories = write.read([find_run(run) for run in runs])
+    name = write.target(histories, is_copy=True).name
+    with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w:gz") as archive:
+        archive.add(write.write(histories, Path(scratch) / name), arcname=name)
+    return name
+
+
+def main(words: Sequence[str]) -> None:
+    """Pack a run, or with --page the page of runs, and print what the other side needs to get it."""
     import ray
 
     from tuner.runs import find_run
 
-    folder = find_run(run)
     ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
     place = Path(ray._private.worker._global_node.get_logs_dir_path()) / FOLDER
     place.mkdir(exist_ok=True)
@@ -44,11 +58,15 @@ def main(run: str) -> None:
         with contextlib.suppress(OSError):
             if time.time() > old.stat().st_mtime + OLD_SECONDS:
                 old.unlink()
-    target = place / f"{folder.name}-{time.time_ns()}.tar.gz"
-    pack(folder, target)
+    target = place / f"{time.time_ns()}.tar.gz"
+    if words[0] == PAGE:
+        folder = Path(pack_page(words[1:], target))
+    else:
+        folder = find_run(words[0])
+        pack(folder, target)
     where = {"node": ray.get_runtime_context().get_node_id(), "file": f"{FOLDER}/{target.name}"}
     print(f"{SAID}{json.dumps({**where, 'folder': str(folder.resolve()), 'size': target.stat().st_size})}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from tuner.outputs.best import read_test
+from tuner.outputs.grid import duration
+from tuner.outputs.page import ends, fresh, population, progress, searched, setup, used, workers
+from tuner.outputs.page.history import History
+from tuner.outputs.page.html import document, number, paragraph, table, text, tiles
+from tuner.outputs.results import summary
+
+log = logging.getLogger(__name__)
+SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
+    ("Best so far", "best", progress.best_so_far),
+    ("On fresh seeds", "seeds", fresh.seeds),
+    ("Learning curves", "curves", progress.curves),
+    ("Parallel coordinates", "parallel", searched.parallel),
+    ("Importance", "importance", searched.importance),
+    ("Slices", "slices", searched.slices),
+    ("Population", "population", population.population),
+    ("What was stopped, and why", "stopped", ends.stopped),
+    ("Failures", "failures", ends.failures),
+    ("Workers", "workers", workers.timeline),
+    ("Memory, GPUs and disk", "used", used.used),
+    ("All trials", "trials", setup.trials),
+    ("Params", "params", setup.space),
+    ("Repeat it", "repeat", setup.repeat),
+)
+"""Title, anchor, and what makes it."""
+
+
+def page(history: History) -> str:
+    """Make the page."""
+    spec = history.run.spec
+    has = {"population": spec.scheduler.kind == "pbt", "seeds": spec.confirm is not None}
+    parts = [part for part in SECTIONS if has.get(part[1], True)]
+    sections = [(title, anchor, _made(make, history)) for title, anchor, make in parts]
+    return document(f"{history.run.name}: report", header(history), sections)
+
+
+def _made(make: Callable[[History], str], history: History) -> str:
+    """Make one section; what is wrong with it does not take the others along."""
+    try:
+        return make(history)
+    except Exception as error:
+        log.exception("a section of the report could not be made")
+        return paragraph(f"This section could not be made: {text(repr(error))}.", "failed")
+
+
+def header(history: History) -> str:
+    """Say what this run is, how it stands, and what it found."""
+    run, spec = history.run, history.run.spec
+    facts = summary(run, "")
+    made = f"<h1>{text(run.name)}</h1>" + paragraph(
+        f"{text(spec.trainable)}, {text(spec.objective.mode)} {text(history.metric)}; search {text(spec.search.kind)}, "
+        f"scheduler {text(spec.scheduler.kind)}, seed {spec.seed}. {text(_state(history))}",
+        "faint",
+    )
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in facts["trials"].items() if count)
+    shown = [("trials", str(len(run.trials))), ("epochs trained", str(facts["epochs"]))]
+    shown += [("time driven", duration(run.elapsed)), ("trials at once", str(run.slots))]
+    best = run.best
+    if best is not None:
+        shown = [(f"best {history.metric}", f"{best.value:.6g}"), ("by", f"{best.trial}, epoch {best.epoch}"), *shown]
+    made += tiles(shown) + paragraph(f"Trials: {text(counted or 'none yet')}.")
+    if best is None:
+        return made + paragraph("No trial has reported a finite value.")
+    test = read_test(history.folder) or {}
+    if test:
+        said = ", ".join(f"{name} {number(value)}" for name, value in test.items())
+        made += paragraph(f"On the test split: {text(said)}.")
+    params = [[name, setup.shown(value)] for name, value in best.params.items()]
+    return made + table(["param of the best", "value"], params)
+
+
+def _state(history: History) -> str:
+    run = history.run
+    made = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if run.finished():
+        why = {"target": "its target was reached", "hours": "its hours were over", "asked": "the user stopped it"}
+        return f"The run is over{f': {why[run.closed]}' if run.closed else ''}. Made {made}."
+    trials = list(run.trials.values())
+    going = sum(trial.status == "running" for trial in trials)
+    left = run.spec.trials - len(trials)
+    return f"The run is not over: {going} trials run or wait to go on, {left} are to come. Made {made}."
