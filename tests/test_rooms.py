@@ -51,6 +51,8 @@ ROOMS = {
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
     "trainables/lightning_digits.py": {"torch", "lightning", "tuner.Trial", "tuner.integrations", "trainables.data"},
     "trainables/hf_trainer.py": {"torch", "transformers", "tuner.Trial", "tuner.integrations", "trainables.data"},
+    "trainables/data": {"torch", "numpy", "sklearn", "PIL", "transformers", "datasets"},
+    "trainables/pretrain.py": {"torch", "transformers", "trainables.data"},
 }  # fmt: skip
 
 # Files that may import a heavy library although their room, or the time of import, does not.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+from trainables.pretrain import pretrain
 from tuner.api import load, local_trial
 from tuner.spec.experiment import Confirm
 
@@ -14,14 +15,20 @@ LIGHT = {
     # What makes an epoch short, or leaves out data that must be downloaded.
     "resnet_cifar10.yaml": ["fixed.dataset=digits", "space.width.values=[8, 16]", "resources.gpus=0"],
     "resnet_fashion.yaml": ["fixed.dataset=digits"],
+    "finetune.yaml": ["fixed.train_size=64"],
+    "finetune_images.yaml": ["fixed.model={vit}", "fixed.train_size=100"],
 }
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
-def test_one_epoch(path: Path) -> None:
+def test_one_epoch(path: Path, tmp_path: Path) -> None:
     load(path)
     said: list[str] = []
-    local_trial(load(path, ["budget.epochs=1", *_shorter(path), *LIGHT.get(path.name, [])]), said.append)
+    light = LIGHT.get(path.name, [])
+    if any("{vit}" in given for given in light):  # the model that the file's second line makes
+        pretrain(tmp_path / "vit", dataset="digits", train_size=100, epochs=1, width=16)
+    given = [one.replace("{vit}", str(tmp_path / "vit")) for one in light]
+    local_trial(load(path, ["budget.epochs=1", *_shorter(path), *given]), said.append)
     assert said[-1].startswith("epoch 1  ")
 
 

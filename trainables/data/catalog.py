@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data import official
+from trainables.data import hub, official
 from trainables.data.download import DataError, data_folder
 from trainables.data.image_folder import image_folder
 from trainables.data.source import Decoded, Source
@@ -17,7 +17,7 @@ NAMES = ("digits", "fashion-mnist", "cifar10")
 
 
 def find(dataset: str, *, folder: str | Path | None, size: int) -> Source:
-    """Find a set by its name, or by the path of a folder with one subfolder a class."""
+    """Find a set by its name, or by the path of a folder: one subfolder a class, or a saved set of Hugging Face's."""
     if dataset == "digits":
         return Source("digits", _digits)
     if dataset == "fashion-mnist":
@@ -27,7 +27,7 @@ def find(dataset: str, *, folder: str | Path | None, size: int) -> Source:
     path = Path(dataset).expanduser()
     if not path.is_dir():
         raise DataError(_unknown(dataset))
-    return image_folder(path, size)
+    return hub.image_folder(path, size) if hub.is_saved(path) else image_folder(path, size)
 
 
 def _unknown(dataset: str) -> str:

@@ -1,0 +1,182 @@
+"""Texts and images from a CSV, a folder and Hugging Face's `datasets`; the set that comes with the project."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from support import ROOT
+
+from trainables import data, finetune
+from trainables.data import debian_sections, pretrained
+from trainables.data.download import DataError, MissingDataError
+from trainables.data.task import read_task
+from trainables.data.texts import Texts, read_texts
+
+pytestmark = pytest.mark.usefixtures("folders")
+
+
+def sizes(texts: Texts) -> dict[str, int]:
+    return {split: len(rows) for split, rows in texts.texts.items()}
+
+
+def test_a_csv_is_split_by_class_and_any_first_texts_are_too(tmp_path: Path) -> None:
+    texts = read_texts(str(tiny.texts(tmp_path / "texts.csv", each=50)))
+    assert texts.classes == sorted(tiny.WORDS)
+    assert sizes(texts) == {"train": 90, "val": 30, "test": 30}
+    for labels in (*texts.labels.values(), texts.labels["train"][:30]):
+        assert set(Counter(labels.tolist()).values()) == {len(labels) // 3}
+    known = {word: name for name, words in tiny.WORDS.items() for word in words.split()}
+    assert all(
+        known[line.split()[0]] == texts.classes[label]
+        for split in texts.texts
+        for line, label in zip(texts.texts[split], texts.labels[split], strict=True)
+    )
+
+
+def test_a_csv_may_say_which_split_a_text_is_in_and_name_its_columns(tmp_path: Path) -> None:
+    rows = [
+        "words,kind,split",
+        *(f"{split} {i},{'ab'[i % 2]},{split}" for split in ("train", "validation") for i in range(8)),
+    ]
+    (tmp_path / "texts.csv").write_text("\n".join(rows))
+    texts = read_texts(str(tmp_path / "texts.csv"), text="words", label="kind")
+    assert sizes(texts) == {"train": 6, "val": 8, "test": 2}
+    assert all(line.startswith("validation") for line in texts.texts["val"])
+    assert not set(texts.texts["test"]) & set(texts.texts["train"])
+
+
+def test_in_a_folder_each_subfolder_is_a_class(tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            (tmp_path / name / f"{i}.txt").write_text(f"{name} {i}")
+    texts = read_texts(str(tmp_path))
+    assert texts.classes == ["bad", "good"]
+    assert sizes(texts) == {"train": 6, "val": 2, "test": 2}
+
+
+def test_a_saved_set_of_hugging_faces_keeps_its_splits_and_names(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    parts = {"train": [0, 1] * 10, "validation": [1, 0] * 3, "test": [-1] * 4}  # GLUE hides the labels of its tests
+    DatasetDict({
+        split: Dataset.from_dict({"sentence": [f"{split} {i}" for i in range(len(labels))], "label": labels}, features)
+        for split, labels in parts.items()
+    }).save_to_disk(tmp_path / "set")  # fmt: skip
+    texts = read_texts(str(tmp_path / "set"), text="sentence")
+    assert texts.classes == ["no", "yes"]
+    assert sizes(texts) == {"train": 16, "val": 6, "test": 4}
+    assert texts.labels["val"].tolist() == parts["validation"]
+    with pytest.raises(DataError, match="must have a column 'text', but has sentence, label"):
+        read_texts(str(tmp_path / "set"))
+
+
+def test_a_saved_set_of_images_is_one_for_all_trainables(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    rows = {"image": [np.full((10, 12), 9 * i, np.uint8) for i in range(20)], "kind": [i % 2 for i in range(20)]}
+    features = Features({"image": Image(), "kind": ClassLabel(names=["even", "odd"])})
+    Dataset.from_dict(rows, features).save_to_disk(tmp_path / "pictures")
+    found = data.load(str(tmp_path / "pictures"), size=8)
+    assert found.classes == ["even", "odd"]
+    assert found.shape == (1, 8, 8)
+    assert [len(part) for part in (found.train, found.val, found.test())] == [12, 4, 4]
+    assert (found.train.images[:, 0, 0, 0] // 9 % 2 == found.train.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,kind\na,b\n", "must have a column 'label', but has text, kind"),
+        ("text,label\na,b\nc,b\n", r"must have two classes at least, but column 'label' has \['b'\]"),
+        ("text,label\na,b\nc,d\n", "must have texts for each split, but of 2 none is in"),
+        ("text,label,split\na,b,one\n", "column 'split' must hold train, val, test, but got 'one'"),
+    ],
+)
+def test_what_a_csv_lacks_is_said(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "texts.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_texts(str(tmp_path / "texts.csv"))
+
+
+def test_without_a_network_a_name_on_the_hub_says_what_folder_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingDataError, match=r"got 'no/model'.*save_pretrained\(FOLDER\).*can be given here"):
+        pretrained.config("no/model")
+    with pytest.raises(MissingDataError, match=r"got 'no/data'.*save_to_disk\(FOLDER\) makes a folder"):
+        read_texts("no/data")
+    with pytest.raises(MissingDataError, match="there is no 'no_package'"):
+        pretrained.place_of("package:no_package/model")
+
+
+def test_a_batch_is_as_long_as_its_longest_text_and_holds_all_of_each(tmp_path: Path) -> None:
+    task = read_task(finetune.MINILM, str(tiny.texts(tmp_path / "texts.csv")), "text", "label", None, 64)
+    texts = read_texts(str(tmp_path / "texts.csv"))
+    inputs, labels = task.train.__getitems__([0, 3, 5])
+    assert inputs["attention_mask"].sum(1).max() == inputs["input_ids"].shape[1]
+    tokenizer = pretrained.tokenizer(finetune.MINILM)
+    read = tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+    assert read == [texts.texts["train"][i] for i in (0, 3, 5)]
+    assert labels.tolist() == texts.labels["train"][[0, 3, 5]].tolist()
+    assert sorted(task.val.labels.tolist()) == sorted(texts.labels["val"].tolist())
+
+
+def test_images_come_as_the_model_knows_them(tmp_path: Path) -> None:
+    task = read_task(str(tiny.resnet(tmp_path / "resnet")), "digits", "text", "label", 100, 64)
+    grey = torch.full((2, 1, 8, 8), 51, dtype=torch.uint8)
+    pixels = task.ready(grey, torch.device("cpu"))["pixel_values"]
+    assert pixels.shape == (2, 3, 32, 32)
+    assert pixels.flatten().tolist() == pytest.approx([(0.2 - 0.5) / 0.5] * pixels.numel(), abs=1e-5)
+
+
+def test_packages_are_chosen_one_of_a_source_and_no_line_twice() -> None:
+    dump = "\n\n".join(
+        f"Package: {name}\nSource: {source}\nSection: {section}\nDescription: {line}\n more of it"
+        for name, source, section, line in [
+            ("a", "one (1.2)", "games", "chess"), ("b", "one", "games", "chess, data"), ("c", "two", "mail", "Mail!"),
+            ("d", "three", "python", "a language"), ("e", "four", "mail", "mail"),
+        ]
+    )  # fmt: skip
+    chosen = debian_sections.choose(debian_sections.read(dump))
+    assert [section for _, section in chosen] == ["games", "mail"]
+
+
+def test_the_set_that_comes_along_is_what_it_says() -> None:
+    texts = read_texts("debian-sections")
+    assert texts.classes == sorted(debian_sections.SECTIONS)
+    lines = [re.sub(r"\W+", " ", line).strip().lower() for rows in texts.texts.values() for line in rows]
+    assert len(lines) == len(set(lines)) == 3459
+    assert max(np.bincount(np.concatenate(list(texts.labels.values())))) <= debian_sections.EACH
+
+
+FORKABLE = """
+import sys
+from trainables import finetune
+from tuner.slot.zygote import forkable
+finetune.warm_up(data=sys.argv[1])
+assert forkable()
+"""
+
+
+def test_after_the_warm_up_there_is_one_thread_so_trials_can_be_forked(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    rows = {"text": [f"{name} {i}" for i in range(10) for name in tiny.WORDS], "label": list(tiny.WORDS) * 10}
+    Dataset.from_dict(rows).save_to_disk(tmp_path / "set")
+    done = subprocess.run(
+        [sys.executable, "-c", FORKABLE, str(tmp_path / "set")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,118 @@
+"""Data sets of Hugging Face's `datasets`: a folder that `save_to_disk` wrote, or a name on the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainables.data.download import DataError, MissingDataError
+from trainables.data.source import Decoded, Source
+
+OTHER_NAMES = {"validation": "val", "valid": "val", "dev": "val"}
+
+
+def is_saved(path: Path) -> bool:
+    """Tell whether `save_to_disk` wrote this folder."""
+    return (path / "dataset_dict.json").exists() or (path / "state.json").exists()
+
+
+def split_name(name: str) -> str:
+    """Call a split as it is called here: train, val or test."""
+    return OTHER_NAMES.get(name, name)
+
+
+def texts(data: str, text: str, label: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Read texts and the names of their classes, by split; what has no label (-1, as in GLUE's tests) is left out."""
+    parts = {}
+    for split, rows in _open(data).items():
+        if split not in ("train", "val", "test"):
+            continue
+        if missing := [name for name in (text, label) if name not in rows.column_names]:
+            raise DataError(f"{data}: must have a column {missing[0]!r}, but has {', '.join(rows.column_names)}")
+        numbers, names = list(rows[label]), _names(rows.features[label])
+        kept = [i for i, number in enumerate(numbers) if number is not None and number != -1]
+        words = list(rows[text])
+        if kept:
+            parts[split] = ([words[i] for i in kept], [names(numbers[i]) for i in kept])
+    return parts
+
+
+def image_folder(path: Path, size: int) -> Source:
+    """Take a saved set of images: its first column of images, and its first one of class labels."""
+    states = sorted(path.rglob("state.json"))
+    digest = hashlib.sha256(b"".join(state.read_bytes() for state in states)).hexdigest()[:16]
+    return Source(f"{path.resolve().name}-{size}px-{digest}", partial(_decode, path, size), padding=size // 8)
+
+
+class Pictures:
+    """Images of some splits, one after the other; each is decoded when it is asked for."""
+
+    def __init__(self, parts: list[Any], column: str, size: int) -> None:
+        self.parts, self.column, self.size = parts, column, size
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        """Decode one image, cut to a square around its centre and scaled: uint8, channels x size x size."""
+        from PIL import Image, ImageOps
+
+        for part in self.parts:
+            if row < len(part):
+                image = part[int(row)][self.column]
+                break
+            row -= len(part)
+        image = image if image.mode == "L" else image.convert("RGB")
+        pixels = np.asarray(ImageOps.fit(image, (self.size, self.size), Image.Resampling.BILINEAR))
+        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _decode(path: Path, size: int) -> Decoded:
+    from datasets import ClassLabel, Image
+
+    found = _open(str(path))
+    parts = [found[split] for split in ("train", "val", "test") if split in found]
+    features: Mapping[str, Any] = parts[0].features
+    image = next((name for name, kind in features.items() if isinstance(kind, Image)), None)
+    label = next((name for name, kind in features.items() if isinstance(kind, ClassLabel)), None)
+    if image is None or label is None:
+        raise DataError(f"{path}: must have a column of Image and one of ClassLabel, but has {dict(features)}")
+    labels = np.concatenate([np.asarray(part[label]) for part in parts])
+    first_test = len(labels) - len(found["test"]) if "test" in found else None
+    return Decoded(Pictures(parts, image, size), labels, features[label].names, first_test)
+
+
+def _open(data: str) -> dict[str, Any]:
+    """Open a saved folder, or ask the hub; a set without splits is all train."""
+    datasets = _library()
+    path = Path(data).expanduser()
+    try:
+        found = datasets.load_from_disk(str(path)) if is_saved(path) else datasets.load_dataset(data)
+    except Exception as error:  # no such name, no network, a script that is refused: each has types of its own
+        raise MissingDataError(
+            f"data must be debian-sections, a .csv, a folder (one that save_to_disk wrote, or with one subfolder a "
+            f"class), or a name on the hub, but got {data!r}: {str(error).splitlines()[0]} Where there is a network, "
+            f"load_dataset({data!r}).save_to_disk(FOLDER) makes a folder that can be given here."
+        ) from error
+    parts = dict(found.items()) if isinstance(found, datasets.DatasetDict) else {"train": found}
+    return {split_name(name): rows for name, rows in parts.items()}
+
+
+def _library() -> Any:
+    """Import `datasets` so that it starts no thread: trials are forked from the process that calls this."""
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise MissingDataError("data of Hugging Face's needs their library. pip install -e '.[hf]'") from error
+    datasets.disable_progress_bars()
+    datasets.utils.tqdm.monitor_interval = 0  # else a bar has a thread that watches it, also where it is not shown
+    return datasets
+
+
+def _names(feature: Any) -> Any:
+    """Return the function that names a class."""
+    return feature.int2str if hasattr(feature, "int2str") else str
