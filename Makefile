@@ -16,6 +16,7 @@ bench:
 	python -m benchmarks.overhead
 	python -m benchmarks.rates
 	python -m benchmarks.scaling
+	python -m benchmarks.searches
 
 # What is generated from the code.
 docs:

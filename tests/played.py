@@ -68,7 +68,7 @@ class Played:
     def report(self, work: Assignment, epoch: int, score: float, **more: Any) -> str:
         saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
         if saved:
-            checkpoint.save(self.folder / saved, {"count": epoch})
+            checkpoint.save(self.folder / saved, {"count": epoch}, kinds={})
         metrics = {"score": score}
         event = {
             "event": "report", "epoch": epoch, "metrics": metrics, "checkpoint": saved, "seconds": 0.1, "memory": 1,

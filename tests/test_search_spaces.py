@@ -8,6 +8,7 @@ from support import ROOT
 
 from trainables.pretrain import pretrain
 from tuner.api import load, local_trial
+from tuner.spec.experiment import Confirm
 
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 LIGHT = {
@@ -51,6 +52,7 @@ def test_what_is_commented_out_may_be_used(path: Path, tmp_path: Path) -> None:
     assert spec.budget.hours
     assert spec.start.points
     assert spec.watchdog == type(spec.watchdog)()
+    assert spec.confirm in (None, Confirm())
 
 
 def _shorter(path: Path) -> list[str]:

@@ -100,8 +100,8 @@ def _mirrored(where: Place, is_new: bool = False) -> AbstractContextManager[Mirr
 def resume(run: str | Path, options: Options | None = None, overrides: Sequence[str] = ()) -> Result:
     """Go on with a run from where its ledger stands; one that is finished gets its missing files anew.
 
-    `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), and other settings of
-    `resources`, `checkpoint` and `watchdog`.
+    `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), more to `confirm`, and
+    other settings of `resources`, `checkpoint` and `watchdog`.
     """
     from tuner.outputs.results import read_state
 
@@ -112,7 +112,8 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
         state = read_state(where.folder)
         loaded = _reload(where.folder, state, overrides)
         loaded.refuse_missing()
-        new = changes(state.spec, loaded.experiment, state.elapsed / 3600, state.finished()) if overrides else {}
+        was_ended, hours = state.closed in ("hours", "asked"), state.elapsed / 3600
+        new = changes(state.spec, loaded.experiment, hours, state.finished(), was_ended) if overrides else {}
         news = told(state.spec, new, state.horizon)
         return _drive(where.folder, loaded, replace(options or Options(), mirror=mirror), new, news)
 

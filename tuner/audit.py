@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from tuner.core import confirm
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Reported, Returned, Silent
 from tuner.core.gpus import VERSION
-from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Report, Session, Suggested, Tick
+from tuner.core.records import Cause, Ended, Lost, Promoted, Record, Repeated, Report, Session, Suggested, Tick
 from tuner.core.run import FORESEEN, GIVEN_UP, RETURNED, Core
 from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
@@ -44,7 +45,7 @@ def audit(
     """
     spec = replay(records[:1]).spec
     core, found = Core(spec, make(spec)), Audit(len(records))
-    skips = {"search": False, "rule": False, "gpus": False}
+    skips = {"search": False, "rule": False, "gpus": False, "confirm": False}
     for number, record in enumerate(records, 1):
         if unknown := _unknown(core, record):
             found.difference = f"record {number}: names trial {unknown}, which was not suggested before"
@@ -65,11 +66,13 @@ def audit(
 def _skips(core: Core, session: Session, versions: Mapping[str, str], found: Audit) -> dict[str, bool]:
     """Tell what of a session cannot be compared, since another version decided it."""
     rule = f"rule {core.spec.scheduler.kind}"
-    keys = {"search": "optuna", "rule": rule, "gpus": "gpus"}
+    keys = {"search": "optuna", "rule": rule, "gpus": "gpus", "confirm": "confirm"}
     wrote = {part: session.versions.get(key, "") for part, key in keys.items()}
     here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version), "gpus": str(VERSION)}
+    here["confirm"] = str(confirm.VERSION)
     skips = {part: wrote[part] not in ("", here[part]) for part in wrote}
-    names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs"}
+    names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs",
+             "confirm": "the confirmation"}  # fmt: skip
     for part in (part for part, skip in skips.items() if skip):
         what = f"session {session.attempt}: {names[part]} was of version {wrote[part]}, and is {here[part]} here"
         found.skipped.append(what)
@@ -80,10 +83,13 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
     """Find the event that led to a record; None where it came from outside as it is, or cannot be compared."""
     if isinstance(record, Suggested):
         return None if skips["search"] else Free()
+    judge = "confirm" if getattr(record, "trial", None) in core.run.repeats else "rule"
+    if isinstance(record, Repeated):
+        return None if skips["confirm"] else Free()
     if isinstance(record, Promoted):
-        return None if skips["rule"] else Free()
+        return None if skips[judge] else Free()
     if isinstance(record, Report):
-        return None if skips["rule"] else _reported(record)
+        return None if skips[judge] else _reported(record)
     if isinstance(record, Lost):
         if record.cause == "memory":
             reason, splits = record.reason.rpartition("; ")[0], record.parts > 0
@@ -101,7 +107,7 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
 
 def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     """Find what ended a trial: the rule, its function, or too many losses; a failure comes from outside as it is."""
-    if core.run.trials[record.trial].status == "paused":
+    if core.run.find(record.trial).status == "paused":
         return None if skips["rule"] else Free()
     if record.outcome == "infeasible" and record.reason.startswith(FORESEEN):
         return None if skips["gpus"] else Due(trial=record.trial)
@@ -122,8 +128,8 @@ def _compare(core: Core, event: Event, record: Record) -> str:
 
 def _unknown(core: Core, record: Record) -> str:
     """Name the trial of a record where it was not suggested before."""
-    name = getattr(record, "trial", None)
-    return "" if isinstance(record, Suggested) or name is None or name in core.run.trials else str(name)
+    name = getattr(record, "of" if isinstance(record, Repeated) else "trial", None)
+    return "" if isinstance(record, Suggested) or name is None or core.run.knows(name) else str(name)
 
 
 def _others(wrote: Mapping[str, str], here: Mapping[str, str]) -> str:

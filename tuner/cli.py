@@ -194,6 +194,9 @@ def _check(loaded: Loaded, options: Options) -> None:
     print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
+    if planned.repeats:
+        epochs = planned.repeats * spec.budget.epochs
+        print(f"confirmation     at most {planned.repeats} repeats on fresh seeds after that, {epochs} epochs more")
     for node in places.nodes if places.findings else ():
         good = "in order: versions, trainable, data, storage" if not places.findings[node.name] else "NOT in order"
         print(f"machine {node.address}: {node.cpus:g} CPUs, {node.gpus} GPUs, {good}")

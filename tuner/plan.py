@@ -24,6 +24,8 @@ class Plan:
     """Epochs of all trials together."""
     reach: dict[int, int]
     """Epoch of each rung, and the last → how many trials get there."""
+    repeats: int
+    """The most repeats on fresh seeds, each to the last epoch, that come after them."""
 
 
 def plan(spec: Experiment, slots: int) -> Plan:
@@ -33,6 +35,7 @@ def plan(spec: Experiment, slots: int) -> Plan:
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
         "search": Random(kind="random"),
         "start": type(spec.start)(),
+        "confirm": None,
     }
     tried = spec.model_copy(update=update)
     simulation = Simulation(tried, lambda params, epoch: chance.uniform(0, "plan", repr(sorted(params.items()))), slots)
@@ -40,4 +43,5 @@ def plan(spec: Experiment, slots: int) -> Plan:
     scale = spec.trials / trials
     epochs = [*sorted(make_rule(spec).saved_epochs()), spec.budget.epochs]
     reach = {e: len({report.trial for report in reports if report.epoch >= e}) for e in dict.fromkeys(epochs)}
-    return Plan(round(len(reports) * scale), {epoch: round(count * scale) for epoch, count in reach.items()})
+    repeats = min(spec.confirm.top, spec.trials) * spec.confirm.seeds if spec.confirm else 0
+    return Plan(round(len(reports) * scale), {epoch: round(count * scale) for epoch, count in reach.items()}, repeats)

@@ -132,7 +132,8 @@ def find_trial(text: str) -> tuple[Path, str | None]:
         if _folder(path) is not None or len(path.parts) == 1:
             return find_run(text), None
         folder, trial = find_run(path.parent), path.name
-    if trial not in (known := replay(read(folder)).trials):
+    if not (state := replay(read(folder))).knows(trial):
+        known = state.trials
         fix = f"It has {', '.join(list(known)[:5])} …" if known else "It has none yet."
         raise UserError(Problem(text, "", f"must end in a trial of {folder}, but got {trial}", fix))
     return folder, trial

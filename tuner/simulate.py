@@ -39,13 +39,17 @@ class Simulation:
         self._fill()
         while self._due and (count is None or len(self.records) < count):
             self.clock, _, name = heapq.heappop(self._due)
-            record = self._report(self.core.run.trials[name])
+            record = self._report(self.core.run.find(name))
             if isinstance(record, Report) and record.decision.action == "go":
-                self._train(self.core.run.trials[name])
+                self._train(self.core.run.find(name))
             if self.core.run.closed:
                 self._due.clear()
             self._fill()
         return self.records[:count]
+
+    def value(self, trial: TrialState, epoch: int) -> float:
+        """Find what a trial reports at an epoch."""
+        return self.curve(trial.params, epoch)
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""
@@ -81,7 +85,7 @@ class Simulation:
                 trial=trial.id,
                 generation=trial.generation,
                 epoch=epoch,
-                metrics={self.spec.objective.metric: self.curve(trial.params, epoch)},
+                metrics={self.spec.objective.metric: self.value(trial, epoch)},
                 checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
                 seconds=self.cost(trial.params, epoch),
             )

@@ -99,7 +99,7 @@ class Hand:
 
     def trial(self, name: str) -> TrialState:
         """Look at a trial."""
-        return self.core.run.trials[name]
+        return self.core.run.find(name)
 
     def report(self, name: str, epoch: int, value: float, checkpoint: bool = True) -> Decision:
         """Let a trial report; the report must be new."""

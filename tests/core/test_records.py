@@ -32,6 +32,7 @@ from tuner.core.records import (
     Probed,
     Promoted,
     Record,
+    Repeated,
     Report,
     Session,
     Suggested,
@@ -74,6 +75,7 @@ BUILDERS: dict[type[Record], st.SearchStrategy[Record]] = {
     Suggested: st.builds(
         Suggested, time=floats, trial=names, params=mappings, choices=choices, seen=counts, attributes=mappings
     ),
+    Repeated: st.builds(Repeated, time=floats, trial=names, of=names, seed=counts, params=mappings, choices=choices),
     Report: st.builds(
         Report, time=floats, trial=names, generation=counts, epoch=counts,
         metrics=st.dictionaries(names, floats, max_size=4), checkpoint=st.none() | names, decision=decisions,

@@ -18,7 +18,7 @@ from tuner.core.state import replay
 from tuner.ledger import read
 
 pytestmark = pytest.mark.ray
-LONG = {"budget": {"trials": 4, "epochs": 60}, "scheduler": {"kind": "none"}}
+LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
 GREEDY = STEADY.replace(
     "        counter.n += 1\n",
     "        counter.n += 1\n"
@@ -106,8 +106,8 @@ def test_the_disk_turns_read_only(launch, write, disk: Disk, tmp_path: Path) -> 
     assert left == before[: len(left)], "what was not synced may be gone, from the end on"
     launch("--resume", str(run), "--no-dashboard")
     state = replay(read(run))
-    assert all_finished(state, 60)
-    assert all([report.epoch for report in trial.reports] == list(range(1, 61)) for trial in state.trials.values())
+    assert all_finished(state, 30)
+    assert all([report.epoch for report in trial.reports] == list(range(1, 31)) for trial in state.trials.values())
     assert launch("--resume", str(run), "--check").stdout.endswith("all as they stand in the ledger\n")
 
 

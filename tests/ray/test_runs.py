@@ -18,6 +18,7 @@ from tuner.ledger import read
 from tuner.outputs.results import read_state
 
 pytestmark = pytest.mark.ray
+QUIET = "--no-dashboard"
 
 COUNTING = """
 import json, os, time
@@ -51,7 +52,7 @@ def processes(needle: str) -> list[psutil.Process]:
 
 
 def test_a_run_leaves_all_that_the_readme_names(launch, tmp_path: Path) -> None:
-    done = launch("--space", "debug.yaml", "--name", "debug", "--no-dashboard")
+    done = launch("--space", "debug.yaml", "--name", "debug", QUIET)
     folder = tmp_path / "runs" / "debug"
     names = {path.name for path in folder.iterdir()}
     assert {"experiment.yaml", "ledger", "trials", "tensorboard", "study.journal", "summary.json", "leaderboard.csv",
@@ -73,7 +74,7 @@ def test_killed_with_everything_below_it_and_resumed(launch, write, tmp_path: Pa
     path = write(COUNTING, fixed={"sleep": 0.2}, budget={"trials": 8, "epochs": 9}, search={"kind": "tpe"})
     folder = tmp_path / "runs" / "killed"
     driver = subprocess.Popen(
-        command("--space", str(path), "--name", "killed", "--no-dashboard"), cwd=tmp_path, env=environment(),
+        command("--space", str(path), "--name", "killed", QUIET), cwd=tmp_path, env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for(lambda: len(reports(folder)) >= 7)
@@ -81,7 +82,7 @@ def test_killed_with_everything_below_it_and_resumed(launch, write, tmp_path: Pa
         process.kill()
     driver.wait()
     before = read(folder)
-    launch("--resume", "killed", "--no-dashboard")
+    launch("--resume", "killed", QUIET)
     after = read(folder)
     assert after[: len(before)] == before
     assert [record.attempt for record in after if isinstance(record, Session)] == [1, 2]
@@ -97,18 +98,47 @@ def test_killed_with_everything_below_it_and_resumed(launch, write, tmp_path: Pa
     assert len([record for record in after if isinstance(record, Suggested)]) == 8
 
 
-def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(launch, tmp_path: Path) -> None:
-    flags = ("--set", "budget.trials=2", "--set", "loggers=[csv, {kind: wandb, mode: offline}]")
-    launch("--space", "debug.yaml", "--name", "done", "--no-dashboard", *flags)
-    folder = tmp_path / "runs" / "done"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Have a run that is over, and what was said of it."""
+    home = tmp_path_factory.mktemp("finished")
+    flags = ("--set", "budget.trials=2", "--set", "loggers=[csv, {kind: wandb, mode: offline}]", "--json", QUIET)
+    done = subprocess.run(
+        command("--space", "debug.yaml", "--name", "done", *flags), cwd=home, env=environment(), text=True,
+        capture_output=True, timeout=300, check=True,
+    )  # fmt: skip
+    return home / "runs" / "done", done
+
+
+def test_events_for_programs(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = finished
+    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
+    assert kinds == [record.kind for record in read(folder)]
+    assert "Best score" in done.stderr
+
+
+def test_a_second_driver_is_refused(launch, finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    from tuner.ledger import Ledger
+
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.glob("*.*") if path.name != "driver.log"}
+    with Ledger(folder):
+        done = launch("--resume", str(folder), code=2)
+    assert {path: path.read_bytes() for path in before} == before
+    assert "is driving this run" in done.stderr
+
+
+def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(
+    launch, finished: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    folder, _ = finished
     ledger = (folder / "ledger").read_bytes()
     summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").unlink()
-    (folder / "study.journal").unlink()
-    (folder / "report.html").unlink()
+    for name in ("summary.json", "study.journal", "report.html"):
+        (folder / name).unlink()
     curves = (folder / "curves.csv").read_text()
     assert len(curves.splitlines()) - 1 == sum(len(report.metrics) for report in reports(folder))
-    done = launch("--resume", "done", "--json")
+    done = launch("--resume", str(folder), "--json", QUIET)
     assert done.stdout.splitlines() == [to_json(record) for record in read(folder)]
     assert "Best params:" in done.stderr
     assert (folder / "curves.csv").read_text() == curves
@@ -119,45 +149,44 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(laun
     assert (folder / "study.journal").stat().st_size > 0
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_and_says_how_to_go_on(launch, write, tmp_path: Path, which: signal.Signals) -> None:
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(launch, write, tmp_path: Path) -> None:
     path = write(COUNTING, fixed={"sleep": 0.5})
     folder = tmp_path / "runs" / "stopped"
     driver = subprocess.Popen(
-        command("--space", str(path), "--name", "stopped", "--no-dashboard"), cwd=tmp_path, env=environment(),
+        command("--space", str(path), "--name", "stopped", QUIET), cwd=tmp_path, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     wait_for(lambda: reports(folder))
-    os.kill(driver.pid, which)
+    os.kill(driver.pid, signal.SIGTERM)
     output, _ = driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "--resume runs/stopped" in output
     assert json.loads((folder / "summary.json").read_text())["state"] == "stopped"
     assert "The run is not over" in (folder / "report.html").read_text()
     assert not processes(str(tmp_path))
-    launch("--resume", "stopped", "--no-dashboard")
+    launch("--resume", "stopped", QUIET)
     assert read_state(folder).finished()
 
 
 def test_a_module_that_cannot_be_imported_ends_with_the_users_traceback(launch, write) -> None:
-    done = launch("--space", str(write("import nothing_of_that_name\ndef train(trial, *, lr): ...")), code=2)
+    done = launch("--space", str(write("import nothing_of_that_name\ndef train(trial, *, lr): ...")), QUIET, code=2)
     assert "import nothing_of_that_name" in done.stderr
     assert "No module named 'nothing_of_that_name'" in done.stderr
 
 
 def test_a_metric_that_is_never_reported_ends_with_what_was(launch, write) -> None:
     code = "def train(trial, *, lr):\n    for epoch in trial.epochs():\n        trial.report(accuracy=lr)\n"
-    done = launch("--space", str(write(code)), code=2)
+    done = launch("--space", str(write(code)), QUIET, code=2)
     assert "must hold the objective 'loss', but got 'accuracy'" in done.stderr
 
 
 def test_a_function_that_never_reports_is_the_users_mistake(launch, write) -> None:
-    done = launch("--space", str(write("def train(trial, *, lr):\n    return\n")), code=2)
+    done = launch("--space", str(write("def train(trial, *, lr):\n    return\n")), QUIET, code=2)
     assert "returned without trial.report(loss=...)" in done.stderr
 
 
 def test_the_same_failure_three_times_ends_the_run(launch, write, tmp_path: Path) -> None:
-    done = launch("--space", str(write("def train(trial, *, lr):\n    raise ValueError('of no use')\n")), code=1)
+    done = launch("--space", str(write("def train(trial, *, lr):\n    raise ValueError('of no use')\n")), QUIET, code=1)
     assert "ValueError: of no use" in done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
@@ -172,7 +201,7 @@ def train(trial, *, lr):
     if trial.id == "t0003": trial.report(loss=float("nan"))
     for epoch in trial.epochs(): trial.report(loss=lr)
 """
-    done = launch("--space", str(write(code, scheduler={"kind": "none"})), "--name", "mixed", "--no-dashboard")
+    done = launch("--space", str(write(code, scheduler={"kind": "none"})), "--name", "mixed", QUIET)
     run = read_state(tmp_path / "runs" / "mixed")
     assert Counter(trial.outcome for trial in run.trials.values()) == {"finished": 3, "failed": 2, "diverged": 1}
     assert "t0001 failed before its first report: ValueError: now and then" in done.stdout
@@ -182,7 +211,7 @@ def train(trial, *, lr):
 def test_pbt_with_more_members_than_slots(launch, write, tmp_path: Path) -> None:
     scheduler = {"kind": "pbt", "interval_epochs": 2, "quantile": 0.5}
     path = write(COUNTING, scheduler=scheduler, budget={"trials": 4, "epochs": 6})
-    launch("--space", str(path), "--name", "pbt", "--no-dashboard")
+    launch("--space", str(path), "--name", "pbt", QUIET)
     run = read_state(tmp_path / "runs" / "pbt")
     clones = [report for report in reports(tmp_path / "runs" / "pbt") if report.decision.clone]
     assert run.finished()
@@ -193,7 +222,7 @@ def test_pbt_with_more_members_than_slots(launch, write, tmp_path: Path) -> None
 
 def test_promotion_pauses_and_goes_on(launch, write, tmp_path: Path) -> None:
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
-    launch("--space", str(write(COUNTING, scheduler=scheduler)), "--name", "promote", "--no-dashboard")
+    launch("--space", str(write(COUNTING, scheduler=scheduler)), "--name", "promote", QUIET)
     folder = tmp_path / "runs" / "promote"
     kinds = Counter(record.kind for record in read(folder))
     assert read_state(folder).finished()
@@ -223,7 +252,7 @@ def train(config):
             tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=saved)
 """
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
-    launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", "--no-dashboard")
+    launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET)
     run = read_state(tmp_path / "runs" / "plain")
     assert run.finished()
     assert "finished" in {trial.outcome for trial in run.trials.values()}
@@ -231,25 +260,10 @@ def train(config):
         assert [report.epoch for report in trial.reports] == list(range(1, trial.epoch + 1))
 
 
-def test_a_target_ends_the_run(launch, write, tmp_path: Path) -> None:
-    path = write(COUNTING, budget={"trials": 50, "epochs": 4, "target": 0.9})
-    launch("--space", str(path), "--name", "target", "--no-dashboard")
-    run = read_state(tmp_path / "runs" / "target")
-    assert run.closed == "target"
-    assert len(run.trials) < 50
-
-
-def test_events_for_programs(launch, tmp_path: Path) -> None:
-    done = launch("--space", "debug.yaml", "--json", "--no-dashboard", "--set", "budget.trials=2", "--name", "json")
-    kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
-    assert kinds == [record.kind for record in read(tmp_path / "runs" / "json")]
-    assert "Best score" in done.stderr
-
-
 def test_three_lines_of_python(tmp_path: Path) -> None:
     code = (
         "import tuner\n"
-        "result = tuner.run(tuner.load('debug.yaml', ['budget.trials=2']), name='three')\n"
+        "result = tuner.run(tuner.load('debug.yaml', ['budget.trials=2']), 'three', tuner.Options(dashboard=False))\n"
         "print('TABLE', len(result.table()), result.best.trial)\n"
     )
     root = str(Path(command()[1]).parent)
@@ -262,27 +276,13 @@ def test_three_lines_of_python(tmp_path: Path) -> None:
 
 def test_a_request_that_no_machine_can_meet(launch, write, tmp_path: Path) -> None:
     path = write(COUNTING, resources={"cpus": 10_000})
-    done = launch("--space", str(path), "--name", "greedy", "--no-dashboard", code=3)
+    done = launch("--space", str(path), "--name", "greedy", QUIET, code=3)
     assert "must fit on one machine" in done.stderr
 
 
 def test_an_address_where_nothing_listens(launch, write) -> None:
     done = launch("--space", str(write(COUNTING)), "--address", "127.0.0.1:9", code=3)
     assert "127.0.0.1:9 does not" in done.stderr
-
-
-def test_a_second_driver_is_refused(launch, write, tmp_path: Path) -> None:
-    from tuner.ledger import Ledger
-
-    launch("--space", "debug.yaml", "--name", "held", "--no-dashboard", "--set", "budget.trials=1")
-    folder = tmp_path / "runs" / "held"
-    before = {path: path.read_bytes() for path in folder.glob("*.*")}
-    with Ledger(folder):
-        done = launch("--resume", "held", code=2)
-    assert {path: path.read_bytes() for path in before if path.name != "driver.log"} == {
-        path: data for path, data in before.items() if path.name != "driver.log"
-    }
-    assert "is driving this run" in done.stderr
 
 
 def test_pbt_is_refused_when_its_first_comparison_finds_nothing_saved(launch, write, tmp_path: Path) -> None:
@@ -295,13 +295,13 @@ def train(trial, *, lr):
     loop(trial, lr)
 """
     path = write(code, scheduler={"kind": "pbt", "interval_epochs": 1}, budget={"trials": 4, "epochs": 3})
-    done = launch("--space", str(path), "--no-dashboard", code=2)
+    done = launch("--space", str(path), QUIET, code=2)
     assert "pbt copies weights, so the function must call trial.track" in done.stderr
 
 
 def test_a_budget_of_hours_is_a_hard_cap(launch, write, tmp_path: Path) -> None:
     path = write(COUNTING, budget={"trials": 500, "epochs": 9, "hours": 0.002}, fixed={"sleep": 0.1})
-    launch("--space", str(path), "--name", "hours", "--no-dashboard")
+    launch("--space", str(path), "--name", "hours", QUIET)
     run = read_state(tmp_path / "runs" / "hours")
     assert run.closed == "hours"
     assert len(run.trials) < 500

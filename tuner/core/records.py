@@ -85,6 +85,25 @@ class Suggested(Record):
         return trial_number(self.trial)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated(Record):
+    """A trial that was among the best is trained again on a fresh seed, as a trial of its own."""
+
+    kind: ClassVar[str] = "repeated"
+    trial: str
+    of: str
+    """The trial that it repeats."""
+    seed: int
+    """Number of the seed, from 1; all that are repeated on the same number train on the same seed."""
+    params: dict[str, Any]
+    choices: dict[str, int]
+
+
+def repeat_id(trial: str, seed: int) -> str:
+    """Name the repeat of a trial on seed number `seed`, from 1."""
+    return f"{trial}-s{seed}"
+
+
 def trial_id(number: int) -> str:
     """Name the trial that was suggested as number `number`, from 0."""
     return f"t{number:04d}"
@@ -265,7 +284,7 @@ class Disk(Record):
     """Bytes."""
 
 
-KINDS: dict[str, type[Record]] = {
-    cls.kind: cls
-    for cls in (Header, Session, Machines, Suggested, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk)
-}
+ALL = (
+    Header, Session, Machines, Suggested, Repeated, Given, Probed, Report, Promoted, Lost, Ended, Asked, Tick, Disk,
+)  # fmt: skip
+KINDS: dict[str, type[Record]] = {cls.kind: cls for cls in ALL}

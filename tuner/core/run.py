@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tuner.core import confirm
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
 from tuner.core.records import (
     Asked,
@@ -62,7 +63,7 @@ class Core:
             return self._elapsed(event)
         if isinstance(event, StopAsked):
             return self._stop(event)
-        trial = self.run.trials[event.trial]
+        trial = self.run.find(event.trial)
         if trial.status == "ended":
             return None
         if isinstance(event, Due):
@@ -81,16 +82,15 @@ class Core:
 
     def _free(self) -> Record | None:
         run = self.run
-        if run.closed:
-            return None
-        if name := self.rule.next(run):
-            return Promoted(trial=name, reason=f"goes on after epoch {run.trials[name].epoch}")
-        if len(run.trials) < self.spec.trials:
-            return self._suggest(len(run.trials))
-        if not any(run.having("running")):
-            for trial in run.having("paused"):
-                return self._left_behind(trial)
-        return None
+        if not run.closed:
+            if name := self.rule.next(run):
+                return Promoted(trial=name, reason=f"goes on after epoch {run.trials[name].epoch}")
+            if len(run.trials) < self.spec.trials:
+                return self._suggest(len(run.trials))
+            if not any(trial.status == "running" for trial in run.trials.values()):
+                for trial in run.having("paused"):
+                    return self._left_behind(trial)
+        return None if run.is_searching else confirm.next_record(run)
 
     def _left_behind(self, trial: TrialState) -> Ended:
         if any(trial.id in names and trial.epoch <= top for top, names in self.run.tops.items()):
@@ -134,11 +134,13 @@ class Core:
         value = event.metrics[objective.metric]
         if not math.isfinite(value):
             return Decision(action="end", outcome="diverged", reason=f"{objective.metric} is {value}")
-        if budget.target is not None and objective.score(value) >= objective.score(budget.target):
+        if budget.target is not None and not trial.of and objective.score(value) >= objective.score(budget.target):
             reason = f"{objective.metric} {value:.6g} reaches the target {budget.target:.6g}"
             return Decision(action="end", outcome="finished", reason=reason, target=True)
         if event.epoch >= budget.epochs:
             return Decision(action="end", outcome="finished", reason=f"epoch {event.epoch} is the last")
+        if trial.of:
+            return confirm.judge(self.run, trial)
         return self.rule.judge(self.run, trial, event.epoch, value)
 
     def _returned(self, trial: TrialState) -> Ended:
@@ -168,13 +170,13 @@ class Core:
         return self._gone(trial, Gone(trial=trial.id, reason=reason, cause="stalled", silent=seconds))
 
     def _stop(self, event: StopAsked) -> Record | None:
-        if event.trial is not None and self.run.trials[event.trial].status == "ended":
+        if event.trial is not None and self.run.find(event.trial).status == "ended":
             return None
-        return None if self.run.closed else Asked(trial=event.trial)
+        return None if self.run.is_closed else Asked(trial=event.trial)
 
     def _elapsed(self, event: Elapsed) -> Record | None:
         hours = self.spec.budget.hours
-        if hours is None or self.run.closed or event.seconds < hours * 3600:
+        if hours is None or event.seconds < hours * 3600 or self.run.is_closed:
             return None
         return Tick(elapsed=event.seconds)
 

@@ -6,8 +6,10 @@ import math
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 
+from tuner.core import confirm
 from tuner.core.gpus import Gpus
 from tuner.core.records import (
     Asked,
@@ -21,6 +23,7 @@ from tuner.core.records import (
     Probed,
     Promoted,
     Record,
+    Repeated,
     Report,
     Session,
     Suggested,
@@ -47,6 +50,9 @@ class RunState:
         self.slots = 1
         self.records = 0
         self.trials: dict[str, TrialState] = {}
+        """Those of the search."""
+        self.repeats: dict[str, TrialState] = {}
+        """Those that repeat some of them on fresh seeds; the search never hears of them."""
         self.rungs: dict[tuple[int, int], list[Entry]] = {}
         self.best: Best | None = None
         self.best_saved: Best | None = None
@@ -77,20 +83,20 @@ class RunState:
             self.slots, self.gpus.card = record.slots, record.card
         elif isinstance(record, Suggested):
             self._suggested(record)
+        elif isinstance(record, Repeated):
+            self._repeated(record)
         elif isinstance(record, Report):
             self._report(record)
         elif isinstance(record, Given):
-            self.trials[record.trial].given = replace(record, time=0.0)
+            self.find(record.trial).given = replace(record, time=0.0)
         elif isinstance(record, Probed):
-            self.gpus.probed(self.trials[record.trial], record)
+            self.gpus.probed(self.find(record.trial), record)
         elif isinstance(record, Promoted):
-            self.trials[record.trial].status = "running"
+            self._open(self.find(record.trial), "running")
         elif isinstance(record, Lost):
-            self._lost(self.trials[record.trial], record)
+            self._lost(self.find(record.trial), record)
         elif isinstance(record, Ended):
-            self.streak.add(record, bool(self.trials[record.trial].reports))
-            self.gpus.ran_out(self.trials[record.trial], record.ran_out)
-            self._end(self.trials[record.trial], record.outcome, record.reason, record.error)
+            self._ended(self.find(record.trial), record)
         elif isinstance(record, Asked):
             self._asked(record)
         elif isinstance(record, Tick):
@@ -105,9 +111,25 @@ class RunState:
         """Read the objective's value from a report."""
         return report.metrics[self.spec.objective.metric]
 
+    def score(self, report: Report) -> float:
+        """Read the objective's score from a report: higher is better."""
+        return self.spec.objective.score(self.objective(report))
+
     def having(self, status: Literal["running", "paused", "ended"]) -> Iterator[TrialState]:
-        """Walk over the trials of one status, in the order in which they were suggested."""
-        return (trial for trial in self.trials.values() if trial.status == status)
+        """Walk over the trials of one status, in the order in which they were suggested, then over the repeats."""
+        return (trial for trial in self.everyone() if trial.status == status)
+
+    def everyone(self) -> Iterator[TrialState]:
+        """Walk over the trials of the search, then over the repeats."""
+        return chain(self.trials.values(), self.repeats.values())
+
+    def find(self, name: str) -> TrialState:
+        """Find a trial of the search, or a repeat; raises KeyError where there is none."""
+        return self.repeats[name] if name in self.repeats else self.trials[name]
+
+    def knows(self, name: str) -> bool:
+        """Tell whether there is such a trial, or repeat."""
+        return name in self.trials or name in self.repeats
 
     def is_sized(self, trial: TrialState) -> bool:
         """Tell whether a trial's share of a GPU is measured."""
@@ -118,10 +140,28 @@ class RunState:
         """The last epoch of the first budget: schedules end there, also when the budget grows."""
         return min(self.tops, default=self.spec.budget.epochs)
 
+    @property
+    def chosen(self) -> Best | None:
+        """The report whose params and model are the run's result: a confirmed winner's, else the best that is saved."""
+        return confirm.chosen(self)
+
+    @property
+    def is_searching(self) -> bool:
+        """Tell whether a trial of the search goes on, or is still to come."""
+        if not self.closed and len(self.trials) < self.spec.trials:
+            return True
+        return any(trial.status != "ended" for trial in self.trials.values())
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it was ended before its budget was used up, and nothing is confirmed any more either."""
+        return bool(self.closed) and self.finished()
+
     def finished(self) -> bool:
         """Tell whether nothing is left to do."""
-        none_left = self.closed or len(self.trials) >= self.spec.trials
-        return bool(none_left) and all(trial.status == "ended" for trial in self.trials.values())
+        if self.is_searching or any(repeat.status != "ended" for repeat in self.repeats.values()):
+            return False
+        return confirm.next_record(self) is None
 
     def _session(self, record: Session) -> None:
         self.attempt, self.slots, self.versions = record.attempt, record.slots, record.versions
@@ -135,8 +175,15 @@ class RunState:
             since=self.attempt,
         )  # fmt: skip
 
+    def _repeated(self, record: Repeated) -> None:
+        of = self.trials[record.of]
+        self.repeats[record.trial] = TrialState(
+            id=record.trial, number=of.number, params=record.params, choices=record.choices, of=of.id,
+            seed=record.seed, since=self.attempt, parts=of.parts, least_gpus=of.least_gpus, probed=of.probed,
+        )  # fmt: skip
+
     def _report(self, record: Report) -> None:
-        trial = self.trials[record.trial]
+        trial = self.find(record.trial)
         if not trial.reports:
             self.streak.clear()
         trial.reports.append(record)
@@ -144,7 +191,7 @@ class RunState:
         trial.slowest = max(trial.slowest, record.seconds)
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
-        self._rank(record)
+        self._rank(trial, record)
         if self.is_sized(trial):
             self.gpus.reported(trial, record)
         decision = record.decision
@@ -163,6 +210,7 @@ class RunState:
         elif decision.action == "end":
             assert decision.outcome is not None
             self._end(trial, decision.outcome, decision.reason)
+            trial.before = "running" if trial.of and decision.outcome == "stopped" else ""
         if decision.target:
             self._close("target", "stopped", "budget.target is reached")
             trial.before = "running" if record.epoch < self.spec.budget.epochs else ""
@@ -173,12 +221,20 @@ class RunState:
         self.gpus.lost(trial, record)
         trial.parts, trial.least_gpus = record.parts or trial.parts, record.least_gpus or trial.least_gpus
 
-    def _rank(self, record: Report) -> None:
-        value = self.objective(record)
+    def _ended(self, trial: TrialState, record: Ended) -> None:
+        if not trial.of:
+            self.streak.add(record, bool(trial.reports))
+        self.gpus.ran_out(trial, record.ran_out)
+        self._end(trial, record.outcome, record.reason, record.error)
+
+    def _rank(self, trial: TrialState, record: Report) -> None:
+        value, score = self.objective(record), self.spec.objective.score
         if not math.isfinite(value):
             return
-        score = self.spec.objective.score
-        here = Best(record.trial, record.epoch, value, self.trials[record.trial].params, record.checkpoint)
+        trial.rank(record, self.score)
+        if trial.of:
+            return
+        here = Best(record.trial, record.epoch, value, trial.params, record.checkpoint)
         if self.best is None or score(value) > score(self.best.value):
             self.best = here
         if here.checkpoint and (self.best_saved is None or score(value) > score(self.best_saved.value)):
@@ -189,8 +245,8 @@ class RunState:
             self._change(record.changes)
         elif record.trial is None:
             self._close("asked", "killed", "the user stopped the run")
-        elif self.trials[record.trial].status != "ended":
-            self._end(self.trials[record.trial], "killed", "the user stopped the trial")
+        elif (trial := self.find(record.trial)).status != "ended":
+            self._end(trial, "killed", "the user stopped the trial")
 
     def _change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Take on other settings, or a larger budget: what the old one ended waits to go on."""
@@ -213,7 +269,7 @@ class RunState:
 
     def _close(self, why: Literal["target", "hours", "asked"], outcome: Outcome, reason: str) -> None:
         self.closed = why
-        for trial in self.trials.values():
+        for trial in self.everyone():
             if trial.status != "ended":
                 before = trial.status
                 self._end(trial, outcome, reason)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tuner.core import chance
 from tuner.core.records import Cause, Clone, Given, Mark, Outcome, Report
 
 
@@ -16,8 +18,13 @@ class TrialState:
 
     id: str
     number: int
+    """Its place in the order of suggestions, from 0; that of the trial that it repeats."""
     params: dict[str, Any]
     choices: dict[str, int]
+    of: str = ""
+    """The trial that it repeats; empty for one of the search."""
+    seed: int = 0
+    """On which of the fresh seeds it repeats that, from 1."""
     earlier: list[dict[str, Any]] = field(default_factory=list)
     """The params of the generations before this one."""
     status: Literal["running", "paused", "ended"] = "running"
@@ -26,6 +33,12 @@ class TrialState:
     """The session in which this generation began."""
     epoch: int = 0
     reports: list[Report] = field(default_factory=list)
+    best: Report | None = None
+    """Its best report with a finite value; the first of equals."""
+    score: float = -math.inf
+    """That report's score: higher is better."""
+    best_saved: Report | None = None
+    """The best of those that have a checkpoint."""
     slowest: float = 0.0
     """The most seconds that any of its epochs took."""
     mark: Mark | None = None
@@ -47,6 +60,22 @@ class TrialState:
     """All of them, so that every attempt has a name of its own."""
     in_a_row: Counter[Cause] = field(default_factory=Counter)
     """Losses since the last new report, by their cause."""
+
+    def training_seed(self, seed: int) -> int:
+        """Find what fixes its initial weights and the order of its data, in a run with this seed.
+
+        The repeats of different trials on one fresh seed share it: what they share does not tell them apart.
+        """
+        if self.of:
+            return chance.integer(seed, "confirm", self.seed)
+        return chance.integer(seed, "trial", self.number)
+
+    def rank(self, report: Report, score: Callable[[Report], float]) -> None:
+        """Take in a report whose value is finite: it may be its best."""
+        if self.best is None or score(report) > self.score:
+            self.best, self.score = report, score(report)
+        if report.checkpoint and (self.best_saved is None or score(report) > score(self.best_saved)):
+            self.best_saved = report
 
     def params_of(self, generation: int) -> dict[str, Any]:
         """Find the params of a generation: a clone changes them."""

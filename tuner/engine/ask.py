@@ -44,7 +44,7 @@ def _wait(folder: Path, trial: str | None) -> str:
 def _ended(run: RunState, trial: str | None) -> str | None:
     if trial is None:
         return f"the run has ended: {run.closed or 'finished'}" if run.finished() else None
-    state = run.trials[trial]
+    state = run.find(trial)
     return f"{trial} has ended: {state.outcome}, {state.reason}" if state.status == "ended" else None
 
 

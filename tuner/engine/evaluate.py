@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from tuner.core import chance
-from tuner.core.records import trial_number
 from tuner.core.state import RunState
 from tuner.slot.code import Code
 from tuner.slot.process import failure
@@ -26,7 +24,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
 
     `zygote` is the address of a shared one that has imported `code`.
     """
-    best = run.best_saved
+    best = run.chosen
     if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
         return None
     try:
@@ -52,14 +50,14 @@ def _known(folder: Path, checkpoint: str) -> bool:
 
 def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignment:
     """Make the assignment of a process that does something else with the best than train it."""
-    best, spec = run.best_saved, run.spec
+    best, spec = run.chosen, run.spec
     assert best is not None
-    resources, trial = spec.resources_of(best.params), run.trials[best.trial]
+    resources, trial = spec.resources_of(best.params), run.find(best.trial)
     return Assignment(
         run=str(folder.resolve()),
         trial=best.trial,
         params={**spec.fixed, **best.params},
-        seed=chance.integer(spec.seed, "trial", trial_number(best.trial)),
+        seed=trial.training_seed(spec.seed),
         metric=spec.objective.metric,
         epochs=spec.budget.epochs,
         checkpoint=best.checkpoint,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
+from tuner.core.confirm import repeats_left
 from tuner.core.records import Machines, Record
 from tuner.core.run import Core
 from tuner.engine.machines import Node, Share, Want
@@ -60,10 +61,10 @@ class Fleet:
         Paused ones count where they go on by themselves.
         """
         spec, run = self.core.spec, self.core.run
-        left = sum(1 for _ in run.having("running")) + spec.trials - len(run.trials)
+        left = sum(1 for _ in run.having("running")) + spec.trials - len(run.trials) + repeats_left(run)
         if spec.scheduler.kind == "pbt":
             left += sum(1 for _ in run.having("paused"))
-        return int(min(slots, spec.max_trials or spec.trials, left))
+        return int(min(slots, spec.max_trials or spec.most_at_once, left))
 
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""

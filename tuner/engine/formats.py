@@ -19,7 +19,7 @@ def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = 
 
     `zygote` is the address of a shared one that has imported `code`.
     """
-    best = run.best_saved
+    best = run.chosen
     if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
         return []
     try:

@@ -102,7 +102,7 @@ class RunGauges:
 def _states(run: RunState, working: set[str]) -> Mapping[str, int]:
     """Count trials by what they are at, and by outcome once they ended."""
     states = Count({"running": 0, "waiting": 0, "paused": 0})
-    for trial in run.trials.values():
+    for trial in run.everyone():
         if trial.status == "running":
             states["running" if trial.id in working else "waiting"] += 1
         else:
@@ -111,4 +111,4 @@ def _states(run: RunState, working: set[str]) -> Mapping[str, int]:
 
 
 def _epochs(run: RunState) -> int:
-    return sum(len(trial.reports) for trial in run.trials.values())
+    return sum(len(trial.reports) for trial in run.everyone())

@@ -16,14 +16,16 @@ from tuner.storage import delete_folder
 def needed(run: RunState, trial: TrialState) -> set[str]:
     """Find the checkpoints of a trial that may still be read.
 
-    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, and
-    what a clone has still to start from.
+    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, the best
+    of each repeat, since any of them may come to be the best of the winner's, and what a clone has still to start from.
     """
     saved = [report.checkpoint for report in trial.reports if report.checkpoint]
     count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.may_go_on)
     names = set(saved[len(saved) - count :]) if count else set()
     if run.best_saved is not None and run.best_saved.checkpoint:
         names.add(run.best_saved.checkpoint)
+    if trial.of and trial.best_saved is not None and trial.outcome in (None, "finished"):
+        names.add(trial.best_saved.checkpoint or "")
     return (names | _cloned(run)) & set(saved)
 
 
@@ -81,7 +83,7 @@ class Keeper:
         if run.closed:
             self._sweep(run, set(self._kept))
         elif isinstance(record, Report):
-            donors = {clone.donor} if (clone := run.trials[record.trial].clone) else set()
+            donors = {clone.donor} if (clone := run.find(record.trial).clone) else set()
             self._sweep(run, {record.trial, self._best} | donors)
             self._best = run.best_saved.trial if run.best_saved else ""
         elif isinstance(record, Ended):
@@ -96,7 +98,7 @@ class Keeper:
         """
         if not self._is_live:
             return
-        ended = {trial.id for trial in run.trials.values() if trial.status == "ended"}
+        ended = {trial.id for trial in run.everyone() if trial.status == "ended"}
         for place in self.places:
             for path in place.checkpoints():
                 if (trial := path.split("/")[1]) in ended and path not in self._kept.get(trial, ()):
@@ -104,7 +106,7 @@ class Keeper:
 
     def _sweep(self, run: RunState, trials: set[str]) -> None:
         for name in trials & self._kept.keys():
-            for path in self._kept[name] - needed(run, run.trials[name]):
+            for path in self._kept[name] - needed(run, run.find(name)):
                 for place in self.places:
                     place.delete(path)
                 self._kept[name].discard(path)

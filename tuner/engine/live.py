@@ -60,11 +60,11 @@ class LiveRun:
     @property
     def over(self) -> bool:
         """Tell whether no more work will be handed out."""
-        return self.error is not None or self.interrupted or self.stops.all or self._closed
+        return self.error is not None or self.interrupted or self.stops.all or self.core.run.finished()
 
     def comes_to_end(self) -> bool:
         """Bring a stop by hand on its way; tell whether what still runs may be killed now."""
-        if self.error is not None or self.core.run.closed:
+        if self.error is not None or self.core.run.is_closed:
             return True
         if self.interrupted:
             self.stops.stop_all()
@@ -73,10 +73,6 @@ class LiveRun:
         if not self.interrupted:
             self.commit(StopAsked())
         return True
-
-    @property
-    def _closed(self) -> bool:
-        return bool(self.core.run.closed) or self.core.run.finished()
 
     def commit(self, event: Event) -> Record | None:
         """Decide, write down, apply: in this order."""
@@ -155,7 +151,7 @@ class LiveRun:
             self._lost(name, event)
         elif kind != "beat" and not self._is_misuse(name, event):
             self._ended(name, event)
-        trial = self.core.run.trials[name]
+        trial = self.core.run.find(name)
         goes_on = trial.status == "running" and trial.generation == generation and self.error is None
         if goes_on and saved and self.placement.leaves_soon(name):
             self.commit(Gone(trial=name, reason="its machine is about to be taken away", cause="machine"))
@@ -245,7 +241,7 @@ class LiveRun:
         outcome = event.get("outcome", "failed")
         more = {key: event.get(key, False) for key in ("splits", "on_gpu")}
         self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"], **more))
-        streak, last = self.core.run.streak, self.core.run.trials[name]
+        streak, last = self.core.run.streak, self.core.run.find(name)
         if streak.is_over:
             count = len(streak.trials)
             self.error = RunFailed(

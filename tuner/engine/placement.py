@@ -54,7 +54,7 @@ class Placement:
         self._largest = max([self._largest, *self._cards])
         entries, usable = self.spec.resource_entries, [node for node in nodes if not node.leaving]
         most = max(count(self._smallest(entry), usable) for entry in entries)
-        self.slots = min(most, self.spec.max_trials or most, self.spec.trials)
+        self.slots = min(most, self.spec.max_trials or most, self.spec.most_at_once)
         last, gpus = entries[-1], max(1, sum(node.gpus for node in usable))
         self._together = MOST if last.placement == "pack" else max(1, math.ceil(self.slots / gpus))
         self._least = 0.0

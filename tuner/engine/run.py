@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tuner.core.gpus import VERSION
+from tuner.core import confirm, gpus
 from tuner.core.records import SCHEMA, Asked, Header, Session
 from tuner.core.run import Core
 from tuner.core.state import RunState, replay
@@ -214,15 +214,21 @@ def _begin(live: LiveRun) -> LiveRun:
         pid=os.getpid(),
         slots=placement.slots,
         card=placement.largest_card,
-        versions={**versions(), f"rule {core.spec.scheduler.kind}": str(core.rule.version), "gpus": str(VERSION)},
+        versions={**versions(), **_decided_by(core)},
     )
     live.write(session)
     core.asker = ahead(core.asker, len(core.run.trials), core.spec.trials - 1)
     return live
 
 
+def _decided_by(core: Core) -> dict[str, str]:
+    """Name the versions of what decides, beside the libraries'."""
+    rules = {f"rule {core.spec.scheduler.kind}": str(core.rule.version), "gpus": str(gpus.VERSION)}
+    return {**rules, "confirm": str(confirm.VERSION)} if core.spec.confirm else rules
+
+
 def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | None) -> None:
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.spec.trials)  # no more are handed out than fit
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(live.core.spec.most_at_once)  # no more are handed out than fit
     from ray import tune
     from ray.exceptions import RayError
     from ray.tune import TuneError

@@ -72,7 +72,7 @@ class Stops:
         now = time.monotonic()
         for name in [name for name, due in self._trials.items() if name not in working or now > due]:
             del self._trials[name]
-            if name in run.trials:
+            if run.knows(name):
                 yield StopAsked(trial=name)
 
     def close(self) -> None:

@@ -7,11 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tuner.core import chance
-from tuner.core.records import trial_number
 from tuner.core.state import RunState
 from tuner.core.trial import Best
-from tuner.outputs import card, experiment
+from tuner.outputs import card, confirmed, experiment
 from tuner.storage import write_whole
 
 BEST = "best"
@@ -27,14 +25,9 @@ FOR_TRAINING = ("optimizer", "scheduler", "scaler", "loop")
 """Kinds of tracked objects that are of no use once a model is trained. What else is no module prepares its input."""
 
 
-def chosen(run: RunState) -> Best | None:
-    """Tell which report is the best of a run: that of the files in `best/`."""
-    return run.best_saved or run.best
-
-
 def write(folder: Path, run: RunState) -> None:
     """Write `best/` of a run; what another process has written there of an earlier best is deleted."""
-    best, home = chosen(run), folder / BEST
+    best, home = run.chosen, folder / BEST
     if best is None:
         return
     write_whole(home / PARAMS, repeat(folder, run, best))
@@ -62,11 +55,14 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
     home, file = Path(run.folder), folder / BEST / PARAMS
     spec = {**experiment.resolved(run.spec, home), "budget": {"trials": 1, "epochs": run.spec.budget.epochs}}
     spec.update(start={"points": [best.params]}, search={"kind": "random"}, scheduler={"kind": "none"})
+    spec.pop("confirm", None)
     metric = run.spec.objective.metric
     head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
     head.append(f"  {experiment.command(file)}")
-    if run.best is not None and run.best is not best and run.best.value != best.value:
+    if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
         head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
+    if (winner := confirmed.winner(run)) is not None:
+        head.append(f"It repeats {winner.trial}, confirmed on {winner.n} fresh seeds: mean {winner.mean:.6g}.")
     if run.spec.scheduler.kind == "pbt":
         head.append("These are the params at that epoch; earlier epochs were trained with others.")
     return experiment.document(spec, head + experiment.notes(run.spec, home))
@@ -146,7 +142,7 @@ def _manifest(run: RunState, best: Best, tracked: Tracked) -> dict[str, Any]:
         "trainable": spec.trainable,
         "home": str(Path(run.folder).absolute()),
         "params": {**spec.fixed, **best.params},
-        "seed": chance.integer(spec.seed, "trial", trial_number(best.trial)),
+        "seed": run.find(best.trial).training_seed(spec.seed),
         "epochs": spec.budget.epochs,
         "precision": spec.precision,
         "tracked": tracked,

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.core import chance
-from tuner.core.records import trial_number
 from tuner.core.state import RunState
 from tuner.core.trial import Best
-from tuner.outputs import experiment
+from tuner.outputs import confirmed, experiment
 
 NAME = "README.md"
 FORMATS = {
@@ -69,6 +67,9 @@ def _score(run: RunState, best: Best, test: Mapping[str, float] | None) -> str:
     goal = run.spec.objective
     rows = [f"| {goal.metric} ({goal.mode}), by which it was chosen | {best.value:.6g} |"]
     rows += [f"| {name}, on the test split | {value:.6g} |" for name, value in (test or {}).items()]
+    if (winner := confirmed.winner(run)) is not None:
+        mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
+        rows.insert(1, f"| {mean} | {winner.mean:.6g}{confirmed.interval(winner)} |")
     told = (
         f"It was chosen by {goal.metric} among {len(run.trials)} trials, and among their epochs: that number is "
         "optimistic, the more so the more there were. "
@@ -113,7 +114,7 @@ def _cell(value: Any) -> str:
 
 def _made(folder: Path, run: RunState, best: Best) -> str:
     spec = run.spec
-    trial_seed = chance.integer(spec.seed, "trial", trial_number(best.trial))
+    trial_seed = run.find(best.trial).training_seed(spec.seed)
     lines = [f"- seed of the run {spec.seed}, of the search {spec.search_seed}, of the trial {trial_seed}"]
     lines += [f"- git commit: {_commit(folder)}"]
     lines += [f"- {name} {number}" for name, number in run.versions.items()]

@@ -40,9 +40,13 @@ class Disk:
         """Nothing is left open."""
 
     def _need(self, run: RunState) -> int:
-        """Bound what the checkpoints take: one of each trial, `keep` of those that run, one that is being written."""
-        live = min(run.slots, run.spec.trials)
-        return self._one * (run.spec.trials + live * run.spec.checkpoint.keep + 1)
+        """Bound what the checkpoints take: one of each trial, `keep` of those that run, one that is being written.
+
+        And two of each repeat: its last and its best.
+        """
+        live, confirm = min(run.slots, run.spec.most_at_once), run.spec.confirm
+        repeats = confirm.top * confirm.seeds if confirm else 0
+        return self._one * (run.spec.trials + 2 * repeats + live * run.spec.checkpoint.keep + 1)
 
     def _look(self, run: RunState) -> None:
         need, free = self._need(run), shutil.disk_usage(self.folder).free

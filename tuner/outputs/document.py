@@ -24,8 +24,10 @@ kinds and fields that it does not know: later versions add some.
 - A trial is over with a report whose `decision.action` is `end`, with `ended`, or with an `asked` or `tick` that ends
   them all. The run is over when the process ends; its exit code says how.
 
-So `python launch.py --space debug.yaml --json | python watch.py` shows each report as it comes, if `watch.py` is
+This shows each report as it comes:
+
 ```python
+# watch.py
 import json
 import sys
 
@@ -33,6 +35,11 @@ for line in sys.stdin:
     event = json.loads(line)
     if event["kind"] == "report":
         print(event["trial"], event["epoch"], event["metrics"])
+```
+
+<!-- not run: a real run; tests/outputs gives the program the records of one -->
+```sh
+python launch.py --space debug.yaml --json | python watch.py
 ```
 """
 PARTS = ("Decision", "Mark", "Clone")

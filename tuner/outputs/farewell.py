@@ -7,13 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import best, disk, grid, page, report
+from tuner.outputs import best, confirmed, disk, grid, page, report
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
     """Say it."""
     report.leaders(run, console)
     console.print(report.best_line(run))
+    for line in confirmed.lines(run, grid.room(console)):
+        console.print(line, soft_wrap=not console.is_terminal)
     for name, value in (best.read_test(folder) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
     if run.best is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tuner.core.confirm import repeats_left
 from tuner.core.records import Report
 from tuner.core.state import RunState
 
@@ -53,28 +54,34 @@ def share_done(run: RunState) -> float:
     if todo is None:
         share = sum(trial.status == "ended" for trial in trials) / run.spec.trials
     else:
-        trained = sum(trial.epoch for trial in trials)
+        trained = _epochs(run)
         share = trained / (trained + todo) if todo else 1.0
     hours = run.spec.budget.hours
     return share if hours is None else min(1.0, max(share, run.elapsed / (hours * SECONDS_OF_AN_HOUR)))
 
 
 def epochs_left(run: RunState) -> float | None:
-    """Guess how many epochs are still to train, if the trials to come are like those that ended."""
+    """Guess how many epochs are still to train, if the trials to come are like those that ended.
+
+    Repeats on fresh seeds train all their epochs, unless they are dropped.
+    """
+    last = run.spec.budget.epochs
+    repeats = sum(max(0.5, last - one.epoch) for one in list(run.repeats.values()) if one.status != "ended")
+    repeats += repeats_left(run) * last
     trials = list(run.trials.values())
     open_ones = [trial for trial in trials if trial.status != "ended"]
     coming = 0 if run.closed else run.spec.trials - len(trials)
     if not open_ones and not coming:
-        return 0.0
-    length: float = run.spec.budget.epochs
+        return repeats
+    length: float = last
     if run.spec.scheduler.kind not in ("none", "pbt"):
         ended = [trial.epoch for trial in trials if trial.status == "ended" and trial.reports]
         if not ended:
             return None
         length = sum(ended) / len(ended)
     # Half an epoch at least: a trial that has outlived the others still has something to do.
-    return coming * length + sum(max(0.5, length - trial.epoch) for trial in open_ones)
+    return repeats + coming * length + sum(max(0.5, length - trial.epoch) for trial in open_ones)
 
 
 def _epochs(run: RunState) -> int:
-    return sum(trial.epoch for trial in list(run.trials.values()))
+    return sum(trial.epoch for trial in list(run.everyone()))

@@ -17,6 +17,7 @@ from rich.text import Text
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
+from tuner.outputs.confirmed import progress
 from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
 
@@ -156,7 +157,7 @@ class Show:
 
     def table(self, run: RunState, most: int, width: int) -> list[Text]:
         """Draw the running trials and, below them, the best of the others."""
-        trials = list(run.trials.values())
+        trials = list(run.everyone())
         running = [trial for trial in trials if trial.status == "running"]
         others = [trial for trial in trials if trial.status != "running"]
         others.sort(key=lambda trial: self.best.get(trial.id, (-math.inf, 0))[0], reverse=True)
@@ -187,9 +188,12 @@ class Show:
         run, clock = self.run, f"[{duration(time.monotonic() - self._clock)}]"
         if run is None or not self._is_training(run):
             return f"{clock} {self.phase or 'waiting'} …"
-        trials = list(run.trials.values())
+        trials = list(run.everyone())
         epochs, rate = sum(len(trial.reports) for trial in trials), self.forecast.rate(run)
-        parts = [f"{clock} {sum(t.status == 'ended' for t in trials)} of {run.spec.trials} trials, {epochs} epochs"]
+        over = sum(trial.status == "ended" for trial in trials if not trial.of)
+        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs} epochs"]
+        if confirming := progress(run):
+            parts.append(confirming)
         if bad := sum(trial.outcome in BAD for trial in trials):
             parts.append(f"{bad} failed")
         if rate is not None and not run.finished():
@@ -224,7 +228,7 @@ class Show:
 def news(record: Record, run: RunState) -> str:
     """Say in a line what a record changed; nothing for records that change nothing that users look at."""
     if isinstance(record, Ended):
-        epoch = run.trials[record.trial].epoch
+        epoch = run.find(record.trial).epoch
         where = f"after epoch {epoch}" if epoch else "before its first report"
         return clean(f"{record.trial} {record.outcome} {where}: {_first_line(record.reason)}")
     if isinstance(record, Lost):

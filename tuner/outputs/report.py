@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.core.state import RunState
+from tuner.outputs import confirmed
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, room
 from tuner.outputs.live import BAD, STYLES
 from tuner.outputs.results import Row, leaderboard, summary
@@ -28,6 +29,8 @@ def report(run: RunState, console: Console) -> None:
     width = room(console)
     lines = [Text(clean(_counts(run))), Text(cut(clean(best_line(run)), width)), Text("")]
     lines += leaders_text(run, width, 10)
+    if found := confirmed.lines(run, width):
+        lines += [Text(""), *found]
     if any(trial.reports for trial in run.trials.values()):
         lines += [Text(""), *curves(run, width)]
     _print(console, lines + _failures(run, width))

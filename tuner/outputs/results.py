@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
 from tuner.outputs import best
+from tuner.outputs.confirmed import confirmed
 from tuner.storage import write_whole
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
         "epochs": sum(len(trial.reports) for trial in run.trials.values()),
         "seconds": round(run.elapsed, 3),
         "best": _best(run.best),
+        **({"confirmed": [asdict(row) for row in rows]} if (rows := confirmed(run)) else {}),
         **({"test": test} if test else {}),
         "versions": run.versions,
     }

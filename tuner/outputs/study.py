@@ -52,7 +52,7 @@ class Study:
             self._report(record, run)
         if isinstance(record, Asked) or run.closed:
             self._end_all(run)
-        elif isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
+        elif isinstance(record, Report | Ended) and record.trial in self.ids and run.find(record.trial).outcome:
             self._end(run.trials[record.trial], run)
         self.backend.flush()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Header, Promoted, Record, Repeated, Report, Suggested
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.outputs import eventfile as events
@@ -48,16 +48,18 @@ class TensorBoard:
         """Write what the record adds."""
         if isinstance(record, Header):
             self._describe(run, record.time)
-        elif isinstance(record, Suggested):
+        elif isinstance(record, Suggested | Repeated):
             self._begin(record, run)
+        elif isinstance(record, Promoted) and record.trial in run.repeats:
+            self._open_again(run, record.time)
         elif isinstance(record, Report):
             self._report(record, run)
         if isinstance(record, Asked) and record.budget:
             self._open_again(run, record.time)
         elif isinstance(record, Asked) or run.closed:
             self._end_all(run, record.time)
-        elif isinstance(record, Report | Ended) and run.trials[record.trial].status == "ended":
-            self._end(run.trials[record.trial], run, record.time)
+        elif isinstance(record, Report | Ended) and run.find(record.trial).status == "ended":
+            self._end(run.find(record.trial), run, record.time)
 
     def close(self, run: RunState) -> None:
         """Write what a trial that goes on later has kept back."""
@@ -75,7 +77,7 @@ class TensorBoard:
         file.add([events.experiment(params, titles, time)], time=time)
         file.flush()
 
-    def _begin(self, record: Suggested, run: RunState) -> None:
+    def _begin(self, record: Suggested | Repeated, run: RunState) -> None:
         trial = Trial(EventFile(self.folder / record.trial, record.time), record.time, record.params)
         self.trials[record.trial] = trial
         if not changes(run):
@@ -121,7 +123,7 @@ class TensorBoard:
 
     def _open_again(self, run: RunState, time: float) -> None:
         """Let trials that had ended go on in a second file of their own: the budget has grown."""
-        for state in run.trials.values():
+        for state in run.everyone():
             if state.status != "ended" and state.id not in self.trials:
                 trial = Trial(EventFile(self.folder / state.id, time), time, state.params)
                 scores = [run.spec.objective.score(run.objective(report)) for report in state.reports]
@@ -131,8 +133,8 @@ class TensorBoard:
 
     def _end_all(self, run: RunState, time: float) -> None:
         for name in list(self.trials):
-            if run.trials[name].status == "ended":
-                self._end(run.trials[name], run, time)
+            if run.find(name).status == "ended":
+                self._end(run.find(name), run, time)
 
 
 def changes(run: RunState) -> bool:

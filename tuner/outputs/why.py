@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from tuner.core.confirm import race
 from tuner.core.records import (
     Asked,
     Ended,
@@ -17,6 +18,7 @@ from tuner.core.records import (
     Probed,
     Promoted,
     Record,
+    Repeated,
     Report,
     Session,
     Suggested,
@@ -35,11 +37,14 @@ Line = tuple[str, str]
 def why(folder: Path, trial: str, console: Console) -> None:
     """Print what happened to a trial, and why."""
     records = read(folder)
-    state = replay(records).trials[trial]
+    run = replay(records)
+    state = run.find(trial)
     name = folder.resolve().name
     console.print(Text(clean(f"{trial} of {name}: {_end(state)}"), style="bold"))
     for where, what in story(records, trial):
         console.print(Text(clean(f"  {where:<12}{what}")), soft_wrap=True)
+    if dropped := race(run).dropped.get(trial):
+        console.print(Text(clean(f"  {'dropped':<12}{dropped}")), soft_wrap=True)
     if state.error:
         console.print(Text(state.error.rstrip(), style="red"), soft_wrap=True)
 
@@ -65,7 +70,7 @@ def story(records: Sequence[Record], trial: str) -> Iterator[Line]:
 
 def _status(run: RunState, trial: str) -> str:
     """Tell where a trial stands; empty before it was suggested."""
-    return run.trials[trial].status if trial in run.trials else ""
+    return run.find(trial).status if run.knows(trial) else ""
 
 
 def _lines(record: Record, records: Sequence[Record], run: RunState, trial: str, before: str) -> Iterator[Line]:
@@ -73,10 +78,12 @@ def _lines(record: Record, records: Sequence[Record], run: RunState, trial: str,
     now = _status(run, trial)
     if getattr(record, "trial", None) == trial:
         yield from _own(record, records, run)
+    elif isinstance(record, Repeated) and record.of == trial:
+        yield "confirmed", f"repeated on fresh seed {record.seed} as {record.trial}"
     elif before in ("running", "paused"):
         yield from _of_the_run(record)
         if now == "ended":
-            yield "ended", f"{run.trials[trial].outcome}: {run.trials[trial].reason}"
+            yield "ended", f"{run.find(trial).outcome}: {run.find(trial).reason}"
     elif before == "ended" and now != "ended":
         yield from _of_the_run(record)
         yield "", "it is open again" if now == "running" else "it waits to be promoted"
@@ -97,6 +104,8 @@ def _of_the_run(record: Record) -> Iterator[Line]:
 def _own(record: Record, records: Sequence[Record], run: RunState) -> Iterator[Line]:
     if isinstance(record, Suggested):
         yield "suggested", f"{params_text(record.params)}; {_source(record, records, run)}"
+    elif isinstance(record, Repeated):
+        yield "repeats", f"{record.of} on fresh seed {record.seed}: {params_text(record.params)}"
     elif isinstance(record, Report):
         yield f"epoch {record.epoch}", _reported(record, run)
         if (clone := record.decision.clone) is not None:

@@ -1,4 +1,7 @@
-"""Write docs/spec.md and docs/experiment.schema.json from the models: `python -m tuner.spec.document`."""
+"""Write docs/spec.md, docs/experiment.schema.json and the tables of keys in docs/search and docs/schedulers.
+
+`python -m tuner.spec.document` writes them from the models.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ An editor that knows YAML completes and checks the keys if the file begins with
   source cannot tell (a decorator, a partial) is checked by the first trial. `def train(config)` is a plain Ray Tune
   function.
 """
+MARK, END = "<!-- keys, written by `python -m tuner.spec.document` -->", "<!-- end of the keys -->"
 TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
          "object": "mapping", "array": "list"}  # fmt: skip
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
@@ -77,13 +81,28 @@ LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good va
 """
 
 
+def filled(page: str, model: type[Model]) -> str:
+    """Put the table of a kind's keys into the text of the page about it, between the two marks."""
+    (before, _), (_, after) = page.split(MARK), page.split(END)
+    return f"{before}{MARK}\n{_table(model)}\n{END}{after}"
+
+
+def pages() -> Iterator[tuple[Path, type[Model]]]:
+    """Name the page of each kind of search and scheduler."""
+    for name, folder in (("search", "search"), ("scheduler", "schedulers")):
+        yield from ((DOCS / folder / f"{kind}.md", model) for kind, model in KINDS[name].items())
+
+
 def _section(title: str, model: type[Model]) -> Iterator[str]:
+    yield f"{title}\n{(model.__doc__ or '').strip()}\n\n{_table(model)}\n"
+
+
+def _table(model: type[Model]) -> str:
     properties = model.model_json_schema()["properties"]
     # What chooses the form comes first, though what all forms share is declared before it.
     fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in ("dist", "kind"))
     rows = [_row(key, field, properties[key]) for key, field in fields]
-    table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
-    yield f"{title}\n{(model.__doc__ or '').strip()}\n\n{table}\n"
+    return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 
 
 def _row(key: str, field: FieldInfo, described: dict[str, Any]) -> str:
@@ -119,10 +138,12 @@ def _type(described: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write both files, and the tables in the pages of searches and schedulers."""
     DOCS.mkdir(exist_ok=True)
     (DOCS / "spec.md").write_text(reference(), encoding="utf-8")
     (DOCS / "experiment.schema.json").write_text(schema_text(), encoding="utf-8")
+    for page, model in pages():
+        page.write_text(filled(page.read_text(encoding="utf-8"), model), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,15 @@ class Watchdog(Model):
         return max(self.seconds, self.factor * slowest)
 
 
+class Confirm(Model):
+    """The best trials are run again on fresh seeds when the search is over, and the best of those wins."""
+
+    top: int = Field(default=3, ge=1)
+    """How many of the best trials are repeated."""
+    seeds: int = Field(default=5, ge=2)
+    """On how many fresh seeds, each to the last epoch; a clear loser is dropped earlier."""
+
+
 class Experiment(Model):
     """One experiment, as its YAML describes it."""
 
@@ -114,6 +123,8 @@ class Experiment(Model):
     """When a trial is saved, and what is kept."""
     watchdog: Watchdog = Field(default_factory=Watchdog)
     """When a silent trial is taken for hung; each time that it is, it gets twice as long."""
+    confirm: Confirm | None = None
+    """Repeat the best trials on fresh seeds before one of them is called the best."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """What `trial.autocast()` computes in; fp16 needs `trial.scaler` too."""
     seed: int = Field(default=0, ge=0)
@@ -136,7 +147,8 @@ class Experiment(Model):
     @model_validator(mode="after")
     def _check(self) -> Self:
         parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
-                      self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources)  # fmt: skip
+                      self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
+                      self.confirm is not None)  # fmt: skip
         if problems := list(rules.check(parts)):
             raise SpecProblems(problems)
         return self
@@ -150,7 +162,7 @@ class Experiment(Model):
 
     def with_parts(self, parts: Mapping[str, Mapping[str, Any]]) -> Self:
         """Give the same experiment with these parts of its sections changed: `{"budget": {"trials": 9}}`."""
-        sections = {key: (getattr(self, key), part) for key, part in parts.items()}
+        sections = {key: (getattr(self, key) or Confirm(), part) for key, part in parts.items()}
         changed = {key: type(old).model_validate({**old.model_dump(), **part}) for key, (old, part) in sections.items()}
         return self.model_copy(update=changed)
 
@@ -162,6 +174,11 @@ class Experiment(Model):
     def resource_entries(self) -> list[Resources]:
         """All that trials may get; the last one is for those that no other entry names."""
         return entries(self.resources)
+
+    @property
+    def most_at_once(self) -> int:
+        """The most trials that there could be work for at once: those of the search, or the repeats after it."""
+        return max(self.trials, self.confirm.top * self.confirm.seeds if self.confirm else 0)
 
     @property
     def max_trials(self) -> int | None:
@@ -181,7 +198,7 @@ def _with_kind(key: str, part: Any) -> Any:
 
 
 __all__ = [
-    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Experiment",
-    "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params", "Pbt", "Qmc", "Random",
-    "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
+    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Confirm",
+    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params",
+    "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
 ]  # fmt: skip

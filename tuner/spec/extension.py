@@ -12,18 +12,23 @@ from tuner.spec.words import shown
 ANEW = "What was found so far rests on it: start a new run for that."
 SETTINGS = ("resources", "checkpoint", "watchdog")
 """Sections that say how trials are run, not what they find."""
+MORE = ("budget", "confirm")
+"""Sections of which a run that is over can get more."""
 Changes = Mapping[str, Mapping[str, Any]]
 """The parts that are new, by section of the spec."""
 
 
-def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False) -> Changes:
+def changes(
+    old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False, was_ended: bool = False
+) -> Changes:
     """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
 
-    `hours` is how long the run has run; one that `is_over` goes on with a larger budget alone.
+    `hours` is how long the run has run; one that `is_over` goes on with a larger budget, or with more to confirm, but
+    with the budget alone if it `was_ended` by its hours or by hand.
     """
-    found = {key: part for key in ("budget", *SETTINGS) if (part := _parts(old, new, key))}
-    problems = [*_listed(old, new), *_fixed(old, new), *_smaller(old, new), *_out_of_time(new, hours)]
-    if is_over and not problems and "budget" not in found:
+    found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
+    problems = [*_listed(old, new), *_fixed(old, new), *_smaller(old, new), *_less(old, new), *_out_of_time(new, hours)]
+    if is_over and not problems and not any(key in found for key in (MORE[:1] if was_ended else MORE)):
         what = "must have a larger budget beside other settings where the run is over, but got none"
         problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]
     if problems:
@@ -34,8 +39,13 @@ def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool 
 def _parts(old: Experiment, new: Experiment, key: str) -> dict[str, Any]:
     if key == "resources" and _has_list(old, new):
         return {}
-    before, after = getattr(old, key).model_dump(), getattr(new, key).model_dump()
-    return {name: value for name, value in after.items() if value != before[name]}
+    before, after = _values(old, key), _values(new, key)
+    return {name: value for name, value in after.items() if value != before.get(name)}
+
+
+def _values(spec: Experiment, key: str) -> dict[str, Any]:
+    """Give what a section holds; nothing where there is none."""
+    return dict(part.model_dump()) if (part := getattr(spec, key)) is not None else {}
 
 
 def _has_list(old: Experiment, new: Experiment) -> bool:
@@ -44,7 +54,7 @@ def _has_list(old: Experiment, new: Experiment) -> bool:
 
 def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
     for key in type(old).model_fields:
-        if key not in ("budget", *SETTINGS) and getattr(old, key) != getattr(new, key):
+        if key not in (*MORE, *SETTINGS) and getattr(old, key) != getattr(new, key):
             yield Problem("--set", key, "must stay as it was when the run began, but is changed", ANEW)
 
 
@@ -71,6 +81,15 @@ def _smaller(old: Experiment, new: Experiment) -> Iterator[Problem]:
         yield _problem("target", what, after, "Stop the run by --stop to end it earlier.")
 
 
+def _less(old: Experiment, new: Experiment) -> Iterator[Problem]:
+    """Refuse to confirm less than before: what is known is kept."""
+    for key, before in _values(old, "confirm").items():
+        after = _values(new, "confirm").get(key, 0)
+        if after < before:
+            what = f"must be at least {before}, as before, but got {after}"
+            yield Problem("--set", f"confirm.{key}", what, "Stop the run by --stop to end it earlier.")
+
+
 def _out_of_time(new: Experiment, hours: float) -> Iterator[Problem]:
     """Refuse what would end again at once."""
     if new.budget.hours is not None and new.budget.hours <= hours:
@@ -86,9 +105,10 @@ def told(old: Experiment, new: Changes, horizon: int) -> Sequence[str]:
     """Say what the changes mean; `horizon` is the last epoch of the first budget."""
     lines = []
     for section, part in new.items():
-        verb = "grows" if section == "budget" else "changes"
-        before = getattr(old, section).model_dump()
-        lines += [f"{section}.{key} {verb} from {shown(before[key])} to {shown(value)}" for key, value in part.items()]
+        verb, before = "grows" if section in MORE else "changes", _values(old, section)
+        for key, value in part.items():
+            change = f"{verb} from {shown(before[key])} to" if key in before else "is"
+            lines.append(f"{section}.{key} {change} {shown(value)}")
     if "epochs" in new.get("budget", {}):
         scheduler = old.scheduler
         share = f"the best 1/{scheduler.reduction_factor:g}" if isinstance(scheduler, Asha | Hyperband) else "all"

@@ -13,7 +13,7 @@ from tuner.spec.words import closest, listed
 SECTIONS: dict[str, type[Model]] = {
     "objective": exp.Objective, "budget": exp.Budget, "start": exp.Start,
     "resources": exp.Resources, "checkpoint": exp.Checkpoint,
-    "watchdog": exp.Watchdog,
+    "watchdog": exp.Watchdog, "confirm": exp.Confirm,
 }  # fmt: skip
 KINDS: dict[str, dict[str, type[Model]]] = {
     "search": {"tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc, "random": exp.Random,

@@ -7,7 +7,6 @@ from tuner.spec.model import Place
 from tuner.spec.words import shown
 
 TOP_LEVEL = {
-    "confirm": "Start one run for each seed, with --set seed=1 and so on.",
     "constraints": "Report a bad value of the objective where a constraint is broken.",
 }
 

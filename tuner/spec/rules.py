@@ -32,6 +32,7 @@ class Parts:
     trials: int | None
     epochs: int | None
     resources: Resources | Sequence[Resources]
+    confirms: bool
 
 
 def check(parts: Parts) -> Iterator[Broken]:
@@ -42,6 +43,9 @@ def check(parts: Parts) -> Iterator[Broken]:
     yield from _scheduler(parts)
     yield from _points(parts)
     yield from _resources(parts)
+    if parts.confirms and isinstance(parts.scheduler, Pbt):
+        yield Broken(("confirm",), "must be left out where scheduler.kind is pbt, whose trials change their params on "
+                     "the way, so that none can be repeated, but got it", "Use scheduler.kind: asha.")  # fmt: skip
 
 
 def _names(parts: Parts) -> Iterator[Broken]:

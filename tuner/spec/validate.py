@@ -53,6 +53,7 @@ def _valid_parts(draft: Draft) -> Parts:
         trials=_whole(draft.mapping("budget").get("trials")),
         epochs=_whole(draft.mapping("budget").get("epochs")),
         resources=_valid(_RESOURCES, draft.value.get("resources", {})) or Resources(),
+        confirms=draft.value.get("confirm") is not None,
     )
 
 

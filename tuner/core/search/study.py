@@ -64,7 +64,7 @@ class StudySearcher:
         elif self.run.closed:
             for name in self.run.trials:
                 self._tell(name)
-        elif isinstance(record, Report | Ended | Asked) and record.trial is not None:
+        elif isinstance(record, Report | Ended | Asked) and record.trial in self.run.trials:
             self._tell(record.trial)
 
     def suggest(self, number: int) -> Suggestion:

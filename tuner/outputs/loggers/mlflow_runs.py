@@ -90,7 +90,7 @@ class MlflowRuns:
     def finish(self, run: RunState) -> None:
         """Say how the run stands; trials that may go on later are no longer running."""
         for name, there in self._there.items():
-            if there.status == "RUNNING" and run.trials[name].outcome is None:
+            if there.status == "RUNNING" and run.find(name).outcome is None:
                 self._terminate(there, "KILLED", None)
         if run.best is not None:
             metric = _metric(f"best/{run.spec.objective.metric}", run.best.value, 0, 0)

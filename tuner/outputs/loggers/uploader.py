@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested, Tick
+from tuner.core.records import Asked, Ended, Header, Record, Repeated, Report, Suggested, Tick
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 
@@ -106,8 +106,8 @@ class Uploader:
         if isinstance(record, Header):
             self._identity = identity(record)
         if isinstance(record, Asked | Tick) or (isinstance(record, Report) and record.decision.target):
-            self._due |= dict.fromkeys(self.run.trials)
-        elif isinstance(record, Suggested | Report | Ended):
+            self._due |= dict.fromkeys(trial.id for trial in self.run.everyone())
+        elif isinstance(record, Suggested | Repeated | Report | Ended):
             self._due[record.trial] = None
 
     def _send(self, over: bool) -> None:
@@ -117,7 +117,7 @@ class Uploader:
                 self._has_begun = True
             while self._due:
                 name = next(iter(self._due))
-                self.service.update(self.run.trials[name], self.run)
+                self.service.update(self.run.find(name), self.run)
                 del self._due[name]
                 self._moved = time.monotonic()
             if over:

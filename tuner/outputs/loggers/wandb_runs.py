@@ -70,7 +70,7 @@ class WandbRuns:
         best = run.trials[run.best.trial] if run.best else None
         for name, sent in self._sent.items():
             if sent.is_open and (best is None or name != best.id):
-                self._end(sent, run.trials[name])
+                self._end(sent, run.find(name))
         if best is not None:
             sent = self._open(best, run, (BEST,))
             self._log(sent, best, run)
@@ -86,7 +86,8 @@ class WandbRuns:
         made = wandb.init(
             project=self.logger.project, entity=self.logger.entity, mode=self.logger.mode, dir=self.folder,
             id=f"{self._identity}-{trial.id}", resume="allow", reinit="create_new",
-            name=trial.id, group=run.name, job_type="trial", config={**run.spec.fixed, **trial.params}, tags=tags,
+            name=trial.id, group=run.name, job_type="repeat" if trial.of else "trial",
+            config={**run.spec.fixed, **trial.params}, tags=tags,
             settings=_settings(),
         )  # fmt: skip
         made.tags = (*(tag for tag in made.tags or () if tag != BEST), *tags)

@@ -56,8 +56,9 @@ class History:
 
     @cached_property
     def reports(self) -> list[tuple[float, Report]]:
-        """List all reports with their moments, in the order in which they came."""
-        return [(elapsed, record) for elapsed, record in self.moments if isinstance(record, Report)]
+        """List all reports of the search with their moments, in the order in which they came."""
+        reports = [(elapsed, record) for elapsed, record in self.moments if isinstance(record, Report)]
+        return [(elapsed, report) for elapsed, report in reports if report.trial in self.run.trials]
 
     @cached_property
     def steps(self) -> list[Step]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tuner.outputs.best import read_test
 from tuner.outputs.grid import duration
-from tuner.outputs.page import ends, population, progress, searched, setup, used, workers
+from tuner.outputs.page import ends, fresh, population, progress, searched, setup, used, workers
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import document, number, paragraph, table, text, tiles
 from tuner.outputs.results import summary
@@ -16,6 +16,7 @@ from tuner.outputs.results import summary
 log = logging.getLogger(__name__)
 SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
     ("Best so far", "best", progress.best_so_far),
+    ("On fresh seeds", "seeds", fresh.seeds),
     ("Learning curves", "curves", progress.curves),
     ("Parallel coordinates", "parallel", searched.parallel),
     ("Importance", "importance", searched.importance),
@@ -34,8 +35,9 @@ SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
 
 def page(history: History) -> str:
     """Make the page."""
-    kinds = history.run.spec.scheduler.kind
-    parts = [part for part in SECTIONS if part[1] != "population" or kinds == "pbt"]
+    spec = history.run.spec
+    has = {"population": spec.scheduler.kind == "pbt", "seeds": spec.confirm is not None}
+    parts = [part for part in SECTIONS if has.get(part[1], True)]
     sections = [(title, anchor, _made(make, history)) for title, anchor, make in parts]
     return document(f"{history.run.name}: report", header(history), sections)
 
