@@ -137,6 +137,7 @@ def test_other_formats_hold_the_same_model(runs: Runs) -> None:
     best, meant = run / "best", expected(run, INPUTS)
     tied = sys.modules["noisy"].Tied().eval()
     load_model(tied, str(best / "model.safetensors"))
+    assert (best / "model.safetensors").stat().st_mode == (best / "model.pt").stat().st_mode
     assert torch.equal(tied(INPUTS), meant)
     program = torch.export.load(best / "model.pt2").module()
     torch.testing.assert_close(program(INPUTS), meant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ def write(function: Callable[..., Any], assignment: Assignment) -> dict[str, Any
     taken = take(function, assignment, names, partial(checkpoint.load, source))
     written, problems = [], {}
     for name, save in _files(taken):
-        if problem := _attempt(save, folder / name):
+        if problem := _attempt(save, folder / name, like=source / checkpoint.MANIFEST):
             problems[name] = problem
         else:
             written.append(name)
@@ -52,12 +53,13 @@ def _files(taken: Taken) -> list[tuple[str, Callable[[Path], None]]]:
     return files
 
 
-def _attempt(save: Callable[[Path], None], path: Path) -> str:
-    """Write a file whole, or not at all; tells why it could not be, in one line."""
+def _attempt(save: Callable[[Path], None], path: Path, like: Path) -> str:
+    """Write a file whole, readable by whoever may read another one, or not at all; tells why not, in one line."""
     temporary = path.with_name(f".{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         save(temporary)
+        shutil.copymode(like, temporary)  # safetensors writes for its user alone
         temporary.replace(path)
     except Exception as error:  # of torch, of safetensors, or of the model itself
         return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
