@@ -239,7 +239,7 @@ def test_what_cannot_be_loaded_is_told(runs: Runs, tmp_path: Path, monkeypatch: 
     assert "raised by functools.partial(" in failure.value.__notes__[0]
     best = results.read_state(runs("train")).best_saved
     assert best is not None and best.checkpoint is not None
-    with pytest.raises(UserError, match=r"e3/manifest.json: must be the manifest of a best model, but holds only "):
+    with pytest.raises(UserError, match=r"manifest.json: must be the manifest of a best model, but holds only "):
         tuner.load_best(runs("train") / best.checkpoint)
     (copy / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
     with pytest.raises(UserError, match=r"manifest.json: version: must be 1, which this version of tuner reads"):

@@ -32,8 +32,8 @@ class SentFile:
         for line in path.read_text().splitlines() if path.exists() else ():
             with suppress(ValueError, KeyError, TypeError):  # of another version, or cut off: it is sent again
                 facts = json.loads(line)
-                if facts.pop("place") == place:
-                    self.taken[facts.pop("id")] = Taken(**facts)
+                if facts["place"] == place:
+                    self.taken[facts["id"]] = Taken(facts["reports"], facts["outcome"], facts["tags"])
 
     def note(self, identity: str, taken: Taken) -> None:
         """Keep what was taken; where there is no room for that it is sent again by the next driver."""

@@ -160,7 +160,7 @@ class Uploader:
                 self._pass(self.service.finish(self.run))
                 self._is_done = failure is None
         except Exception as error:
-            self._is_away = True
+            self._is_away = self._is_away or failure is None
             failure = failure or (error, "")
         return failure
 

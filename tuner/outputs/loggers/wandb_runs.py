@@ -71,8 +71,9 @@ class WandbRuns:
         sent = self._sent.get(trial.id)
         if sent is None or not sent.is_open:
             now = self._taken(trial.id) if sent is None else Taken(sent.reports, sent.outcome)
-            if now and (now.reports, now.outcome) == (len(trial.reports), trial.outcome):
-                return
+            came = len(trial.reports)
+            if now and (came < now.reports or (came, trial.outcome) == (now.reports, now.outcome)):
+                return  # it has all of it, and more where the ledger is still being read
             sent = self._open(trial, run)
             yield
         self._log(sent, trial, run)
