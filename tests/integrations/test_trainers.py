@@ -107,7 +107,8 @@ def test_the_best_is_taken_away(name: str, tmp_path: Path, folders: Path) -> Non
     torch.testing.assert_close(made, meant)
 
 
-def test_a_validation_outside_of_the_fit_is_not_reported(tmp_path: Path, folders: Path) -> None:
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_a_validation_outside_of_the_fit_is_not_reported(tmp_path: Path, sanity: int) -> None:
     from lightning.pytorch import Trainer
 
     from tuner.integrations.lightning import TrialCallback
@@ -117,6 +118,7 @@ def test_a_validation_outside_of_the_fit_is_not_reported(tmp_path: Path, folders
         trainer = Trainer(
             max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)], accelerator="cpu", logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=sanity,
         )  # fmt: skip
         trainer.validate(model, batches, verbose=False)
         trainer.fit(model, batches, batches)

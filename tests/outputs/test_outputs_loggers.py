@@ -181,12 +181,22 @@ class OfWandb:
     def __init__(self, wandb: Any) -> None:
         self.wandb, self.begun = wandb, list[str]()
         self.refused: set[str] = set()
+        self.cut_off = False
+        """Whether W&B does not take in in time what is left of a run at its end."""
 
     def init(self, **given: Any) -> Any:
         if given["name"] in self.refused:
             raise OSError("the server does not take it")
         self.begun.append(given["name"])
-        return self.wandb.init(**{**given, "mode": "offline"})
+        made = self.wandb.init(**{**given, "mode": "offline"})
+        assert given["settings"].finish_timeout_raises
+        if self.cut_off:
+            end = made.finish
+            made.finish = lambda **how: end(**how) or self.fail()
+        return made
+
+    def fail(self) -> None:
+        raise TimeoutError("it is not all there yet")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wandb, name)
@@ -225,6 +235,20 @@ def test_wandb_is_not_sent_again_what_it_has(tmp_path: Path, monkeypatch: pytest
         if record.WhichOneof("record_type") == "history"
     ]
     assert len(points) == sum(len(trial.reports) for trial in run.trials.values())  # each report once
+
+
+def test_what_wandb_has_not_taken_in_whole_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuner.outputs.loggers import wandb_runs
+
+    there = OfWandb(wandb_runs.wandb)
+    monkeypatch.setattr(wandb_runs, "wandb", there)
+    folder = simulated(tmp_path / "run", spec({"kind": "wandb"}, budget={"trials": 1, "epochs": 2}))
+    there.cut_off = True
+    assert logged(folder)[1][0].endswith(": it is not all there yet")
+    there.begun, there.cut_off = [], False
+    assert not logged(folder)[1]
+    assert "t0000" in there.begun
+    assert wandb_runs.WandbRuns.patience > max(wandb_runs.INIT_SECONDS, wandb_runs.FINISH_SECONDS)
 
 
 def stand(trial: TrialState | None) -> Any:
@@ -420,6 +444,21 @@ def test_a_trial_that_a_service_does_not_take_holds_up_no_other(tmp_path: Path) 
     fix = f"Send it with: python launch.py --resume {tmp_path}"
     assert said == ["It: cannot take t0001: gone away", f"It: does not have all of the run: t0001 is missing. {fix}"]
     assert service.finished == 1
+
+
+def test_each_step_of_the_end_is_progress(tmp_path: Path) -> None:
+    moved: list[float] = []
+
+    class Slow(Service):
+        def finish(self, run: RunState) -> Iterator[None]:
+            for _ in range(4):
+                moved.append(one._moved)
+                yield
+
+    one = Uploader(Slow(), tmp_path, lambda text: None)
+    shown(lively(suggested("t0000", lr=0.1)), one)
+    assert moved == sorted(set(moved))
+    assert len(moved) == 4
 
 
 def test_a_service_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
