@@ -32,7 +32,7 @@ SKIPPING: list[Record] = [
 def test_epochs_between_reports_count_everywhere(tmp_path: Path) -> None:
     history = History(written(tmp_path / "run", by_hand(SPEC, *SKIPPING)))
     run = history.run
-    assert epochs.of_search(run) == 12
+    assert epochs.of_run(run) == 12
     assert results.summary(run, "")["epochs"] == 12
     assert {row.trial: row.epochs for row in history.rows} == {"t0000": 9, "t0001": 3}
     assert [step.epochs for step in history.steps] == [3, 6, 12]
@@ -55,6 +55,6 @@ def test_a_clone_counts_what_it_trained_itself() -> None:
         replace(reported("t0001", 8, score=0.8), generation=1),
     ))  # fmt: skip
     assert epochs.trained(run.trials["t0001"]) == 2 + 2
-    assert epochs.of_search(run) == 10
+    assert epochs.of_run(run) == 10
     assert results.leaderboard(run)[1].epochs == 4
     assert share_done(run) == 10 / (10 + 3 + 1)

@@ -24,9 +24,9 @@ def trained(trial: TrialState) -> int:
     return sum(between(list(trial.reports))) if trial.generation else trial.epoch
 
 
-def of_search(run: RunState) -> int:
-    """Add up the epochs of all trials, without those of repeats on fresh seeds."""
-    return sum(trained(trial) for trial in list(run.trials.values()))
+def of_run(run: RunState) -> int:
+    """Add up the epochs of all trials, and of their repeats on fresh seeds."""
+    return sum(trained(trial) for trial in list(run.trials.values())) + of_repeats(run)
 
 
 def of_repeats(run: RunState) -> int:

@@ -85,4 +85,4 @@ def epochs_left(run: RunState) -> float | None:
 
 
 def _epochs(run: RunState) -> int:
-    return epochs.of_search(run) + epochs.of_repeats(run)
+    return epochs.of_run(run)

@@ -192,7 +192,7 @@ class Show:
         trials = list(run.everyone())
         rate = self.forecast.rate(run)
         over = sum(trial.status == "ended" for trial in trials if not trial.of)
-        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs.of_search(run)} epochs"]
+        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs.of_run(run)} epochs"]
         if confirming := progress(run):
             parts.append(confirming)
         if bad := sum(trial.outcome in BAD for trial in trials):

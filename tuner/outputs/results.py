@@ -61,7 +61,7 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
         "name": run.name,
         "state": state,
         "trials": {outcome: outcomes.count(outcome) for outcome in (*OUTCOMES, *still)},
-        "epochs": epochs.of_search(run),
+        "epochs": epochs.of_run(run),
         "seconds": round(run.elapsed, 3),
         "best": _best(run.best),
         **({"confirmed": [asdict(row) for row in rows]} if (rows := confirmed(run)) else {}),

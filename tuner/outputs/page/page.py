@@ -52,7 +52,7 @@ def header(history: History) -> str:
         "faint",
     )
     counted = ", ".join(f"{count} {outcome}" for outcome, count in facts["trials"].items() if count)
-    again = f" + {epochs.of_repeats(run)} on fresh seeds" if run.repeats else ""
+    again = f", {epochs.of_repeats(run)} of them on fresh seeds" if run.repeats else ""
     shown = [("trials", str(len(run.trials))), ("epochs trained", f"{facts['epochs']}{again}")]
     shown += [("time driven", duration(run.elapsed)), ("trials at once", str(run.slots))]
     best = run.best
