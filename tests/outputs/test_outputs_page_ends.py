@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from played import Played
 
 from tuner import api
 from tuner.core.records import Decision, Given, Lost, Promoted, Record, Session
@@ -109,6 +110,18 @@ def test_paused_trials_are_counted_among_those_that_go_on(tmp_path: Path) -> Non
     paused = replace(reported("t0000", 1, score=0.1), decision=Decision(action="pause"))
     records = by_hand(experiment(), suggested("t0000", x=0.1), suggested("t0001", x=0.2), paused)
     assert "2 trials run or wait to go on, 10 are to come" in header(History(written(tmp_path / "run", records)))
+
+
+def test_a_confirmation_that_goes_on_is_said(tmp_path: Path) -> None:
+    played = Played(tmp_path, 1, budget={"trials": 2, "epochs": 1}, confirm={"top": 2, "seeds": 2})
+    while not played.core.run.repeats:
+        work = played.work()
+        if not played.core.run.repeats:
+            played.report(work, 1, work.params["x"])
+    text = header(History(tmp_path))
+    assert "The search is over, the run is not: confirming 2 trials: 0 of 4 repeats" in text
+    assert "Not confirmed: it is not over." in text
+    played.close()
 
 
 def test_the_process_of_a_notebook_is_left_as_it_was(tmp_path: Path) -> None:
