@@ -11,12 +11,12 @@ from tuner.core.state import RunState
 from tuner.slot.code import Code
 from tuner.slot.process import failure
 from tuner.slot.slot import Event, Slot
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import Invalid, read_manifest
 from tuner.trial.metrics import spell
 
-RESULT = Path("best") / "test.json"
+RESULT = Path(BEST) / "test.json"
 
 
 def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None = None) -> str | None:
@@ -25,7 +25,7 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
     `zygote` is the address of a shared one that has imported `code`.
     """
     best = run.chosen
-    if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
+    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
         return None
     try:
         manifest = read_manifest(folder / best.checkpoint)
@@ -43,8 +43,8 @@ def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote:
     return None
 
 
-def _known(folder: Path, checkpoint: str) -> bool:
-    path = folder / RESULT
+def known(path: Path, checkpoint: str) -> bool:
+    """Tell whether a file in `best/` holds what was found of this checkpoint."""
     return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint
 
 
@@ -53,6 +53,7 @@ def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignm
     best, spec = run.chosen, run.spec
     assert best is not None
     resources, trial = spec.resources_of(best.params), run.find(best.trial)
+    gpus = trial.given.gpus if trial.given else resources.share
     return Assignment(
         run=str(folder.resolve()),
         trial=best.trial,
@@ -64,7 +65,7 @@ def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignm
         epoch=best.epoch,
         precision=spec.precision,
         cpus=resources.cpus,
-        gpus=(trial.given.gpus if trial.given else resources.share) / resources.world_size,  # one process
+        gpus=0 if task == "take" else gpus / resources.world_size,  # one process; what is taken away is on the CPU
         task=task,
     )
 

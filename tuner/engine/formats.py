@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from tuner.core.state import RunState
-from tuner.engine.evaluate import measure, stint
+from tuner.engine.evaluate import known, measure, stint
 from tuner.slot.code import Code
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 from tuner.trial.checkpoint import Invalid, read_manifest
 
-RESULT = Path("best") / "formats.json"
+RESULT = Path(BEST) / "formats.json"
 
 
 def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = None) -> list[str]:
@@ -20,10 +20,10 @@ def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = 
     `zygote` is the address of a shared one that has imported `code`.
     """
     best = run.chosen
-    if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
+    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
         return []
     try:
-        kinds = read_manifest(folder / best.checkpoint)["kinds"]
+        kinds = read_manifest(folder / best.checkpoint).get("kinds", {})
     except Invalid as error:
         return [str(error)]
     if "module" not in kinds.values():
@@ -35,8 +35,3 @@ def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = 
     facts |= {name: event[name] for name in ("written", "problems")}
     write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
     return [f"{name}: {problem}" for name, problem in event["problems"].items()]
-
-
-def _known(folder: Path, checkpoint: str) -> bool:
-    path = folder / RESULT
-    return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint
