@@ -53,7 +53,7 @@ ROOMS = {
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
     "trainables/lightning_digits.py": {"torch", "lightning", "tuner.Trial", "tuner.integrations", "trainables.data"},
     "trainables/hf_trainer.py": {"torch", "transformers", "tuner.Trial", "tuner.integrations", "trainables.data"},
-    "trainables/data": {"torch", "numpy", "sklearn", "PIL", "transformers", "datasets"},
+    "trainables/data": {"torch", "numpy", "sklearn", "PIL", "transformers", "tokenizers", "datasets"},
     "trainables/pretrain.py": {"torch", "transformers", "trainables.data"},
 }  # fmt: skip
 
