@@ -115,14 +115,14 @@ def test_a_run_is_left_and_goes_on_and_is_rejoined_beside_that_of_another_user(w
         from_afar(tmp_path / "mine", head, *flags, "left") as driver,
         from_afar(tmp_path / "yours", head, *flags, "other") as other,
     ):
-        wait_for(lambda: driver.process.poll() is not None or "epochs; best" in driver.said())
+        wait_for(lambda: driver.process.poll() is not None or "; best loss" in driver.said())
         driver.process.send_signal(signal.SIGINT)
         said = driver.ends(130, alone=False)
         assert "The run goes on. Rejoin it:  python launch.py --resume left --address http" in said
         before = len(reports(there / "left"))
         wait_for(lambda: len(reports(there / "left")) > before)
         with from_afar(tmp_path / "mine", head, "--resume", "left") as driver:
-            driver.until_said("epochs; best")
+            driver.until_said("; best loss")
             with from_afar(tmp_path / "nobodys", head, "--stop", "left") as stop:
                 assert "has ended: asked" in stop.ends(0, alone=False)
             driver.ends(0, alone=False)
@@ -143,7 +143,7 @@ def test_a_run_stands_by_its_name_on_the_jobs_page_with_its_log(write, tmp_path:
         browser.keep("jobs", "//table")
         browser.find("//tr[contains(., 'shown')]//a[contains(@href, 'jobs/')]").click()
         browser.until("Running entrypoint for job shown-")
-        wait_for(lambda: "epochs; best loss" in _anew(browser))
+        wait_for(lambda: "; best loss" in _anew(browser))
         browser.keep("job")
         (tmp_path / "elsewhere").mkdir()  # what works in a driver's folder is killed at its end
         with from_afar(tmp_path / "elsewhere", head, "--stop", "shown") as stop:

@@ -85,7 +85,7 @@ def test_the_best_is_not_fetched_from_a_url_that_is_away(objects: Objects, folde
     said: list[str] = []
     mirror = Mirror(objects.url, folder, say=said.append)
     mirror.waits("the server is away")
-    mirror.fetch_best(SimpleNamespace(best_saved=SimpleNamespace(checkpoint="trials/t0/checkpoints/g0_e0001_a1.0")))
+    mirror.fetch_best(SimpleNamespace(chosen=SimpleNamespace(checkpoint="trials/t0/checkpoints/g0_e0001_a1.0")))
     assert "the best checkpoint cannot be fetched" in said[-1] and "does not answer" in said[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -277,6 +278,7 @@ def test_after_the_warm_up_there_is_one_thread_so_trials_can_be_forked(tmp_path:
     rows = {"text": [f"{name} {i}" for i in range(10) for name in tiny.WORDS], "label": list(tiny.WORDS) * 10}
     Dataset.from_dict(rows).save_to_disk(tmp_path / "set")
     done = subprocess.run(
-        [sys.executable, "-c", FORKABLE, str(tmp_path / "set")], cwd=ROOT, capture_output=True, text=True
-    )
+        [sys.executable, "-c", FORKABLE, str(tmp_path / "set")], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # as a slot sets them
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr

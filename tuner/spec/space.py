@@ -61,7 +61,11 @@ class Float(Dimension):
             return False
         if not self.low <= value <= self.high:
             return False
-        return self.step is None or math.isclose(round(k := (value - self.low) / self.step), k, abs_tol=1e-8)
+        if self.step is None:
+            return True
+        k = (value - self.low) / self.step
+        last_bits = 2 * math.ulp(max(abs(self.low), abs(self.high))) / self.step  # far from 0 they are much of a step
+        return math.isclose(round(k), k, abs_tol=max(1e-8, last_bits))
 
 
 class Int(Dimension):
