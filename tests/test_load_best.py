@@ -21,7 +21,7 @@ from support import environment
 
 import tuner
 from tuner.api import to_code
-from tuner.engine.evaluate import stint
+from tuner.engine.evaluate import read_best, stint
 from tuner.engine.formats import write_formats
 from tuner.errors import UserError
 from tuner.outputs import results
@@ -91,7 +91,10 @@ def run_of(home: Path, function: str) -> Path:
     budget = {"trials": 2, "epochs": 3}
     trained(folder, code.load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed, home=str(home))
     if function == "train":
-        assert write_formats(folder, results.read_state(folder), code) == []
+        state = results.read_state(folder)
+        manifest = read_best(folder, state, print)
+        assert manifest is not None
+        assert write_formats(folder, state, manifest, code) == []
     results.write(folder, results.read_state(folder), "finished")
     return folder
 
