@@ -5,4 +5,4 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the long proofs be run in full."""
-    parser.addoption("--kills", default=5, type=int, help="how often tests/ray/test_kills.py kills its run")
+    parser.addoption("--kills", default=3, type=int, help="how often tests/ray/test_kills.py kills its run")

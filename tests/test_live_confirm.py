@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -199,7 +200,7 @@ def test_the_page_has_a_section_of_it_and_shows_the_search_alone_elsewhere(over:
 class Kept:
     """A service that remembers what it is sent."""
 
-    name = "It"
+    name, patience = "It", 600.0
 
     def __init__(self) -> None:
         self.ends: dict[str, str | None] = {}
@@ -207,11 +208,13 @@ class Kept:
     def begin(self, run: RunState, identity: str) -> None:
         """Nothing to connect to."""
 
-    def update(self, trial: TrialState, run: RunState) -> None:
+    def update(self, trial: TrialState, run: RunState) -> Iterator[None]:
         self.ends[trial.id] = trial.outcome
+        yield
 
-    def finish(self, run: RunState) -> None:
+    def finish(self, run: RunState) -> Iterator[None]:
         """Nothing to say."""
+        yield
 
 
 def test_loggers_are_sent_repeats_as_trials(over: Played, tmp_path: Path) -> None:

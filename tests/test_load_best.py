@@ -135,6 +135,26 @@ def test_a_copied_best_is_used_in_a_new_process(runs: Runs, tmp_path: Path) -> N
     assert torch.equal(torch.tensor(outputs), expected(runs("train"), INPUTS))
 
 
+def test_what_is_taken_away_asks_for_no_gpu(runs: Runs) -> None:
+    state = results.read_state(runs("train"))
+    state.spec = state.spec.with_parts({"resources": {"gpus": 1}})
+    assert (stint(runs("train"), state, "take").gpus, stint(runs("train"), state, "test").gpus) == (0, 1)
+
+
+def test_a_checkpoint_that_names_no_kinds_has_no_other_formats(runs: Runs, tmp_path: Path) -> None:
+    """As those were that an earlier version wrote."""
+    copy = Path(shutil.copytree(runs("train"), tmp_path / "old"))
+    (copy / "best" / "formats.json").unlink()
+    state = results.read_state(copy)
+    assert state.best_saved is not None and state.best_saved.checkpoint is not None
+    file = copy / state.best_saved.checkpoint / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["kinds"]
+    code = to_code(bind.find("noisy.py:train", runs("train").parent).trainable)
+    assert write_formats(copy, state, manifest, code) == []
+    assert not (copy / "best" / "formats.json").exists()
+
+
 def test_other_formats_hold_the_same_model(runs: Runs) -> None:
     run = runs("train")
     best, meant = run / "best", expected(run, INPUTS)
@@ -216,6 +236,17 @@ def test_what_cannot_be_loaded_is_told(runs: Runs, tmp_path: Path, monkeypatch: 
     with pytest.raises(ZeroDivisionError) as failure:
         tuner.load_best(copy, trainable=lambda trial, **params: 1 / 0)
     assert "run up to its trial.track" in failure.value.__notes__[0]
+    with pytest.raises(ZeroDivisionError) as failure:
+        tuner.load_best(copy, trainable=partial(lambda trial, by, **params: 1 / by, by=0))
+    assert "raised by functools.partial(" in failure.value.__notes__[0]
+    best = results.read_state(runs("train")).best_saved
+    assert best is not None and best.checkpoint is not None
+    with pytest.raises(UserError, match=r"manifest.json: must be the manifest of a best model, but holds only "):
+        tuner.load_best(runs("train") / best.checkpoint)
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "version": 2}))
+    with pytest.raises(UserError, match=r"manifest.json: version: must be 1, which this version of tuner reads"):
+        tuner.load_best(copy)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
     with (copy / "model.pt").open("r+b") as file:
         file.truncate(100)
     with pytest.raises(UserError, match="must be as it was written"):

@@ -101,7 +101,7 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
     """Go on with a run from where its ledger stands; one that is finished gets its missing files anew.
 
     `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), more to `confirm`, and
-    other settings of `resources`, `checkpoint` and `watchdog`.
+    other settings of `resources`, `checkpoint` and `watchdog`; other `loggers` are those of this driver alone.
     """
     from tuner.outputs.results import read_state
 

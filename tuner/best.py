@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import Problem, UserError
-from tuner.storage import is_url
+from tuner.storage import BEST, is_url
 
 if TYPE_CHECKING:
     import torch
 
     from tuner.trial import Assignment
 
-BEST = "best"
 MANIFEST = "manifest.json"
 
 
@@ -36,7 +35,7 @@ def load_best(
     """
     with tempfile.TemporaryDirectory(prefix="tuner-best-") as scratch:
         folder = _folder(run, Path(scratch))
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = _manifest(folder)
         wanted = list(names) or _models(folder, manifest)
         _check_names(folder, manifest, wanted)
         objects = _take(folder, manifest, wanted, trainable or _function(folder, manifest))
@@ -62,6 +61,22 @@ def _folder(run: str | Path, scratch: Path) -> Path:
         fix = "It is written when a run ends; --resume does so for one that was interrupted."
         raise UserError(Problem(str(run), BEST, "must hold the best model, but there is none yet", fix))
     return Path(run) / BEST
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Read what is known of the best; a checkpoint has a manifest too, which is no such thing."""
+    from tuner.outputs.best import VERSION
+
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    if "trainable" not in manifest or "tracked" not in manifest:
+        what = f"must be the manifest of a best model, but holds only {', '.join(manifest)}"
+        fix = "Give the run's folder, or its folder best/; a checkpoint alone does not know its function."
+        raise UserError(Problem(str(folder / MANIFEST), "", what, fix))
+    if manifest["version"] != VERSION:
+        what = f"must be {VERSION}, which this version of tuner reads, but got {manifest['version']}"
+        fix = "Use the version that wrote it, or have --resume of this one write best/ anew."
+        raise UserError(Problem(str(folder / MANIFEST), "version", what, fix))
+    return manifest
 
 
 def _fetched(url: str, scratch: Path) -> Path:

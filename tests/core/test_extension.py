@@ -203,6 +203,19 @@ def test_settings_alone_are_refused_where_the_run_is_over() -> None:
     assert changes(old, new.with_parts({"budget": {"trials": 9}}), is_over=True)
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_loggers_change_at_any_time_and_nothing_else_by_that(is_over: bool) -> None:
+    old = experiment(budget=OLD, loggers=[{"kind": "csv"}, {"kind": "wandb"}])
+    new = Experiment.model_validate({**old.model_dump(), "loggers": ["csv"]})
+    assert changes(old, new, is_over=is_over) == {}
+    other = new.with_parts({"resources": {"cpus": 2}})
+    if is_over:
+        with pytest.raises(UserError, match="must have a larger budget beside other settings where the run is over"):
+            changes(old, other, is_over=True)
+    else:
+        assert changes(old, other) == {"resources": {"cpus": 2}}
+
+
 def test_a_population_does_not_grow() -> None:
     old = experiment(budget={"trials": 8, "epochs": 9}, scheduler={"kind": "pbt"})
     with pytest.raises(UserError, match="whose population it is"):

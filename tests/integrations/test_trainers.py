@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from played import trained
 from slot.bench import Bench, hear, until_end
+from torch.utils.data import DataLoader
 from trial.study import assignment, run
 
 import tuner
@@ -64,6 +66,8 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_end(bench: tuple[str, Bench])
     slot.begin(replace(broken, checkpoint=first[-1]["checkpoint"], epoch=2, attempt="1.1"))
     rest = reports(until_end(slot))
     assert [(event["epoch"], event["metrics"]) for event in first] + rest == whole
+    kept = {path.name for path in (slots.root / "run" / "trials" / "broken").iterdir()}
+    assert "resumed" not in kept  # a copy of all weights, of no use once it is read
 
 
 def test_a_larger_budget_goes_on_and_a_smaller_one_ends(bench: tuple[str, Bench]) -> None:
@@ -101,6 +105,43 @@ def test_the_best_is_taken_away(name: str, tmp_path: Path, folders: Path) -> Non
     else:
         made, meant = program(images), model(images)
     torch.testing.assert_close(made, meant)
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_a_validation_outside_of_the_fit_is_not_reported(tmp_path: Path, sanity: int) -> None:
+    from lightning.pytorch import Trainer
+
+    from tuner.integrations.lightning import TrialCallback
+
+    def train(trial: tuner.Trial) -> None:
+        model, batches = Line(), DataLoader(torch.ones(4, 1), 2)
+        trainer = Trainer(
+            max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)], accelerator="cpu", logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=sanity,
+        )  # fmt: skip
+        trainer.validate(model, batches, verbose=False)
+        trainer.fit(model, batches, batches)
+        trainer.validate(model, batches, verbose=False)
+
+    assert run(train, assignment(tmp_path, epochs=2)).epochs == [1, 2]
+
+
+class Line(LightningModule):
+    """One layer that learns a one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def training_step(self, batch: torch.Tensor, number: int) -> torch.Tensor:
+        return (self.layer(batch) - 1).square().mean()
+
+    def validation_step(self, batch: torch.Tensor, number: int) -> None:
+        self.log("loss", self.training_step(batch, number))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 def test_what_does_not_fit_a_trial_is_refused(tmp_path: Path, folders: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from support import wait_for
 
-from tuner.core.records import Asked, Record
-from tuner.core.state import RunState
+from tuner.core.records import Asked, Record, Report
+from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
 from tuner.ledger import read
 from tuner.outputs.loggers import uploader
@@ -159,19 +159,100 @@ def test_wandb_sees_a_trial_go_on_with_other_params_and_after_its_end(tmp_path: 
 def test_wandb_without_a_key_or_a_server_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tuner.outputs.loggers import wandb_runs
 
-    monkeypatch.setattr(uploader, "PATIENCE", 5.0)
+    monkeypatch.setattr(wandb_runs.WandbRuns, "patience", 600.0)
     monkeypatch.setattr(wandb_runs, "INIT_SECONDS", 1.0)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     with silent_server() as url:
         monkeypatch.setenv("WANDB_BASE_URL", url)
-        folder = simulated(tmp_path / "run", spec({"kind": "wandb"}))
+        folder = simulated(tmp_path / "run", spec({"kind": "wandb"}, budget={"trials": 2, "epochs": 2}))
         _, said = logged(folder)
         assert len(said) == 2
         assert "No API key configured" in said[0]
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         _, said = logged(folder)
-        assert "W&B: does not have all of the run" in said[-1]
+        assert "W&B: does not have all of the run: t0000, t0001 are missing" in said[-1]
+        assert not (folder / "wandb" / "sent.jsonl").exists()
+
+
+class OfWandb:
+    """`wandb` with a server that takes in all: what goes there is written to files, as offline."""
+
+    def __init__(self, wandb: Any) -> None:
+        self.wandb, self.begun = wandb, list[str]()
+        self.refused: set[str] = set()
+        self.cut_off = False
+        """Whether W&B does not take in in time what is left of a run at its end."""
+
+    def init(self, **given: Any) -> Any:
+        if given["name"] in self.refused:
+            raise OSError("the server does not take it")
+        self.begun.append(given["name"])
+        made = self.wandb.init(**{**given, "mode": "offline"})
+        assert given["settings"].finish_timeout_raises
+        if self.cut_off:
+            end = made.finish
+            made.finish = lambda **how: end(**how) or self.fail()
+        return made
+
+    def fail(self) -> None:
+        raise TimeoutError("it is not all there yet")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wandb, name)
+
+
+def test_wandb_is_not_sent_again_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuner.outputs.loggers import wandb_runs
+
+    there = OfWandb(wandb_runs.wandb)
+    monkeypatch.setattr(wandb_runs, "wandb", there)
+    whole = list(read(simulated(tmp_path / "all", spec({"kind": "wandb"}))))
+    folder = written(tmp_path / "run", whole[: 2 * len(whole) // 3])
+    partly = replay(list(read(folder)))
+    assert partly.best is not None
+    bad = next(name for name in partly.trials if name != partly.best.trial)
+    there.refused = {bad}
+    before, said = logged(folder)
+    assert said[0] == f"W&B: cannot take {bad}: the server does not take it"
+    assert said[1].startswith(f"W&B: does not have all of the run: {bad} is missing. Send it with: ")
+    assert sorted(there.begun) == sorted([*(before.trials.keys() - {bad}), partly.best.trial])  # again, for its tag
+    there.begun, there.refused = [], set()
+    whole = [*read(folder), *whole[2 * len(whole) // 3 :]]
+    run, said = logged(folder, whole)
+    assert not said
+    assert run.best is not None
+    new = {name for name, trial in run.trials.items() if name == bad or stand(trial) != stand(before.trials.get(name))}
+    assert bad in new < run.trials.keys()
+    tagged = {run.best.trial, partly.best.trial} if run.best.trial != partly.best.trial else set()
+    assert set(there.begun) == new | tagged
+    there.begun = []
+    assert logged(folder, whole)[1] == there.begun == []
+    points = [
+        values(record.history.item)
+        for file in (folder / "wandb").glob("offline-run-*/*.wandb")
+        for record in wandb_records(file)
+        if record.WhichOneof("record_type") == "history"
+    ]
+    assert len(points) == sum(len(trial.reports) for trial in run.trials.values())  # each report once
+
+
+def test_what_wandb_has_not_taken_in_whole_is_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuner.outputs.loggers import wandb_runs
+
+    there = OfWandb(wandb_runs.wandb)
+    monkeypatch.setattr(wandb_runs, "wandb", there)
+    folder = simulated(tmp_path / "run", spec({"kind": "wandb"}, budget={"trials": 1, "epochs": 2}))
+    there.cut_off = True
+    assert logged(folder)[1][0].endswith(": it is not all there yet")
+    there.begun, there.cut_off = [], False
+    assert not logged(folder)[1]
+    assert "t0000" in there.begun
+    assert wandb_runs.WandbRuns.patience > max(wandb_runs.INIT_SECONDS, wandb_runs.FINISH_SECONDS)
+
+
+def stand(trial: TrialState | None) -> Any:
+    return trial and (len(trial.reports), trial.outcome)
 
 
 # ---------------------------------------------------------------------- MLflow
@@ -262,16 +343,38 @@ def test_mlflow_is_told_of_failures_and_of_values_that_are_not_finite(tmp_path: 
 def test_a_server_that_never_answers_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tuner.outputs.loggers import mlflow_runs
 
-    monkeypatch.setattr(uploader, "PATIENCE", 10.0)
+    monkeypatch.setattr(mlflow_runs.MlflowRuns, "patience", 600.0)
     monkeypatch.setattr(mlflow_runs, "ANSWER_SECONDS", 1)
     monkeypatch.setattr(mlflow_runs, "TRIES", 0)
+    before = timeouts()
     with silent_server() as url:
         _, said = logged(simulated(tmp_path / "run", spec({"kind": "mlflow", "uri": url})))
     assert len(said) == 2
     assert said[0].startswith("MLflow: is left alone for a while, and the run goes on: ")
-    assert (
-        said[1] == f"MLflow: does not have all of the run. Send it with: python launch.py --resume {tmp_path / 'run'}"
-    )
+    missing = "t0000, t0001, t0002, t0003, t0004 and 1 more are missing"
+    fix = f"Send it with: python launch.py --resume {tmp_path / 'run'}"
+    assert said[1] == f"MLflow: does not have all of the run: {missing}. {fix}"
+    assert timeouts() == before  # a notebook that uses MLflow itself has its own
+
+
+def timeouts() -> list[Any]:
+    from mlflow import environment_variables as of
+
+    return [of.MLFLOW_HTTP_REQUEST_TIMEOUT.get(), of.MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()]
+
+
+def test_requests_to_mlflow_hold_as_much_as_a_server_takes() -> None:
+    from tuner.outputs.loggers import mlflow_runs
+
+    space = {f"x{i}": MIXED["lr"] for i in range(40)}
+    parts = {"space": space, "scheduler": {"kind": "pbt"}, "budget": {"trials": 4, "epochs": 50}}
+    params = dict.fromkeys(space, 0.1)
+    reports = [reported("t0000", epoch, **{METRIC: 0.5}) for epoch in range(1, 51)]
+    run = shown(by_hand(spec(**parts), suggested("t0000", **params), *reports))
+    trial = run.trials["t0000"]
+    sizes = [len(part) for part in mlflow_runs._batches(trial.reports, trial, run)]
+    assert sum(sizes) == 50
+    assert max(sizes) * (len(params) + 1) + 1 <= 1000
 
 
 # ---------------------------------------------------------------------- the thread between
@@ -282,8 +385,10 @@ class Service:
 
     name = "It"
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 600.0) -> None:
+        self.patience = patience
         self.works, self.hangs = True, threading.Event()
+        self.refused: set[str] = set()
         self.hangs.set()
         self.began = self.finished = 0
         self.reports: dict[str, int] = {}
@@ -291,14 +396,16 @@ class Service:
     def begin(self, run: RunState, identity: str) -> None:
         self.began += 1
 
-    def update(self, trial: TrialState, run: RunState) -> None:
+    def update(self, trial: TrialState, run: RunState) -> Iterator[None]:
         self.hangs.wait()
-        if not self.works:
+        if not self.works or trial.id in self.refused:
             raise OSError("gone\naway")
         self.reports[trial.id] = len(trial.reports)
+        yield
 
-    def finish(self, run: RunState) -> None:
+    def finish(self, run: RunState) -> Iterator[None]:
         self.finished += 1
+        yield
 
 
 def lively(*records: Record) -> list[Record]:
@@ -322,14 +429,46 @@ def test_what_a_service_missed_is_sent_when_it_answers_again(tmp_path: Path, mon
     assert (service.began, service.finished, len(said)) == (1, 1, 2)
 
 
-def test_a_service_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploader, "PATIENCE", 0.05)
+def test_a_trial_that_a_service_does_not_take_holds_up_no_other(tmp_path: Path) -> None:
     said: list[str] = []
     service = Service()
+    service.refused = {"t0001"}
+    one = Uploader(service, tmp_path, said.append)
+    for record in lively(*(suggested(f"t000{i}", lr=0.1) for i in range(4))):
+        one.see(record, one.run)
+    wait_for(lambda: service.reports.keys() == {"t0000", "t0002", "t0003"})
+    for i in (1, 3):
+        one.see(replace(reported(f"t000{i}", 1, **{METRIC: 0.5}), time=time.time() + 5), one.run)
+    wait_for(lambda: service.reports["t0003"] == 1)  # while the other one has its rest of half a minute
+    one.close(one.run)
+    fix = f"Send it with: python launch.py --resume {tmp_path}"
+    assert said == ["It: cannot take t0001: gone away", f"It: does not have all of the run: t0001 is missing. {fix}"]
+    assert service.finished == 1
+
+
+def test_each_step_of_the_end_is_progress(tmp_path: Path) -> None:
+    moved: list[float] = []
+
+    class Slow(Service):
+        def finish(self, run: RunState) -> Iterator[None]:
+            for _ in range(4):
+                moved.append(one._moved)
+                yield
+
+    one = Uploader(Slow(), tmp_path, lambda text: None)
+    shown(lively(suggested("t0000", lr=0.1)), one)
+    assert moved == sorted(set(moved))
+    assert len(moved) == 4
+
+
+def test_a_service_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
+    said: list[str] = []
+    service = Service(patience=0.05)
     service.hangs.clear()
     one = Uploader(service, tmp_path, said.append)
     shown(lively(suggested("t0000", lr=0.1)), one)
-    assert said == [f"It: does not have all of the run. Send it with: python launch.py --resume {tmp_path}"]
+    fix = f"Send it with: python launch.py --resume {tmp_path}"
+    assert said == [f"It: does not have all of the run: t0000 is missing. {fix}"]
     service.hangs.set()
     wait_for(lambda: not one._thread.is_alive())
     assert len(said) == 1
@@ -366,6 +505,25 @@ def test_a_logger_that_is_not_installed_is_an_error_before_anything_starts(
         assert f": loggers.1: must be a logger that is installed, but got {kind}, and no module named {kind}" in error
         assert error.endswith(f"Run pip install 'tuner[{kind}]'.\n")
     assert not (tmp_path / "runs").exists()
+
+
+def test_other_loggers_at_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a run that is over, and where one of the first is not installed."""
+    from tuner.cli import main
+
+    trainable(tmp_path, ["x"])
+    folder = simulated(tmp_path / "run", experiment(loggers=[{"kind": "wandb"}]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    assert main(["--resume", "run"]) == 2
+    assert "loggers.0: must be a logger that is installed, but got wandb" in capsys.readouterr().err
+    before = (folder / "ledger").read_bytes()
+    assert main(["--resume", "run", "--set", "loggers=[csv]"]) == 0
+    with (folder / "curves.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == sum(isinstance(record, Report) for record in read(folder))
+    assert (folder / "ledger").read_bytes() == before
 
 
 def test_a_folder_named_wandb_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

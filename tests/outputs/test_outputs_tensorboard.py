@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +22,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 from tensorboard.util.tensor_util import make_ndarray
 
 from tuner.core.records import Asked
+from tuner.outputs import tensorboard
 from tuner.outputs.tensorboard import TensorBoard
 from tuner.trial import media
 
@@ -173,12 +177,49 @@ def test_texts_and_images(tmp_path: Path) -> None:
     assert images(multiplexer(folder)) == {"grey": [(1, 6, 4)], "late": [(2, 7, 5)]}
 
 
+class Counted:
+    """A pattern, and what it was held against."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.seen = pattern, list[str]()
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        self.seen.append(text)
+        return self.pattern.fullmatch(text)
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_what_a_trial_kept_is_not_gone_through_at_each_report(
+    tmp_path: Path, is_live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, epochs, listed = tmp_path / "run", range(1, 41), list[Path]()
+    where, board, real = folder / "trials" / "t0000" / "media", TensorBoard(folder), os.listdir
+    for epoch in epochs:
+        media.write(where, "note", epoch, f"in {epoch}")
+    counted = Counted(tensorboard.MEDIUM)
+    monkeypatch.setattr(tensorboard, "MEDIUM", counted)
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or real(path))
+    later = board._since + 1 if is_live else 0.0
+    reports = [reported("t0000", epoch, score=0.1) for epoch in epochs]
+    ended = reported("t0000", 41, end="finished", score=0.1)
+    records = by_hand(experiment(budget={"trials": 1, "epochs": 41}), suggested("t0000", x=0.5), *reports, ended)
+    shown([replace(record, time=later) for record in records], board)
+    monkeypatch.undo()
+    assert len(counted.seen) <= 6 * len(epochs)
+    assert is_live or listed == [where, where]  # at the trial's begin, and at its end
+    points = multiplexer(folder).Tensors("t0000", "note/text_summary")
+    assert [(point.step, point.tensor_proto.string_val[0].decode()) for point in points] == [
+        (epoch, f"in {epoch}") for epoch in epochs
+    ]
+
+
 def test_histograms(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     where, values = folder / "trials" / "t0000" / "media", np.random.default_rng(0).normal(size=(7, 5, 3))
     media.write(where, "weights.0", 1, values, histogram=True)
     media.write(where, "same", 1, [2.0, 2.0, math.inf], histogram=True)
     media.write(where, "none", 1, [math.nan], histogram=True)
+    media.write(where, "large", 1, [1e17, 1e17], histogram=True)
     shown(by_hand(experiment(), suggested("t0000", x=0.5), reported("t0000", 1, score=0.1)), TensorBoard(folder))
     events = multiplexer(folder)
     metadata = events.SummaryMetadata("t0000", "weights.0")
@@ -191,6 +232,8 @@ def test_histograms(tmp_path: Path) -> None:
     assert np.array_equal(bins[:, 2], counts)
     (same,) = events.Tensors("t0000", "same")
     assert make_ndarray(same.tensor_proto)[:, 2].sum() == 2
+    (large,) = events.Tensors("t0000", "large")
+    assert make_ndarray(large.tensor_proto)[:, 2].sum() == 2
     assert not any(tag.startswith("none") for tag in events.Runs()["t0000"]["tensors"])
 
 

@@ -25,10 +25,10 @@ def train(trial, *, lr, width=8):
 """
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
     """Start a cluster of one node that says it has two GPUs; gives its address."""
-    with nodes(monkeypatch, {"num_cpus": 8, "num_gpus": 2}) as (made, _):
+    with pytest.MonkeyPatch.context() as patch, nodes(patch, {"num_cpus": 8, "num_gpus": 2}) as (made, _):
         yield str(made.address)
 
 
@@ -79,7 +79,7 @@ def test_wide_trials_wait_for_a_whole_gpu_and_all_end(
 ) -> None:
     space = {"lr": {"dist": "float", "low": 0.1, "high": 1}, "width": {"dist": "choice", "values": [8, 32]}}
     write(
-        SEES, space=space, budget={"trials": 12, "epochs": 2}, scheduler={"kind": "none"},
+        SEES, space=space, budget={"trials": 8, "epochs": 2}, scheduler={"kind": "none"},
         resources=[{"when": {"width": 32}, "gpus": 1}, {"gpus": 0.5}],
     )  # fmt: skip
     launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
@@ -97,7 +97,7 @@ def test_trials_out_of_memory_get_the_whole_gpu_one_after_the_other(
         "def train(trial, *, lr):\n"
         "    if trial._assignment.gpus < 1: raise MemoryError('too little')\n"
         "    for epoch in trial.epochs(): trial.report(loss=lr / epoch)\n",
-        budget={"trials": 6, "epochs": 2}, scheduler={"kind": "none"}, resources={"gpus": 0.5, "placement": "pack"},
+        budget={"trials": 4, "epochs": 2}, scheduler={"kind": "none"}, resources={"gpus": 0.5, "placement": "pack"},
     )  # fmt: skip
     launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
     state = replay(read(tmp_path / "runs" / "r"))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, monkeypatch) -> None:
-    write(STEADY, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.3})
+    write(STEADY, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.15})
     run = tmp_path / "runs" / "r"
     with two_nodes(monkeypatch) as (cluster, other):
         flags = ["--space", "mine.yaml", "--name", "r", "--address", cluster.address]

@@ -40,11 +40,18 @@ def test_a_part_of_its_own_ray_dies(launch, write, tmp_path: Path, part: str) ->
 
 
 def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
-    write(STEADY, budget={"trials": 2, "epochs": 500}, scheduler={"kind": "none"})
+    (tmp_path / "slow").touch()
+    slow = f"sleep(0.1 if os.path.exists({str(tmp_path / 'slow')!r}) else 0)"
+    write(
+        "import os\n" + STEADY.replace("sleep(sleep)", slow),
+        budget={"trials": 2, "epochs": 500},
+        scheduler={"kind": "none"},
+    )
     with two_nodes(monkeypatch) as (cluster, _), Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
         driver.until(10)
         cluster.head_node.kill_gcs_server()
         said = driver.ends(3, alone=False)
+        (tmp_path / "slow").unlink()
         # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
         launch("--resume", "r", "--no-dashboard")
     assert GO_ON in said

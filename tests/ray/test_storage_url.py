@@ -107,12 +107,12 @@ def test_a_second_driver_is_refused_and_a_url_can_be_read(head: Head, tmp_path: 
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Seaweed) -> None:
-    with head.driver("--space", "mine.yaml", "--name", "r", "--set", "fixed.sleep=0.5") as driver:
+    with head.driver("--space", "mine.yaml", "--name", "r", "--set", "fixed.sleep=0.3") as driver:
         driver.until(6)
         server.kill()
         driver.until_said("cannot be written")
         before = len(reports(head.run))
-        time.sleep(10)
+        time.sleep(5)
         assert len(reports(head.run)) <= before + 4, "trials wait: at most what was on its way is heard of"
         server.start()
         said = driver.ends(0)

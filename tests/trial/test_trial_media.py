@@ -81,6 +81,28 @@ def test_histograms_are_kept_as_counts(tmp_path: Path, what: Any) -> None:
     assert (len(kept["counts"]), len(kept["edges"]), sum(kept["counts"])) == (64, 65, 4)
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        np.full(5, 1e17),
+        np.array([1.0, np.nextafter(1.0, 2.0)]),
+        np.array([1.7e308, -1.7e308]),
+        np.full(2, np.finfo(np.float64).max),
+        np.array([0.0, 5e-324]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_values_that_64_bins_do_not_fit_are_in_one(tmp_path: Path, what: np.ndarray) -> None:
+    Trial(assignment(tmp_path), Heard()).log("x", what, histogram=True)
+    text = (tmp_path / "trials" / "t0" / "media" / "e0001_x.histogram.json").read_text()
+    kept = json.loads(text)
+    assert kept["counts"] == [len(what)]
+    (low, high) = kept["edges"]
+    assert low <= what.min() <= what.max() <= high
+    assert low < high
+    assert "Infinity" not in text and "NaN" not in text
+
+
 def test_a_histogram_needs_numbers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trial\.log\('x'\): must be numbers for a histogram, but got an array of <U1"):
         Trial(assignment(tmp_path), Heard()).log("x", ["a"], histogram=True)

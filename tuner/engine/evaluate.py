@@ -13,12 +13,12 @@ from tuner.core.state import RunState
 from tuner.slot.code import Code
 from tuner.slot.process import failure
 from tuner.slot.slot import Event, Slot
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import Invalid, read_manifest
 from tuner.trial.metrics import spell
 
-RESULT = Path("best") / "test.json"
+RESULT = Path(BEST) / "test.json"
 
 
 def read_best(folder: Path, run: RunState, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -42,7 +42,7 @@ def evaluate(
     confirmation may still go on nothing is measured: what is chosen now need not be what it ends with.
     """
     best = run.chosen
-    if best is None or best.checkpoint is None or _known(folder, best.checkpoint) or confirm.is_pending(run):
+    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint) or confirm.is_pending(run):
         return None
     if test is None and not manifest["has_test"]:
         return None
@@ -56,8 +56,8 @@ def evaluate(
     return None
 
 
-def _known(folder: Path, checkpoint: str) -> bool:
-    path = folder / RESULT
+def known(path: Path, checkpoint: str) -> bool:
+    """Tell whether a file in `best/` holds what was found of this checkpoint."""
     return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint
 
 
@@ -66,6 +66,7 @@ def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignm
     best, spec = run.chosen, run.spec
     assert best is not None
     resources, trial = spec.resources_of(best.params), run.find(best.trial)
+    gpus = trial.given.gpus if trial.given else resources.share
     return Assignment(
         run=str(folder.resolve()),
         trial=best.trial,
@@ -77,7 +78,7 @@ def stint(folder: Path, run: RunState, task: Literal["test", "take"]) -> Assignm
         epoch=best.epoch,
         precision=spec.precision,
         cpus=resources.cpus,
-        gpus=(trial.given.gpus if trial.given else resources.share) / resources.world_size,  # one process
+        gpus=0 if task == "take" else gpus / resources.world_size,  # one process; what is taken away is on the CPU
         task=task,
     )
 

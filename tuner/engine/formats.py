@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tuner.core.state import RunState
-from tuner.engine.evaluate import measure, stint
+from tuner.engine.evaluate import known, measure, stint
 from tuner.slot.code import Code
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 
-RESULT = Path("best") / "formats.json"
+RESULT = Path(BEST) / "formats.json"
 
 
 def write_formats(
@@ -22,9 +22,9 @@ def write_formats(
     `manifest` is that of its checkpoint; `zygote` is the address of a shared one that has imported `code`.
     """
     best = run.chosen
-    if best is None or best.checkpoint is None or _known(folder, best.checkpoint):
+    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
         return []
-    if "module" not in manifest["kinds"].values():
+    if "module" not in manifest.get("kinds", {}).values():
         return []
     event = measure(code, stint(folder, run, "take"), zygote, run.spec.watchdog.patience(run.slowest))
     if event["event"] != "taken":
@@ -33,8 +33,3 @@ def write_formats(
     facts |= {name: event[name] for name in ("written", "problems")}
     write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
     return [f"{name}: {problem}" for name, problem in event["problems"].items()]
-
-
-def _known(folder: Path, checkpoint: str) -> bool:
-    path = folder / RESULT
-    return path.exists() and json.loads(path.read_text())["checkpoint"] == checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,11 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         self.checkpoint: str | None = None
-        """What `train` has to resume from; None where the trial begins. Known when the `Trainer` is made."""
+        """What `train` has to resume from; None where the trial begins. Known when the `Trainer` is made.
+
+        A whole copy of the weights, which is there until `train` has read it.
+        """
+        self._folder = trial.folder / "resumed"
         self._loop = _Progress()
         self._model: torch.nn.Module | None = None
         self._epochs: Iterator[int] = iter(())
@@ -48,12 +53,13 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
         self._model = model = kwargs["model"]
         self.trial.track(model=model, trainer=self._loop)
         if self._loop.text:
-            self.checkpoint = str(_checkpoint(self.trial.folder / "resumed", model, self._loop.text))
+            self.checkpoint = str(_checkpoint(self._folder, model, self._loop.text))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Track optimizer and scheduler, which are there only now."""
+        """Track optimizer and scheduler, which are there only now; by now the checkpoint is read."""
+        shutil.rmtree(self._folder, ignore_errors=True)
         optimizer, scheduler = kwargs["optimizer"], kwargs["lr_scheduler"]
         if kwargs["model"] is not self._model:
             raise UserError("Trainer: must get a model, since what `model_init` makes is not tracked. Give it `model`.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.trainer.states import TrainerFn
 
 from tuner import Trial
 from tuner.trial.tracked import Loop
@@ -35,7 +36,7 @@ class TrialCallback(Callback):  # type: ignore[misc]
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         objects = {**_named("optimizer", trainer.optimizers), **_named("scheduler", schedulers)}
         self.trial.track(model=pl_module, lightning=_Fit(trainer), **objects)
-        self._epochs = self.trial.epochs()
+        self._epochs, self._due = self.trial.epochs(), False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have the loaders' own generators saved and restored, as `trial.batches` does."""
@@ -48,8 +49,8 @@ class TrialCallback(Callback):  # type: ignore[misc]
         next(self._epochs, None)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See that there is something to report."""
-        self._due = not trainer.sanity_checking
+        """See that there is something to report; a validation outside of the fit is none of the trial's."""
+        self._due = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the fit where the trial ends; without a validation every epoch is reported."""

@@ -10,9 +10,8 @@ from typing import Any
 from tuner.core.state import RunState
 from tuner.core.trial import Best
 from tuner.outputs import card, confirmed, experiment
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 
-BEST = "best"
 PARAMS = "params.yaml"
 TEST = "test.json"
 FORMATS = "formats.json"

@@ -17,7 +17,7 @@ from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
 from tuner.outputs import best
 from tuner.outputs.confirmed import confirmed
-from tuner.storage import write_whole
+from tuner.storage import BEST, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +107,7 @@ class Result:
     @property
     def model(self) -> Path | None:
         """The file of the best model, for `torch.load(..., weights_only=True)`; None where none was tracked."""
-        path = self.folder / best.BEST / "model.pt"
+        path = self.folder / BEST / "model.pt"
         return path if path.exists() else None
 
     def table(self) -> pd.DataFrame:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,10 @@ class Trial:
     """The best finite score so far."""
     shown: set[str] = field(default_factory=set)
     """Files of `trial.log` that are written."""
+    waiting: dict[int, list[str]] = field(default_factory=dict)
+    """Files that were there when the trial was read from the ledger, by epoch."""
+    looked: int = 0
+    """The last epoch of which files were looked for; more of it may come until the next one begins."""
 
 
 class TensorBoard:
@@ -42,6 +49,7 @@ class TensorBoard:
         self.run_folder, self.folder = run_folder, run_folder / "tensorboard"
         self.trials: dict[str, Trial] = {}
         """Those that have not ended."""
+        self._since = time.time()
         delete_folder(self.folder)
 
     def see(self, record: Record, run: RunState) -> None:
@@ -79,6 +87,8 @@ class TensorBoard:
 
     def _begin(self, record: Suggested | Repeated, run: RunState) -> None:
         trial = Trial(EventFile(self.folder / record.trial, record.time), record.time, record.params)
+        if self._is_replayed(record.time):
+            trial.waiting = _by_epoch(self._kept(record.trial))
         self.trials[record.trial] = trial
         if not changes(run):
             trial.file.add([self._start(record.trial, trial, run)], time=record.time)
@@ -104,17 +114,42 @@ class TensorBoard:
         if record.decision.clone is not None:
             trial.params = record.decision.clone.params
 
-    def _media(self, name: str, time: float, epoch: int | None = None) -> None:
-        """Show what the trial kept with `trial.log` up to an epoch, or all of it."""
-        folder, trial = self.run_folder / "trials" / name / "media", self.trials[name]
-        found = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-        for file in sorted(found.keys() - trial.shown):
-            if (match := MEDIUM.fullmatch(file)) and (epoch is None or int(match[1]) <= epoch):
+    def _media(self, name: str, time: float, epoch: int) -> None:
+        """Show what the trial kept with `trial.log` since its last report, up to an epoch.
+
+        A trial that is read from the ledger has its folder listed once; later only the names of new epochs are read.
+        """
+        trial = self.trials[name]
+        epochs = range(trial.looked, epoch + 1)
+        if not self._is_replayed(time):
+            starts = tuple(f"e{number:04d}_" for number in epochs)
+            trial.waiting = _by_epoch(file for file in self._kept(name) if file.startswith(starts))
+        for number in epochs:
+            self._show(name, number, trial.waiting.pop(number, ()), time)
+        trial.looked = epoch
+
+    def _show(self, name: str, epoch: int, files: Iterable[str], time: float) -> None:
+        trial = self.trials[name]
+        for file in sorted(files):
+            if file not in trial.shown and (match := MEDIUM.fullmatch(file)):
                 trial.shown.add(file)
-                trial.file.add(_medium(found[file], match[2]), int(match[1]), time)
+                trial.file.add(_medium(self._folder_of(name) / file, match[2]), epoch, time)
+
+    def _folder_of(self, name: str) -> Path:
+        return self.run_folder / "trials" / name / "media"
+
+    def _kept(self, name: str) -> list[str]:
+        """List the files that a trial kept with `trial.log`."""
+        folder = self._folder_of(name)
+        return os.listdir(folder) if folder.is_dir() else []
+
+    def _is_replayed(self, time: float) -> bool:
+        """Tell whether a record is older than this driver."""
+        return time < self._since
 
     def _end(self, state: TrialState, run: RunState, time: float) -> None:
-        self._media(state.id, time)
+        for epoch, files in sorted(_by_epoch(self._kept(state.id)).items()):
+            self._show(state.id, epoch, files, time)
         trial = self.trials.pop(state.id)
         if changes(run):
             trial.file.add([self._start(state.id, trial, run)], time=trial.began)
@@ -128,7 +163,7 @@ class TensorBoard:
                 trial = Trial(EventFile(self.folder / state.id, time), time, state.params)
                 scores = [run.spec.objective.score(run.objective(report)) for report in state.reports]
                 trial.best = max((score for score in scores if math.isfinite(score)), default=None)
-                trial.shown = {path.name for path in (self.run_folder / "trials" / state.id / "media").glob("*")}
+                trial.shown, trial.looked = set(self._kept(state.id)), state.epoch
                 self.trials[state.id] = trial
 
     def _end_all(self, run: RunState, time: float) -> None:
@@ -143,6 +178,15 @@ def changes(run: RunState) -> bool:
     The HParams page keeps the first params that it is told, so it is told the last ones, and only at the end.
     """
     return run.spec.scheduler.kind == "pbt"
+
+
+def _by_epoch(files: Iterable[str]) -> dict[int, list[str]]:
+    """Sort files of `trial.log` by the epoch in their names; others are left out."""
+    found: dict[int, list[str]] = {}
+    for file in files:
+        if match := MEDIUM.fullmatch(file):
+            found.setdefault(int(match[1]), []).append(file)
+    return found
 
 
 def _medium(path: Path, name: str) -> list[Any]:

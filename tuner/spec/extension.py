@@ -14,6 +14,8 @@ SETTINGS = ("resources", "checkpoint", "watchdog")
 """Sections that say how trials are run, not what they find."""
 MORE = ("budget", "confirm")
 """Sections of which a run that is over can get more."""
+FREE = ("loggers",)
+"""Keys that hold for one driver, and that the ledger need not know: each makes anew whoever looks on."""
 Changes = Mapping[str, Mapping[str, Any]]
 """The parts that are new, by section of the spec."""
 
@@ -24,11 +26,14 @@ def changes(
     """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
 
     `hours` is how long the run has run; one that `is_over` goes on with a larger budget, or with more to confirm, but
-    with the budget alone if it `was_ended` by its hours or by hand.
+    with the budget alone if it `was_ended` by its hours or by hand. Other `loggers` change nothing of the run: they are
+    the driver's own.
     """
     found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
     problems = [*_listed(old, new), *_fixed(old, new), *_smaller(old, new), *_less(old, new), *_out_of_time(new, hours)]
-    if is_over and not problems and not any(key in found for key in (MORE[:1] if was_ended else MORE)):
+    changes_nothing = not found and any(getattr(old, key) != getattr(new, key) for key in FREE)
+    has_more = any(key in found for key in (MORE[:1] if was_ended else MORE))
+    if is_over and not problems and not has_more and not changes_nothing:
         what = "must have a larger budget beside other settings where the run is over, but got none"
         problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]
     if problems:
@@ -54,7 +59,7 @@ def _has_list(old: Experiment, new: Experiment) -> bool:
 
 def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
     for key in type(old).model_fields:
-        if key not in (*MORE, *SETTINGS) and getattr(old, key) != getattr(new, key):
+        if key not in (*MORE, *SETTINGS, *FREE) and getattr(old, key) != getattr(new, key):
             yield Problem("--set", key, "must stay as it was when the run began, but is changed", ANEW)
 
 

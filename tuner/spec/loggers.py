@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
@@ -56,8 +55,12 @@ def _with_kinds(value: Any) -> Any:
 
 
 def _once(loggers: list[SomeLogger]) -> list[SomeLogger]:
-    counts = Counter(logger.kind for logger in loggers)
-    twice = [(i, logger.kind) for i, logger in enumerate(loggers) if counts[logger.kind] > 1][1:]
+    seen: set[str] = set()
+    twice = []
+    for i, logger in enumerate(loggers):
+        if logger.kind in seen:
+            twice.append((i, logger.kind))
+        seen.add(logger.kind)
     if twice:
         raise SpecProblems(Broken((i,), f"must be given once, but got {kind} again", "Remove it.") for i, kind in twice)
     return loggers

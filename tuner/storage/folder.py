@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tuner.errors import Locked
 
+BEST = "best"
+"""The folder of the best model, in that of its run."""
+
 
 class Log:
     """A file that only grows, written by the one process that holds its lock."""

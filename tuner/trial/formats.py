@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.storage import BEST
 from tuner.trial import checkpoint
 from tuner.trial.assignment import Assignment
 from tuner.trial.take import Taken, take
 
 if TYPE_CHECKING:
     import torch
-
-BEST = "best"
 
 
 def write(function: Callable[..., Any], assignment: Assignment) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def write(function: Callable[..., Any], assignment: Assignment) -> dict[str, Any
     """
     assert assignment.checkpoint is not None
     source, folder = Path(assignment.run) / assignment.checkpoint, Path(assignment.run) / BEST
-    kinds = checkpoint.read_manifest(source)["kinds"]
+    kinds = checkpoint.read_manifest(source).get("kinds", {})
     names = [name for name, kind in kinds.items() if kind == "module"]
     taken = take(function, assignment, names, partial(checkpoint.load, source))
     written, problems = [], {}

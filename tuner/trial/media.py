@@ -22,7 +22,8 @@ SUFFIX = ".histogram.json"
 def write(folder: Path, name: str, epoch: int, what: Any, histogram: bool = False) -> None:
     """Write a text, or an image of shape (H, W), (H, W, 3) or (3, H, W), floats in 0–1 or integers in 0–255.
 
-    As a histogram any array or tensor of numbers, of which the counts in 64 bins are kept.
+    As a histogram any array or tensor of numbers, of which the counts in 64 bins are kept, or in one around all values
+    where 64 do not fit: floats have no edges between values that lie so close, or so far apart.
     """
     stem = folder / f"e{epoch:04d}_{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"
     if histogram:
@@ -50,11 +51,33 @@ def _counts(name: str, what: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"count": finite.size, "not_finite": values.size - finite.size}
     if not finite.size:
         return found
-    counts, edges = np.histogram(finite, bins=BINS)
-    return {
-        **found, "min": float(finite.min()), "max": float(finite.max()), "sum": float(finite.sum()),
-        "sum_of_squares": float((finite**2).sum()), "edges": edges.tolist(), "counts": counts.tolist(),
-    }  # fmt: skip
+    with np.errstate(all="ignore"):  # where the values are so large that sums overflow
+        counts, edges = _binned(finite)
+        sums = {"sum": _bounded(finite.sum()), "sum_of_squares": _bounded((finite**2).sum())}
+    bins = {"edges": edges.tolist(), "counts": counts.tolist()}
+    return {**found, "min": float(finite.min()), "max": float(finite.max()), **sums, **bins}
+
+
+def _binned(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Count finite values in bins, and give the edges."""
+    import numpy as np
+
+    try:
+        counts, edges = np.histogram(values, bins=BINS)
+        if np.isfinite(edges).all() and (np.diff(edges) > 0).all():
+            return counts, edges
+    except ValueError:  # numpy makes no bins of no width, nor any of which the width overflows
+        pass
+    edges = np.array([np.nextafter(values.min(), -np.inf), np.nextafter(values.max(), np.inf)])
+    most = np.finfo(np.float64).max
+    return np.array([values.size]), edges.clip(-most, most)
+
+
+def _bounded(total: Any) -> float:
+    """Give the largest float in place of an infinity, which JSON does not have; 0 where several cancelled out."""
+    import numpy as np
+
+    return float(np.nan_to_num(total))
 
 
 def _pixels(name: str, what: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:

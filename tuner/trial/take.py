@@ -41,7 +41,8 @@ def take(
             with contextlib.suppress(_Done):
                 function(trial, **assignment.params)
         except Exception as error:
-            error.add_note(f"(raised by {function.__qualname__}, which was run up to its trial.track)")
+            name = getattr(function, "__qualname__", None) or repr(function)  # functools.partial has none
+            error.add_note(f"(raised by {name}, which was run up to its trial.track)")
             raise
         finally:
             randomness.restore(before)

@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +50,20 @@ class MlflowRuns:
     """Sends trials to MLflow; what is there already is found by its tags, so a resume sends nothing twice."""
 
     name = "MLflow"
+    patience = 15.0
 
     def __init__(self, logger: Mlflow) -> None:
         self.logger = logger
-        # Set where MLflow keeps its defaults, since environment variables would reach the user's trials too.
-        mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT.default = ANSWER_SECONDS
-        mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = TRIES
         self.client: Any = None
         self._identity = self._experiment = self._parent = ""
         self._there: dict[str, There] = {}
 
     def begin(self, run: RunState, identity: str) -> None:
         """Find the experiment and what it holds of this run, or make them."""
+        with _soon():
+            self._begin(run, identity)
+
+    def _begin(self, run: RunState, identity: str) -> None:
         self._identity, self.client = identity, MlflowClient(tracking_uri=self.logger.uri)
         found = self.client.get_experiment_by_name(self.logger.experiment)
         self._experiment = found.experiment_id if found else self.client.create_experiment(self.logger.experiment)
@@ -71,8 +74,13 @@ class MlflowRuns:
         elif not run.finished():
             self.client.update_run(self._parent, status="RUNNING")
 
-    def update(self, trial: TrialState, run: RunState) -> None:
+    def update(self, trial: TrialState, run: RunState) -> Iterator[None]:
         """Log the reports that are new, and the end."""
+        with _soon():
+            self._update(trial, run)
+        yield
+
+    def _update(self, trial: TrialState, run: RunState) -> None:
         there = self._there.get(trial.id)
         if there is None:
             made = self._create(trial.id, {TRIAL: trial.id, PARENT: self._parent})
@@ -81,17 +89,24 @@ class MlflowRuns:
             params = {**run.spec.fixed, **trial.params_of(0)}
             self.client.log_batch(there.run_id, params=[Param(name, _text(value)) for name, value in params.items()])
             there.has_params = True
-        for reports in _batches(trial.reports[there.reports :]):
+        for reports in _batches(trial.reports[there.reports :], trial, run):
             self._log(there, reports, trial, run)
         self._settle(there, trial)
         if run.best is not None:
             self._mark(run.best.trial)
 
-    def finish(self, run: RunState) -> None:
+    def finish(self, run: RunState) -> Iterator[None]:
         """Say how the run stands; trials that may go on later are no longer running."""
         for name, there in self._there.items():
             if there.status == "RUNNING" and run.find(name).outcome is None:
-                self._terminate(there, "KILLED", None)
+                with _soon():
+                    self._terminate(there, "KILLED", None)
+                yield
+        with _soon():
+            self._finish(run)
+        yield
+
+    def _finish(self, run: RunState) -> None:
         if run.best is not None:
             metric = _metric(f"best/{run.spec.objective.metric}", run.best.value, 0, 0)
             self.client.log_batch(self._parent, [metric], tags=[RunTag(BEST, run.best.trial)])
@@ -160,9 +175,24 @@ class MlflowRuns:
             self._there[best].is_best = True
 
 
-def _batches(reports: Sequence[Report]) -> Iterator[Sequence[Report]]:
-    """Divide reports so that each part goes into one request."""
-    size = max(1, MOST_METRICS // max((2 * len(report.metrics) + 1 for report in reports), default=1))
+@contextmanager
+def _soon() -> Iterator[None]:
+    """Have MLflow give up soon for as long as it works for us; the process may be a notebook that uses it too.
+
+    Set where MLflow keeps its defaults, since environment variables would reach the user's trials too.
+    """
+    settings = (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES)
+    before = [setting.default for setting in settings]
+    settings[0].default, settings[1].default = ANSWER_SECONDS, TRIES
+    try:
+        yield
+    finally:
+        settings[0].default, settings[1].default = before
+
+
+def _batches(reports: Sequence[Report], trial: TrialState, run: RunState) -> Iterator[Sequence[Report]]:
+    """Divide reports so that each part goes into one request, with the best value beside it."""
+    size = max(1, MOST_METRICS // max((len(values(report, trial, run)) + 1 for report in reports), default=1))
     return (reports[i : i + size] for i in range(0, len(reports), size))
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tuner.outputs import experiment
-from tuner.outputs.best import BEST, PARAMS
+from tuner.outputs.best import PARAMS
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import block, folded, paragraph, table
 from tuner.outputs.results import Row, spelled
 from tuner.spec.space import Choice
+from tuner.storage import BEST
 
 MOST_ROWS = 2000
 
