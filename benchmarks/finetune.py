@@ -70,13 +70,14 @@ def train(
 
 
 def curves(run: Path) -> dict[str, list[list[dict[str, float]]]]:
-    """Read each strategy's trials out of a ledger: for each trial its reports, in order."""
+    """Read each strategy's trials out of a ledger: for each trial that has reported its reports, in order."""
     records = [json.loads(line.split(" ", 1)[1]) for line in (run / "ledger").read_text().splitlines()]
     params = {record["trial"]: record["params"] for record in records if record["kind"] == "suggested"}
     found: dict[str, list[list[dict[str, float]]]] = {strategy: [] for strategy in STRATEGIES}
     for trial, values in params.items():
         reports = [record for record in records if record["kind"] == "report" and record["trial"] == trial]
-        found[values["strategy"]].append([one["metrics"] for one in reports])
+        if reports:  # else it failed before
+            found[values["strategy"]].append([one["metrics"] for one in reports])
     return {strategy: trials for strategy, trials in found.items() if trials}
 
 
@@ -122,7 +123,7 @@ def table(found: dict[str, list[list[dict[str, float]]]], seconds: dict[str, flo
         lines = [
             f"{line} {cell} |"
             for line, cell in zip(
-                lines, ["CPU-seconds an epoch", "---", *(f"{s:.1f}" for s in seconds.values())], strict=True
+                lines, ["CPU-seconds an epoch", "---", *(f"{seconds[name]:.1f}" for name in found)], strict=True
             )
         ]
     return "\n".join(lines)
@@ -139,7 +140,7 @@ def picture(found: dict[str, list[list[dict[str, float]]]]) -> str:
         if not (trials := found.get(strategy)):
             continue
         points = []
-        for epoch in range(epochs):
+        for epoch in range(max(len(trial) for trial in trials)):
             values = [trial[epoch]["val_accuracy"] for trial in trials if epoch < len(trial)]
             x, shift = _x(epoch + 1, epochs), 3 * (number - 2)
             points.append(f"{x + shift:.1f},{_y(mean(values), top):.1f}")

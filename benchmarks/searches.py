@@ -1,17 +1,21 @@
 """What each kind of search finds on functions with a known optimum: `python -m benchmarks.searches`.
 
 No model is trained: a trial is one value, played by the core, so that the search alone is measured, without a
-scheduler. It prints a Markdown table: the median over seeds of the best value after some trials, and the quartiles.
+scheduler. It writes each seed's best value to raw/searches.json, and prints the Markdown table of docs/README.md: the
+median over seeds of the best value after some trials, and the quartiles.
 """
 
 from __future__ import annotations
 
-import math
+import json
+import multiprocessing
 import statistics
-import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from tuner.core.records import Report
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
@@ -42,6 +46,7 @@ def mixed(params: Mapping[str, Any], epoch: int) -> float:
 
 TASKS = {"bowl": (bowl, NUMBERS), "valley": (valley, NUMBERS), "mixed": (mixed, MIXED)}
 KINDS = ("random", "qmc", "tpe", "gp", "cmaes")
+RAW = Path(__file__).parent / "raw" / "searches.json"
 
 
 def best(task: str, kind: str, seed: int) -> float:
@@ -62,21 +67,33 @@ def best(task: str, kind: str, seed: int) -> float:
     return min(record.metrics["loss"] for record in records if isinstance(record, Report))
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"| search | {' | '.join(TASKS)} |\n|---|{'---|' * len(TASKS)}")
-    for kind in KINDS:
+def table(found: Mapping[str, Mapping[str, list[float]]]) -> str:
+    """Show median and quartiles for each search and task."""
+    lines = [f"| search | {' | '.join(TASKS)} |", f"|---|{'---|' * len(TASKS)}"]
+    for kind, tasks in found.items():
         cells = []
         for task in TASKS:
-            if kind == "cmaes" and task == "mixed":
+            if task not in tasks:
                 cells.append("–")
                 continue
-            found = [best(task, kind, seed) for seed in range(SEEDS)]
-            low, middle, high = statistics.quantiles(found, n=4)
-            assert math.isfinite(middle)
+            low, middle, high = statistics.quantiles(tasks[task], n=4)
             cells.append(f"{middle:.4f} ({low:.4f} to {high:.4f})")
-            print(kind, task, file=sys.stderr)
-        print(f"| `{kind}` | {' | '.join(cells)} |", flush=True)
+        lines.append(f"| `{kind}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run each search on each task with each seed, keep the values, print the table."""
+    pairs = [(kind, task) for kind in KINDS for task in TASKS if (kind, task) != ("cmaes", "mixed")]
+    jobs = [(task, kind, seed) for kind, task in pairs for seed in range(SEEDS)]
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        values = list(pool.map(best, *zip(*jobs, strict=True)))
+    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
+    for place, (kind, task) in enumerate(pairs):
+        found[kind][task] = values[place * SEEDS : (place + 1) * SEEDS]
+    data = {"machine": machine.facts(), "trials": TRIALS, "best": found}
+    RAW.write_text(json.dumps(data, indent=1) + "\n")
+    print(f"{table(found)}\n{RAW}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The command line, as far as it goes without Ray."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +68,6 @@ def test_what_is_light_imports_neither_ray_nor_torch(flags: list[str]) -> None:
 def test_local_runs_in_this_very_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import os
-
     (tmp_path / "here_i_am.py").write_text(
         "import os\n\n\ndef train(trial, *, x: float):\n    print('PID', os.getpid())\n"
         "    for epoch in trial.epochs():\n        trial.report(loss=x)\n"
@@ -103,3 +103,37 @@ def test_local_runs_in_this_very_process(
 def test_no_flag_without_an_effect(flags: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags.split()) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "Make room there."),
+        (errno.EACCES, "Call it from a folder that may be written."),
+        (errno.ENAMETOOLONG, "Give fewer runs at once."),
+    ],
+)
+def test_the_text_of_a_report_comes_although_its_page_cannot_be_written(
+    number: int, fix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuner.outputs.page import write
+
+    def broken(*words: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(write, "write", broken)
+    assert main(["--report", str(ROOT / "tests" / "frozen" / "v1")]) == 3
+    said = capsys.readouterr()
+    assert said.out.startswith("v1: ")
+    assert said.err.endswith(f": [Errno {number}] {os.strerror(number)}. {fix}\n")
+
+
+def test_the_text_of_a_report_waits_for_no_library_that_draws() -> None:
+    code = (
+        "import sys; sys.modules['plotly'] = None\nfrom tuner.cli import main\n"
+        "try: main(['--report', 'tests/frozen/v1'])\nexcept ImportError: print('no plotly')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("v1: ")
+    assert lines[-1] == "no plotly"

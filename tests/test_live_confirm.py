@@ -183,6 +183,10 @@ def test_the_card_tells_the_mean_and_the_manifest_the_seed_of_the_repeat(over: P
     assert chosen is not None
     card = (over.folder / "best" / "README.md").read_text()
     assert f"| score of {first.trial} on 4 fresh seeds, the mean | {first.mean:.6g} ± " in card
+    assert f"| score of {first.trial} in the search | {first.search_value:.6g} |" in card
+    assert f"| score of this model, {chosen.trial}, the best of these | {chosen.value:.6g} |" in card
+    assert f"a repeat of {first.trial}, which won on fresh seeds among the best of 5 trials" in card
+    assert "by which it was chosen" not in card
     manifest = json.loads((over.folder / "best" / "manifest.json").read_text())
     seed = over.core.run.repeats[chosen.trial].training_seed(0)
     assert (manifest["trial"], manifest["checkpoint"], manifest["seed"]) == (chosen.trial, chosen.checkpoint, seed)
@@ -195,6 +199,10 @@ def test_the_page_has_a_section_of_it_and_shows_the_search_alone_elsewhere(over:
     assert f"Confirmed: {confirmed.confirmed(history.run)[0].trial}, score " in made
     assert {report.trial for _, report in history.reports} == set(history.run.trials)
     assert history.steps[-1].value == 3.0
+    first, head = confirmed.confirmed(history.run)[0], made.split("</header>")[0]
+    assert f"Confirmed: {first.trial}, score " in head
+    assert "param of the confirmed winner" in head
+    assert f"{history.run.trials[first.trial].params['x']:.5g}</td>" in head
 
 
 class Kept:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from ast import literal_eval
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -169,16 +170,17 @@ def test_other_formats_hold_the_same_model(runs: Runs) -> None:
 
 def test_the_card_is_read_by_the_hub(runs: Runs) -> None:
     run = runs("train")
-    (run / "best" / "test.json").write_text(json.dumps({"checkpoint": "x", "metrics": {"accuracy": 0.5}}))
-    results.write(run, results.read_state(run), "finished")
-    card, best = ModelCard.load(run / "best" / "README.md"), results.read_state(run).best
+    best = results.read_state(run).best
     assert best is not None
+    (run / "best" / "test.json").write_text(json.dumps({"checkpoint": best.checkpoint, "metrics": {"accuracy": 0.5}}))
+    results.write(run, results.read_state(run), "finished")
+    card = ModelCard.load(run / "best" / "README.md")
     assert card.data.eval_results is not None
     assert [(one.dataset_name, one.metric_type, one.metric_value) for one in card.data.eval_results] == [
         ("noise", "score", best.value), ("noise", "accuracy", 0.5),
     ]  # fmt: skip
     for text in ("`model.safetensors`", "`model.pt2`", "`normalize.pt`", "among 2 trials", "optimistic", "git commit",
-                 "measured once", "seed of the run 0"):  # fmt: skip
+                 "measured when this model was chosen", "seed of the run 0"):  # fmt: skip
         assert text in card.text
     assert "no `" not in card.text
 
@@ -216,6 +218,35 @@ def test_a_function_that_tracks_no_model_is_told(runs: Runs) -> None:
     console = Console(record=True, width=200)
     farewell(run, results.read_state(run), console)
     assert "none: the trainable tracks no model" in console.export_text()
+
+
+def test_a_torn_checkpoint_of_the_best_costs_the_model_alone(runs: Runs, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs("two"), tmp_path / "torn"))
+    state, said = results.read_state(run), list[str]()
+    assert state.best_saved is not None and state.best_saved.checkpoint is not None
+    (run / state.best_saved.checkpoint / "manifest.json").write_text("{")
+    results.write(run, state, "finished", said.append)
+    assert "best/ keeps what was copied of it earlier" in said[0]
+    assert (run / "best" / "encoder.pt").exists()
+    for name in ("best/manifest.json", "summary.json", "leaderboard.csv"):
+        (run / name).unlink()
+    results.write(run, state, "finished", said.append)
+    assert "best/ holds no model: " in said[1] and "must hold a whole checkpoint" in said[1]
+    assert (run / "summary.json").exists() and (run / "leaderboard.csv").exists()
+    assert not list((run / "best").glob("*.pt"))
+    assert "the checkpoint of the best cannot be read" in (run / "best" / "README.md").read_text()
+    console = Console(record=True, width=200)
+    farewell(run, state, console)
+    assert "none: its checkpoint cannot be read" in console.export_text()
+    with pytest.raises(UserError, match="must hold the best model, but there is none yet"):
+        tuner.load_best(run)
+
+
+def test_the_printed_call_finds_the_run_wherever_it_is_stored(runs: Runs) -> None:
+    console = Console(record=True, width=300)
+    farewell(runs("train"), results.read_state(runs("train")), console)
+    call = console.export_text().split("tuner.load_best(")[1].split(")")[0]
+    assert not tuner.load_best(literal_eval(call)).training
 
 
 def test_what_cannot_be_loaded_is_told(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ ROOMS = {
     "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},
     "tuner/runs.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.storage"},
     "tuner/ship.py": {"tuner.errors", "tuner.spec", "ray"},
-    "tuner/remote": {"tuner.engine", "tuner.outputs.page", "tuner.errors", "tuner.runs", "tuner.ship", "tuner.spec",
+    "tuner/remote": {"tuner.engine", "tuner.outputs", "tuner.errors", "tuner.runs", "tuner.ship", "tuner.spec",
                      "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
@@ -37,6 +37,7 @@ ROOMS = {
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
                      "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
+                      "tuner.trial.checkpoint",
                       "optuna", "rich", "tensorboardX", "pandas", "plotly", "numpy", "PIL", "yaml"},
     "tuner/outputs/loggers": {"tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
     "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.engine", "tuner.ledger", "tuner.outputs",
@@ -52,7 +53,7 @@ ROOMS = {
     "trainables": {"torch", "numpy", "sklearn", "PIL", "tuner.Trial", "trainables.data"},
     "trainables/lightning_digits.py": {"torch", "lightning", "tuner.Trial", "tuner.integrations", "trainables.data"},
     "trainables/hf_trainer.py": {"torch", "transformers", "tuner.Trial", "tuner.integrations", "trainables.data"},
-    "trainables/data": {"torch", "numpy", "sklearn", "PIL", "transformers", "datasets"},
+    "trainables/data": {"torch", "numpy", "sklearn", "PIL", "transformers", "tokenizers", "datasets"},
     "trainables/pretrain.py": {"torch", "transformers", "trainables.data"},
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from support import ROOT
 
 from trainables.pretrain import pretrain
 from tuner.api import load, local_trial
+from tuner.core.rules.asha import rung_epochs
 from tuner.spec.experiment import Confirm
 
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
@@ -52,7 +53,18 @@ def test_what_is_commented_out_may_be_used(path: Path, tmp_path: Path) -> None:
     assert spec.budget.hours
     assert spec.start.points
     assert spec.watchdog == type(spec.watchdog)()
-    assert spec.confirm in (None, Confirm())
+    assert "\n# loggers: []  " in path.read_text()
+    assert spec.loggers == []
+    assert spec.confirm == (None if spec.scheduler.kind == "pbt" else Confirm())
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.name)
+def test_the_epochs_of_the_rungs_are_named(path: Path) -> None:
+    spec, said = load(path).experiment, re.search(r"# at epochs ([\d, and]+) the", path.read_text())
+    if spec.scheduler.kind == "asha":
+        rungs = rung_epochs(spec.scheduler.grace_epochs, spec.scheduler.reduction_factor, spec.budget.epochs)
+        assert said and [int(epoch) for epoch in re.findall(r"\d+", said[1])] == rungs
+    assert bool(said) is (spec.scheduler.kind == "asha")
 
 
 def _shorter(path: Path) -> list[str]:

@@ -242,7 +242,7 @@ def _drive_aside(
             if isinstance(error, Interrupted | ClusterError):
                 show.say(GO_ON.format(folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
-                finish(folder, _left(error), options.mirror, show.say)
+                finish(folder, _left(error), options.mirror, show.say, LEAVE_SECONDS)
             raise
         run = finish(folder, "finished", options.mirror, show.say)
     farewell(folder, run, show.console)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuner.errors import ClusterError, Interrupted, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, TunerError, UserError, remedy
 
 if TYPE_CHECKING:
     from tuner.api import Options
@@ -206,18 +206,22 @@ def _check(loaded: Loaded, options: Options) -> None:
 
 def _report(runs: Sequence[str]) -> int:
     from tuner.outputs.console import console
-    from tuner.outputs.page import write
+    from tuner.outputs.page.history import History, refuse_strangers
     from tuner.outputs.report import report
     from tuner.runs import find_run, is_fetched
 
-    histories = write.read([find_run(run) for run in runs])
+    histories = [History(find_run(run)) for run in runs]
+    refuse_strangers([history.run for history in histories])
     for history in histories:
         report(history.run, console(sys.stdout))
+    sys.stdout.flush()
+    from tuner.outputs.page import write  # only now: it imports plotly and Optuna, which takes longer than the text
+
     target = write.target(histories, is_fetched(histories[0].folder))
     try:
         print(f"Report:       {write.write(histories, target)}", flush=True)
     except OSError as error:
-        raise ClusterError(f"{target}: {error}. Make room there.") from error
+        raise ClusterError(f"{target}: {error}. {remedy(error)}") from error
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 
@@ -58,3 +59,15 @@ class Interrupted(TunerError):
     """The user stopped the driver; the run can be resumed."""
 
     exit_code = 130
+
+
+def remedy(error: Exception) -> str:
+    """Say what helps where a file cannot be written."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Make room there."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Call it from a folder that may be written."
+    if number == errno.ENAMETOOLONG:
+        return "Give fewer runs at once."
+    return "Mend that, and call it again."

@@ -10,6 +10,7 @@ from typing import Any
 from tuner.core.lines import from_json, to_json
 from tuner.core.records import (
     SCHEMA,
+    Clone,
     Decision,
     Ended,
     Header,
@@ -111,3 +112,12 @@ def trainable(folder: Path, spec_names: Iterable[str], name: str = "train") -> P
     file = folder / f"{name}.py"
     file.write_text(CODE.format(names=", ".join(f"{key}=None" for key in spec_names)))
     return file
+
+
+def cloned(trial: str, epoch: int, generation: int, donor: Report, score: float, action: Any = "clone") -> Report:
+    """Report, and go on from the checkpoint of another trial's report."""
+    assert donor.checkpoint is not None
+    clone = Clone(donor=donor.trial, epoch=donor.epoch, checkpoint=donor.checkpoint, params={"x": 0.5}, choices={})
+    return replace(
+        reported(trial, epoch, score=score), generation=generation, decision=Decision(action=action, clone=clone)
+    )

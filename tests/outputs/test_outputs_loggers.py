@@ -503,7 +503,7 @@ def test_a_logger_that_is_not_installed_is_an_error_before_anything_starts(
         error = capsys.readouterr().err
         assert error.startswith("run.yaml:")
         assert f": loggers.1: must be a logger that is installed, but got {kind}, and no module named {kind}" in error
-        assert error.endswith(f"Run pip install 'tuner[{kind}]'.\n")
+        assert error.endswith(f"Run pip install -c constraints.txt -e '.[{kind}]' in tuner's folder.\n")
     assert not (tmp_path / "runs").exists()
 
 

@@ -17,6 +17,8 @@ from tuner.core.records import OUTCOMES, Report, Suggested
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import RunState
 from tuner.outputs import results
+from tuner.outputs.page.history import History
+from tuner.outputs.page.page import header
 from tuner.outputs.results import Result
 from tuner.spec.load import load
 from tuner.trial import checkpoint as checkpoints
@@ -121,12 +123,15 @@ def test_a_run_without_any_value(tmp_path: Path) -> None:
     assert not (folder / "best").exists()
 
 
-def test_the_test_split_stands_in_the_summary_without_nan(tmp_path: Path) -> None:
+def test_the_test_split_stands_in_the_summary_without_nan_and_for_its_own_best_alone(tmp_path: Path) -> None:
     mixed_run(tmp_path / "run")
-    facts = {"trial": "t0003", "epoch": 1, "checkpoint": "x", "metrics": {"loss": math.nan, "accuracy": 0.5}}
-    (tmp_path / "run" / "best" / "test.json").write_text(json.dumps(facts))
-    results.write(tmp_path / "run", results.read_state(tmp_path / "run"), "finished")
-    assert Result(tmp_path / "run").summary["test"] == {"loss": "nan", "accuracy": 0.5}
+    facts = {"trial": "t0003", "epoch": 1, "checkpoint": None, "metrics": {"loss": math.nan, "accuracy": 0.5}}
+    for checkpoint, found in ((None, {"loss": "nan", "accuracy": 0.5}), ("trials/t0001/e1", None)):
+        (tmp_path / "run" / "best" / "test.json").write_text(json.dumps({**facts, "checkpoint": checkpoint}))
+        results.write(tmp_path / "run", results.read_state(tmp_path / "run"), "finished")
+        assert Result(tmp_path / "run").summary.get("test") == found
+        assert ("accuracy, on the test split" in (tmp_path / "run" / "best" / "README.md").read_text()) == bool(found)
+        assert ("On the test split" in header(History(tmp_path / "run"))) == bool(found)
 
 
 def test_pandas_reads_the_leaderboard(tmp_path: Path) -> None:

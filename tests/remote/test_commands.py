@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +14,7 @@ import pytest
 from support import ROOT
 
 from tuner.errors import ClusterError, UserError
+from tuner.remote import commands, fetch
 from tuner.remote.commands import _refuse_late, there
 from tuner.remote.follow import _code, printer
 from tuner.remote.jobs import Jobs
@@ -117,9 +121,80 @@ def test_links_and_pipes_stay_where_they_are(tmp_path: Path) -> None:
     assert names == {"r", "ledger", "trials", "t0000", "log.txt"}
 
 
-def test_a_page_is_packed_under_a_name_that_tells_its_run(tmp_path: Path) -> None:
+def test_a_page_is_packed_under_a_name_that_tells_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pack_page([str(ROOT / "tests" / "frozen" / "v1")], tmp_path / "packed.tar.gz") == "v1-report.html"
+    assert capsys.readouterr().out.startswith("v1: ")
     with tarfile.open(tmp_path / "packed.tar.gz") as packed:
         assert packed.getnames() == ["v1-report.html"]
         packed.extractall(tmp_path, filter="data")
     assert "All trials" in (tmp_path / "v1-report.html").read_text()
+
+
+class Head:
+    """A cluster whose only job packs a page, as `tuner.remote.pack` does."""
+
+    def __init__(self, home: Path, code: int = 0) -> None:
+        self.home, self.code, self.asked = home, code, list[list[str]]()
+
+    def places(self) -> dict[str, str]:
+        """Know no run by another name."""
+        return {}
+
+    def submit(self, words: list[str], title: str, folder: None, metadata: dict[str, str]) -> str:
+        """Remember what is asked."""
+        self.asked.append(words)
+        return title
+
+    def follow(self, jobs: Head, job: str, write: Callable[[str], None]) -> int:
+        """Say what the job says."""
+        write("r: 2 trials\npac")
+        if not self.code:
+            packed = self.home / "packed.tar.gz"
+            (self.home / "r-report.html").write_text("page")
+            with tarfile.open(packed, "w:gz") as archive:
+                archive.add(self.home / "r-report.html", arcname="r-report.html")
+            write(f"ked: {json.dumps({'folder': '/there/r-report.html', 'size': packed.stat().st_size})}\n")
+        return self.code
+
+    def download(self, jobs: Head, told: dict[str, object], target: Path) -> None:
+        """Hand out what was packed."""
+        target.write_bytes((self.home / "packed.tar.gz").read_bytes())
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_one_job_prints_what_a_run_found_and_makes_its_page(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    head = Head(tmp_path / "there", code)
+    monkeypatch.setattr(commands, "Jobs", lambda address: head)
+    monkeypatch.setattr(fetch, "follow", head.follow)
+    monkeypatch.setattr(fetch, "_download", head.download)
+    assert commands.report("http://head", ["r"]) == code
+    said = capsys.readouterr()
+    assert said.out == "r: 2 trials\n"
+    assert said.err == ("Fetched:      r-report.html\n" if not code else "")
+    assert head.asked == [["tuner.remote.pack", "--page", "r"]]
+    assert Path("r-report.html").exists() == (not code)
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "Make room there."),
+        (PermissionError(errno.EACCES, "Permission denied"), "Call it from a folder that may be written."),
+        (tarfile.ReadError("not a gzip file"), "Mend that, and call it again."),
+    ],
+)
+def test_a_page_that_cannot_be_fetched_is_told_in_a_line(
+    error: Exception, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "Jobs", lambda address: Head(tmp_path))
+    monkeypatch.setattr(commands, "fetch_page", broken)
+    with pytest.raises(ClusterError, match=f"the page could not be fetched: .*{fix}"):
+        commands.report("http://head", ["r"])

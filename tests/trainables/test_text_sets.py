@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,12 +81,41 @@ def test_a_saved_set_of_hugging_faces_keeps_its_splits_and_names(tmp_path: Path)
         read_texts(str(tmp_path / "set"))
 
 
-def test_a_saved_set_of_images_is_one_for_all_trainables(tmp_path: Path) -> None:
+def test_texts_without_a_label_are_left_out_but_not_of_the_test_split(tmp_path: Path) -> None:
+    lines = ["text,label,split", *(f"{i},{'ab'[i % 2]},{('train', 'val')[i % 3 == 0]}" for i in range(12))]
+    lines += ["none,,train", "blank, ,val"]
+    path = tmp_path / "texts.csv"
+    path.write_text("\n".join(lines))
+    texts = read_texts(str(path))
+    assert texts.classes == ["a", "b"]
+    assert not {"none", "blank"} & {line for rows in texts.texts.values() for line in rows}
+    path.write_text("\n".join([*lines, "hidden,,test"]))
+    with pytest.raises(DataError, match=r"texts\.csv:16: must have a label in column 'label', .* the test split"):
+        read_texts(str(path))
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "dev"), ("train", "validation_matched", "test_matched")])
+def test_two_splits_for_one_purpose_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": ["no", "yes"]})
+    DatasetDict(dict.fromkeys((*names, "unsupervised"), rows)).save_to_disk(tmp_path / "set")
+    with pytest.raises(DataError, match=f"one split each .*, but has {', '.join(names)}, unsupervised. Save those"):
+        read_texts(str(tmp_path / "set"))
+
+
+def pictures(count: int, shift: int = 0) -> Any:
     from datasets import ClassLabel, Dataset, Features, Image
 
-    rows = {"image": [np.full((10, 12), 9 * i, np.uint8) for i in range(20)], "kind": [i % 2 for i in range(20)]}
-    features = Features({"image": Image(), "kind": ClassLabel(names=["even", "odd"])})
-    Dataset.from_dict(rows, features).save_to_disk(tmp_path / "pictures")
+    rows = {
+        "image": [np.full((10, 12), 9 * i + shift, np.uint8) for i in range(count)],
+        "kind": [i % 2 for i in range(count)],
+    }
+    return Dataset.from_dict(rows, Features({"image": Image(), "kind": ClassLabel(names=["even", "odd"])}))
+
+
+def test_a_saved_set_of_images_is_one_for_all_trainables(tmp_path: Path) -> None:
+    pictures(20).save_to_disk(tmp_path / "pictures")
     found = data.load(str(tmp_path / "pictures"), size=8)
     assert found.classes == ["even", "odd"]
     assert found.shape == (1, 8, 8)
@@ -93,19 +123,51 @@ def test_a_saved_set_of_images_is_one_for_all_trainables(tmp_path: Path) -> None
     assert (found.train.images[:, 0, 0, 0] // 9 % 2 == found.train.labels).all()
 
 
+@pytest.mark.parametrize(("own_test", "sizes"), [(True, (20, 6, 4)), (False, (16, 6, 4))])
+def test_a_saved_set_of_images_keeps_its_splits(tmp_path: Path, own_test: bool, sizes: tuple[int, ...]) -> None:
+    from datasets import DatasetDict
+
+    parts = {"validation": pictures(6, 1), "train": pictures(20), **({"test": pictures(4, 2)} if own_test else {})}
+    DatasetDict(parts).save_to_disk(tmp_path / "pictures")
+    found = data.load(str(tmp_path / "pictures"), size=8)
+    splits = (found.train, found.val, found.test())
+    assert tuple(len(split) for split in splits) == sizes
+    shifts = [set((split.images[:, 0, 0, 0] % 9).tolist()) for split in splits]
+    assert shifts == [{0}, {1}, {2 if own_test else 0}]
+    assert all((split.images[:, 0, 0, 0] // 9 % 2 == split.labels).all() for split in splits)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("text,kind\na,b\n", "must have a column 'label', but has text, kind"),
         ("text,label\na,b\nc,b\n", r"must have two classes at least, but column 'label' has \['b'\]"),
-        ("text,label\na,b\nc,d\n", "must have texts for each split, but of 2 none is in"),
-        ("text,label,split\na,b,one\n", "column 'split' must hold train, val, test, but got 'one'"),
+        ("text,label\na,b\nc,d\n", "must have texts with labels in each split, but val has none, and train has 2"),
+        ("text,label,split\na,b,one\n", r":2: column 'split' must hold train, val, test, but got 'one'\. Give"),
+        ("text;label\na;b\n", r"has text;label\. Separate the columns by commas, not by ';'\."),
+        ("text,label\na,b\ncaf\xe9,b\n", r":3: must be UTF-8, but got the byte 0xe9\. Save it anew: iconv"),
+        (f'text,label\na,b\n"{"long " * 30_000},b\n', r":3: must be a row of a CSV.*Close its quotation mark"),
     ],
 )
 def test_what_a_csv_lacks_is_said(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "texts.csv").write_text(content)
+    (tmp_path / "texts.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(DataError, match=message):
         read_texts(str(tmp_path / "texts.csv"))
+
+
+def test_a_path_that_is_none_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"got 'nope\.csv', and there is no {tmp_path}/nope\.csv\. Give its absolute"):
+        read_texts("nope.csv")
+    (tmp_path / "texts" / "good").mkdir(parents=True)
+    (tmp_path / "texts" / "good" / "1.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"good/1\.txt:1: must be UTF-8, but got the byte 0xe9"):
+        read_texts("texts")
+
+
+def test_images_are_no_texts() -> None:
+    with pytest.raises(DataError, match="this model takes texts, but got 'digits', a set of images"):
+        read_task(finetune.MINILM, "digits", "text", "label", None, 64)
 
 
 def test_without_a_network_a_name_on_the_hub_says_what_folder_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +202,31 @@ def test_raw_texts_are_prepared_as_those_of_the_splits_were(tmp_path: Path) -> N
     ours, theirs = task(lines), task.train.__getitems__([0, 1, 2])[0]
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert {tuple(rows.shape) for rows in task.example().values()} == {(2, 16)}
-    task.load_state_dict(task.state_dict())
     with pytest.raises(DataError, match=r"must have the classes \['a', 'b'\] of the checkpoint, but has \['games',"):
         task.load_state_dict({"classes": ["a", "b"]})
+
+
+def test_a_checkpoint_prepares_texts_by_itself(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, normalizers
+
+    task, shorter = (
+        read_task(finetune.MINILM, str(tiny.texts(tmp_path / "texts.csv")), "text", "label", None, longest)
+        for longest in (16, 4)
+    )
+    torch.save(task.state_dict(), tmp_path / "task.pt")
+    known = torch.load(tmp_path / "task.pt", weights_only=True)
+    lines = ["Puzzle", "arcade chess " * 20]
+    tokenizer = Tokenizer.from_str(known["tokenizer"])
+    tokenizer.enable_padding(pad_id=known["padding"])
+    ours, theirs = tokenizer.encode_batch(lines), task(lines)
+    assert [one.ids for one in ours] == theirs["input_ids"].tolist()
+    assert [one.attention_mask for one in ours] == theirs["attention_mask"].tolist()
+    assert len(ours[0].ids) == known["max_length"] == 16
+    shorter.load_state_dict(known)  # a clone may cut elsewhere
+    tokenizer.no_padding()
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    with pytest.raises(DataError, match="model must have the tokenizer of the checkpoint, but has another"):
+        task.load_state_dict({**known, "tokenizer": tokenizer.to_str()})
 
 
 def test_images_come_as_the_model_knows_them(tmp_path: Path) -> None:
@@ -151,6 +235,11 @@ def test_images_come_as_the_model_knows_them(tmp_path: Path) -> None:
     pixels = task.ready(grey, torch.device("cpu"))["pixel_values"]
     assert pixels.shape == (2, 3, 32, 32)
     assert pixels.flatten().tolist() == pytest.approx([(0.2 - 0.5) / 0.5] * pixels.numel(), abs=1e-5)
+    known = task.state_dict()
+    assert (known["mean"], known["std"], known["size"], known["channels"]) == ([0.5] * 3, [0.5] * 3, 32, 3)
+    task.load_state_dict(known)
+    with pytest.raises(DataError, match=r"model must have the mean of the checkpoint, \[0.1\], but has \[0.5, 0.5"):
+        task.load_state_dict({**known, "mean": [0.1]})
 
 
 def test_packages_are_chosen_one_of_a_source_and_no_line_twice() -> None:

@@ -19,7 +19,7 @@ from numpy.lib.format import open_memmap
 from trainables.data.source import Images, Source
 from trainables.data.splits import split
 
-VERSION = 1
+VERSION = 2
 """Part of each name in the cache: raise it when a source, the split or the format of the files changes."""
 
 
@@ -96,7 +96,8 @@ def _write(source: Source, split_seed: int, place: Path) -> None:
 
 def _write_arrays(source: Source, split_seed: int, folder: Path) -> None:
     decoded = source.decode()
-    for name, rows in split(decoded.labels, seed=split_seed, first_test=decoded.first_test).items():
+    firsts = {"first_test": decoded.first_test, "first_val": decoded.first_val}
+    for name, rows in split(decoded.labels, seed=split_seed, **firsts).items():
         np.save(folder / f"{name}_labels.npy", decoded.labels[rows].astype(np.int64))
         _write_images(decoded.images, rows, folder / f"{name}_images.npy")
     mean, std = _statistics(np.load(folder / "train_images.npy", mmap_mode="r"))

@@ -13,8 +13,7 @@ import numpy as np
 
 from trainables.data.download import DataError, MissingDataError
 from trainables.data.source import Decoded, Source
-
-OTHER_NAMES = {"validation": "val", "valid": "val", "dev": "val"}
+from trainables.data.text_files import SPLITS, Rows, split_name
 
 
 def is_saved(path: Path) -> bool:
@@ -22,21 +21,16 @@ def is_saved(path: Path) -> bool:
     return (path / "dataset_dict.json").exists() or (path / "state.json").exists()
 
 
-def split_name(name: str) -> str:
-    """Call a split as it is called here: train, val or test."""
-    return OTHER_NAMES.get(name, name)
-
-
-def texts(data: str, text: str, label: str) -> dict[str, tuple[list[str], list[str]]]:
+def texts(data: str, text: str, label: str) -> dict[str, Rows]:
     """Read texts and the names of their classes, by split; what has no label (-1, as in GLUE's tests) is left out."""
     parts = {}
     for split, rows in _open(data).items():
-        if split not in ("train", "val", "test"):
-            continue
-        if missing := [name for name in (text, label) if name not in rows.column_names]:
-            raise DataError(f"{data}: must have a column {missing[0]!r}, but has {', '.join(rows.column_names)}")
+        for name, key in ((text, "text_column"), (label, "label_column")):
+            if name not in rows.column_names:
+                has = ", ".join(rows.column_names)
+                raise DataError(f"{data}: must have a column {name!r}, but has {has}. Set fixed.{key} to one of these.")
         numbers, names = list(rows[label]), _names(rows.features[label])
-        kept = [i for i, number in enumerate(numbers) if number is not None and number != -1]
+        kept = [i for i, number in enumerate(numbers) if number not in (None, -1, "")]
         words = list(rows[text])
         if kept:
             parts[split] = ([words[i] for i in kept], [names(numbers[i]) for i in kept])
@@ -74,19 +68,24 @@ def _decode(path: Path, size: int) -> Decoded:
     from datasets import ClassLabel, Image
 
     found = _open(str(path))
-    parts = [found[split] for split in ("train", "val", "test") if split in found]
+    parts = [found[split] for split in SPLITS if split in found]
     features: Mapping[str, Any] = parts[0].features
     image = next((name for name, kind in features.items() if isinstance(kind, Image)), None)
     label = next((name for name, kind in features.items() if isinstance(kind, ClassLabel)), None)
     if image is None or label is None:
-        raise DataError(f"{path}: must have a column of Image and one of ClassLabel, but has {dict(features)}")
+        raise DataError(
+            f"{path}: must have a column of Image and one of ClassLabel, but has {dict(features)}. "
+            f"Name them by cast_column, and save it again."
+        )
     labels = np.concatenate([np.asarray(part[label]) for part in parts])
-    first_test = len(labels) - len(found["test"]) if "test" in found else None
-    return Decoded(Pictures(parts, image, size), labels, features[label].names, first_test)
+    end = len(labels) - len(found.get("test", ()))
+    first_val = end - len(found["val"]) if "val" in found else None
+    first_test = end if "test" in found else None
+    return Decoded(Pictures(parts, image, size), labels, features[label].names, first_test, first_val)
 
 
 def _open(data: str) -> dict[str, Any]:
-    """Open a saved folder, or ask the hub; a set without splits is all train."""
+    """Open train, val and test of a saved folder, or of the hub; a set without splits is all train."""
     datasets = _library()
     path = Path(data).expanduser()
     try:
@@ -98,7 +97,19 @@ def _open(data: str) -> dict[str, Any]:
             f"load_dataset({data!r}).save_to_disk(FOLDER) makes a folder that can be given here."
         ) from error
     parts = dict(found.items()) if isinstance(found, datasets.DatasetDict) else {"train": found}
-    return {split_name(name): rows for name, rows in parts.items()}
+    _check_names(data, list(parts))
+    return {split_name(name): rows for name, rows in parts.items() if split_name(name) in SPLITS}
+
+
+def _check_names(data: str, names: list[str]) -> None:
+    """Refuse two splits for one purpose: `validation` and `dev`, or MNLI's `validation_matched` and `_mismatched`."""
+    known = [split_name(name) for name in names]
+    odd = [name for name in known if name not in SPLITS and name.startswith(("val", "dev", "test"))]
+    if odd or any(known.count(split) > 1 for split in SPLITS):
+        raise DataError(
+            f"{data}: must have one split each for train, validation and test, but has {', '.join(names)}. Save those "
+            f"that you mean: DatasetDict({{'train': ..., 'validation': ...}}).save_to_disk(FOLDER)."
+        )
 
 
 def _library() -> Any:
@@ -107,7 +118,9 @@ def _library() -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
-        raise MissingDataError("data of Hugging Face's needs their library. pip install -e '.[hf]'") from error
+        raise MissingDataError(
+            "data of Hugging Face's needs their library. pip install -c constraints.txt -e '.[hf]'"
+        ) from error
     datasets.disable_progress_bars()
     datasets.utils.tqdm.monitor_interval = 0  # else a bar has a thread that watches it, also where it is not shown
     return datasets

@@ -109,7 +109,8 @@ def _transformers() -> Any:
     try:
         import transformers
     except ModuleNotFoundError as error:
-        raise MissingDataError("a pretrained model needs Hugging Face's library. pip install -e '.[hf]'") from error
+        fix = "pip install -c constraints.txt -e '.[hf]'"
+        raise MissingDataError(f"a pretrained model needs Hugging Face's library. {fix}") from error
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     return transformers

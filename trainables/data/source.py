@@ -17,12 +17,15 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded set; rows from `first_test` on are its own test images, None if it has none."""
+    """A decoded set; rows from `first_test` on are its own test images, those from `first_val` on, before them, its own
+    validation images; None if it has none.
+    """
 
     images: Images
     labels: np.ndarray
     classes: list[str]
     first_test: int | None = None
+    first_val: int | None = None
 
 
 @dataclass(frozen=True)

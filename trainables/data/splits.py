@@ -7,21 +7,27 @@ import numpy as np
 from trainables.data.download import DataError
 
 
-def split(labels: np.ndarray, *, seed: int, first_test: int | None) -> dict[str, np.ndarray]:
+def split(
+    labels: np.ndarray, *, seed: int, first_test: int | None, first_val: int | None = None
+) -> dict[str, np.ndarray]:
     """Draw the rows of train, val and test.
 
-    Where a set brings its own test images (from row `first_test` on), these are kept and a tenth of the
-    others is val; else a fifth is test and a fifth val. Training rows stand in such an order that any first
-    n of them are stratified too.
+    What a set brings of its own is kept: test images from row `first_test` on, validation images from row `first_val`
+    on, before those. What is missing is drawn from the others: a fifth for test, and for val a fifth too, or a tenth
+    where the set has its own test images. Training rows stand in such an order that any first n of them are stratified
+    too.
     """
-    order = stratified_order(labels[:first_test], seed)
-    share = 5 if first_test is None else 10
-    part = round(len(order) / share)
+    order = stratified_order(labels[: first_test if first_val is None else first_val], seed)
+    part = round(len(order) / (5 if first_test is None else 10))
     if first_test is None:
         test, order = order[:part], order[part:]
     else:
         test = np.arange(first_test, len(labels))
-    rows = {"train": order[part:], "val": order[:part], "test": test}
+    if first_val is None:
+        val, order = order[:part], order[part:]
+    else:
+        val = np.arange(first_val, len(labels) if first_test is None else first_test)
+    rows = {"train": order, "val": val, "test": test}
     if empty := [name for name, found in rows.items() if not len(found)]:
         raise DataError(f"a data set must have images for each split, but of {len(labels)} none is in {empty[0]}")
     return rows

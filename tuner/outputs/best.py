@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tuner.core.state import RunState
 from tuner.core.trial import Best
 from tuner.outputs import card, confirmed, experiment
 from tuner.storage import BEST, write_whole
+from tuner.trial.checkpoint import Invalid, read_manifest
 
 PARAMS = "params.yaml"
 TEST = "test.json"
@@ -24,19 +26,36 @@ FOR_TRAINING = ("optimizer", "scheduler", "scaler", "loop")
 """Kinds of tracked objects that are of no use once a model is trained. What else is no module prepares its input."""
 
 
-def write(folder: Path, run: RunState) -> None:
-    """Write `best/` of a run; what another process has written there of an earlier best is deleted."""
+def write(folder: Path, run: RunState, say: Callable[[str], None] = lambda text: None) -> None:
+    """Write `best/` of a run; what another process has written there of an earlier best is deleted.
+
+    `say` tells the user where the checkpoint of the best cannot be read: then `best/` holds no model.
+    """
     best, home = run.chosen, folder / BEST
     if best is None:
         return
     write_whole(home / PARAMS, repeat(folder, run, best))
-    is_there = best.checkpoint is not None and (folder / best.checkpoint).is_dir()
-    tracked = _copied(folder / str(best.checkpoint), home) if is_there else _known(home, best)
-    formats = _formats(home, best)
-    write_whole(home / card.NAME, card.text(folder, run, best, tracked, formats, read_test(folder)))
-    write_whole(home / MANIFEST, json.dumps(_manifest(run, best, tracked), indent=2) + "\n")
-    if is_there:
-        _clear(home, {*(facts["file"] for facts in tracked.values()), *formats.get("written", ())})
+    formats, tracked = _formats(home, best), _tracked(folder, home, best, say)
+    write_whole(home / card.NAME, card.text(folder, run, best, tracked, formats, read_test(folder, best)))
+    if tracked is None:
+        (home / MANIFEST).unlink(missing_ok=True)
+    else:
+        write_whole(home / MANIFEST, json.dumps(_manifest(run, best, tracked), indent=2) + "\n")
+    if best.checkpoint is not None and (folder / best.checkpoint).is_dir():
+        _clear(home, {*(facts["file"] for facts in (tracked or {}).values()), *formats.get("written", ())})
+
+
+def _tracked(folder: Path, home: Path, best: Best, say: Callable[[str], None]) -> Tracked | None:
+    """Copy what is tracked, if the checkpoint is whole; one that is not is told, and nothing is known of it: None."""
+    if best.checkpoint is None or not (folder / best.checkpoint).is_dir():
+        return _known(home, best) or {}
+    try:
+        return _copied(folder / best.checkpoint, home)
+    except Invalid as error:
+        known = _known(home, best)
+        what = "best/ keeps what was copied of it earlier" if known else "best/ holds no model"
+        say(f"the checkpoint of the best cannot be read, so {what}: {error}")
+        return known
 
 
 def models(folder: Path) -> list[Path]:
@@ -67,12 +86,15 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
     return experiment.document(spec, head + experiment.notes(run.spec, home))
 
 
-def read_test(folder: Path) -> dict[str, float] | None:
-    """Read what was measured on the test split."""
+def read_test(folder: Path, best: Best | None) -> dict[str, float] | None:
+    """Read what was measured of this best on the test split; None where that was another one, or nothing."""
     path = folder / BEST / TEST
-    if not path.exists():
+    if best is None or not path.exists():
         return None
-    return {name: float(value) for name, value in json.loads(path.read_text())["metrics"].items()}
+    facts = json.loads(path.read_text())
+    if facts["checkpoint"] != best.checkpoint:
+        return None
+    return {name: float(value) for name, value in facts["metrics"].items()}
 
 
 def _formats(home: Path, best: Best) -> dict[str, Any]:
@@ -87,9 +109,10 @@ def _formats(home: Path, best: Best) -> dict[str, Any]:
 def _copied(checkpoint: Path, home: Path) -> Tracked:
     """Copy what was tracked for more than training: the only model is `model.pt`, all else keeps its name.
 
-    They load with `weights_only=True`; those of a function that never imported torch are JSON.
+    They load with `weights_only=True`; those of a function that never imported torch are JSON. Raises Invalid where the
+    checkpoint is not whole.
     """
-    manifest = json.loads((checkpoint / MANIFEST).read_text())
+    manifest = read_manifest(checkpoint)
     kinds = {name: kind for name, kind in manifest.get("kinds", {}).items() if kind not in FOR_TRAINING}
     models = [name for name, kind in kinds.items() if kind == "module"]
     tracked = {}
@@ -108,13 +131,13 @@ def _copy(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
-def _known(home: Path, best: Best) -> Tracked:
-    """Read what was copied earlier of a checkpoint that is not there now."""
+def _known(home: Path, best: Best) -> Tracked | None:
+    """Read what was copied earlier of a checkpoint that is not there now, or not whole any more."""
     try:
         manifest = json.loads((home / MANIFEST).read_text())
     except OSError:
-        return {}
-    tracked: Tracked = manifest["tracked"] if manifest["checkpoint"] == best.checkpoint else {}
+        return None
+    tracked: Tracked | None = manifest["tracked"] if manifest["checkpoint"] == best.checkpoint else None
     return tracked
 
 

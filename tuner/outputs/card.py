@@ -23,11 +23,13 @@ def text(
     folder: Path,
     run: RunState,
     best: Best,
-    tracked: Mapping[str, Mapping[str, Any]],
+    tracked: Mapping[str, Mapping[str, Any]] | None,
     formats: Mapping[str, Any],
     test: Mapping[str, float] | None,
 ) -> str:
-    """Write the card of a run's best; `tracked` is what is kept of its checkpoint, `formats` what else there is."""
+    """Write the card of a run's best; `tracked` is what is kept of its checkpoint.
+
+    It is None where that cannot be read; `formats` tells what else there is."""
     head = experiment.document(_head(run, best, test), [])
     parts = [
         _what(run, best),
@@ -41,7 +43,7 @@ def text(
 
 def _head(run: RunState, best: Best, test: Mapping[str, float] | None) -> dict[str, Any]:
     metric, data = run.spec.objective.metric, _dataset(run, best) or "unknown"
-    metrics = [{"type": metric, "name": f"{metric} (best of the search)", "value": best.value}]
+    metrics = [{"type": metric, "name": what, "value": value} for what, value, _ in _values(run, best)]
     metrics += [{"type": name, "name": f"{name} (test split)", "value": value} for name, value in (test or {}).items()]
     result = {"task": {"type": "other"}, "dataset": {"type": data, "name": data}, "metrics": metrics}
     tags = ["pytorch", "hyperparameter-search"]
@@ -53,11 +55,25 @@ def _dataset(run: RunState, best: Best) -> str | None:
     return next((str(params[name]) for name in DATASETS if params.get(name)), None)
 
 
+def _values(run: RunState, best: Best) -> list[tuple[str, float, str]]:
+    """List values of the objective by what each is, with its interval: of the search, on fresh seeds, of this model."""
+    goal, winner = run.spec.objective, confirmed.winner(run)
+    if winner is None or winner.mean is None:
+        return [(f"{goal.metric} ({goal.mode}), the best of the search", best.value, "")]
+    mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
+    return [
+        (f"{goal.metric} of {winner.trial} in the search", winner.search_value, ""),
+        (mean, winner.mean, confirmed.interval(winner)),
+        (f"{goal.metric} of this model, {best.trial}, the best of these", best.value, ""),
+    ]
+
+
 def _what(run: RunState, best: Best) -> str:
-    spec, data = run.spec, _dataset(run, best)
+    spec, data, of = run.spec, _dataset(run, best), run.find(best.trial).of
+    what = f"a repeat of {of}, which won on fresh seeds among the best of" if of else "the best of"
     told = f"Data set: `{data}`." if data else "Data set: not named; a parameter `dataset` of the trainable would be."
     return (
-        f"`{spec.trainable}`, trial {best.trial} at epoch {best.epoch}: the best of {len(run.trials)} trials "
+        f"`{spec.trainable}`, trial {best.trial} at epoch {best.epoch}: {what} {len(run.trials)} trials "
         f"(search `{spec.search.kind}`, scheduler `{spec.scheduler.kind}`, at most {spec.budget.epochs} epochs each).\n"
         f"{told}\n"
     )
@@ -65,20 +81,23 @@ def _what(run: RunState, best: Best) -> str:
 
 def _score(run: RunState, best: Best, test: Mapping[str, float] | None) -> str:
     goal = run.spec.objective
-    rows = [f"| {goal.metric} ({goal.mode}), by which it was chosen | {best.value:.6g} |"]
+    rows = [f"| {what} | {value:.6g}{interval} |" for what, value, interval in _values(run, best)]
     rows += [f"| {name}, on the test split | {value:.6g} |" for name, value in (test or {}).items()]
-    if (winner := confirmed.winner(run)) is not None:
-        mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
-        rows.insert(1, f"| {mean} | {winner.mean:.6g}{confirmed.interval(winner)} |")
-    told = (
-        f"It was chosen by {goal.metric} among {len(run.trials)} trials, and among their epochs: that number is "
-        "optimistic, the more so the more there were. "
-    )
-    told += "The test split was measured once, after the choice." if test else "No test split was measured."
+    among = f"among {len(run.trials)} trials, and among their epochs"
+    if (winner := confirmed.winner(run)) is None:
+        told = f"It was chosen by {goal.metric} {among}: that number is optimistic, the more so the more there were. "
+    else:
+        told = (
+            f"In the search {winner.trial} was one of the best {among}: that number is optimistic. It was chosen by "
+            f"its mean on fresh seeds, among {len(confirmed.confirmed(run))} trials. "
+        )
+    told += "The test split was measured when this model was chosen." if test else "No test split was measured."
     return "## The score\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + f"\n\n{told}\n"
 
 
-def _use(tracked: Mapping[str, Mapping[str, Any]], formats: Mapping[str, Any]) -> str:
+def _use(tracked: Mapping[str, Mapping[str, Any]] | None, formats: Mapping[str, Any]) -> str:
+    if tracked is None:
+        return "## The model\n\n- no model: the checkpoint of the best cannot be read\n"
     written, problems = formats.get("written", []), formats.get("problems", {})
     lines = [f"- `{facts['file']}`: {_told(name, facts)}" for name, facts in tracked.items()]
     lines += [f"- `{name}`: {FORMATS[Path(name).suffix]}" for name in written]

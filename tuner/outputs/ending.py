@@ -38,11 +38,17 @@ def finish(
         store.fetch_best(run)
     if not (folder / experiment.NAME).exists() or run.changed:
         experiment.write(folder, run.spec, Path(run.folder))
-    results.write(folder, run, "stopped" if run.closed == "asked" else state)
+    results.write(folder, run, "stopped" if run.closed == "asked" else state, say)
     # In a thread, since it imports much: a process that has to end may hold a lock of Python's for imports.
     page = Thread(target=_report, args=(folder, say), name="report", daemon=True)
-    page.start()
-    page.join(patience)
+    try:
+        page.start()
+        page.join(patience)
+        is_late = page.is_alive()
+    except KeyboardInterrupt:  # nothing else is left to do, so the run ends as it would have ended
+        is_late = True
+    if is_late:
+        say(f"report.html is not waited for; make it with --report {folder}")
     return run
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tuner.core.state import RunState
 from tuner.outputs import best, confirmed, disk, grid, page, report
+from tuner.storage import BEST
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
@@ -16,11 +17,11 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
     console.print(report.best_line(run))
     for line in confirmed.lines(run, grid.room(console)):
         console.print(line, soft_wrap=not console.is_terminal)
-    for name, value in (best.read_test(folder) or {}).items():
+    for name, value in (best.read_test(folder, run.chosen) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
     if run.best is not None:
         console.print(f"Best model:   {_model(folder)}")
-        console.print(f"Best params:  {folder / 'best' / 'params.yaml'}")
+        console.print(f"Best params:  {folder / BEST / best.PARAMS}")
     if (folder / page.NAME).exists():
         console.print(f"Report:       {folder / page.NAME}")
     console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
@@ -29,7 +30,9 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
 
 def _model(folder: Path) -> str:
     """Say where the best model is, and that there is none where the function tracks none."""
+    if not (folder / BEST / best.MANIFEST).exists():
+        return "none: its checkpoint cannot be read"
     models = best.models(folder)
     if not models:
         return "none: the trainable tracks no model; trial.track(model=...) has it kept"
-    return f"{', '.join(map(str, models))}; tuner.load_best({folder.name!r}) gives it ready to use"
+    return f"{', '.join(map(str, models))}; tuner.load_best({str(folder)!r}) gives it ready to use"

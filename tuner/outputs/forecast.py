@@ -7,6 +7,7 @@ import time
 from tuner.core.confirm import repeats_left
 from tuner.core.records import Report
 from tuner.core.state import RunState
+from tuner.outputs import epochs
 
 SECONDS_OF_AN_HOUR = 3600
 
@@ -84,4 +85,4 @@ def epochs_left(run: RunState) -> float | None:
 
 
 def _epochs(run: RunState) -> int:
-    return sum(trial.epoch for trial in list(run.everyone()))
+    return epochs.of_run(run)

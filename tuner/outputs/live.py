@@ -17,6 +17,7 @@ from rich.text import Text
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
+from tuner.outputs import epochs
 from tuner.outputs.confirmed import progress
 from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
@@ -181,10 +182,10 @@ class Show:
         score, epoch = self.best.get(trial.id, (None, 0))
         now = number(run.objective(trial.reports[-1])) if trial.reports else ""
         best = ["", ""] if score is None else [number(run.spec.objective.score(score)), str(epoch)]
-        epochs = f"{trial.epoch}/{run.spec.budget.epochs}"
+        so_far = f"{trial.epoch}/{run.spec.budget.epochs}"
         style = STYLES.get(state, "red")
         is_best = run.best is not None and run.best.trial == trial.id
-        return [trial.id, state, epochs, now, *best, params_text(trial.params)], f"bold {style}" if is_best else style
+        return [trial.id, state, so_far, now, *best, params_text(trial.params)], f"bold {style}" if is_best else style
 
     def status(self) -> str:
         """Say in a line what is going on; on a screen as much of it as there is room for."""
@@ -192,9 +193,9 @@ class Show:
         if run is None or not self._is_training(run):
             return f"{clock} {self.phase or 'waiting'} …"
         trials = list(run.everyone())
-        epochs, rate = sum(len(trial.reports) for trial in trials), self.forecast.rate(run)
+        rate = self.forecast.rate(run)
         over = sum(trial.status == "ended" for trial in trials if not trial.of)
-        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs} epochs"]
+        parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs.of_run(run)} epochs"]
         if confirming := progress(run):
             parts.append(confirming)
         if bad := sum(trial.outcome in BAD for trial in trials):

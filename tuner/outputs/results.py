@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from tuner.core.records import OUTCOMES, Report
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
-from tuner.outputs import best
+from tuner.outputs import best, epochs
 from tuner.outputs.confirmed import confirmed
 from tuner.storage import BEST, write_whole
 
@@ -61,7 +61,7 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
         "name": run.name,
         "state": state,
         "trials": {outcome: outcomes.count(outcome) for outcome in (*OUTCOMES, *still)},
-        "epochs": sum(len(trial.reports) for trial in run.trials.values()),
+        "epochs": epochs.of_run(run),
         "seconds": round(run.elapsed, 3),
         "best": _best(run.best),
         **({"confirmed": [asdict(row) for row in rows]} if (rows := confirmed(run)) else {}),
@@ -70,12 +70,12 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
     }
 
 
-def write(folder: Path, run: RunState, state: str) -> None:
-    """Write `summary.json`, `leaderboard.csv` and `best/`."""
-    best.write(folder, run)
-    facts = summary(run, state, best.read_test(folder))
+def write(folder: Path, run: RunState, state: str, say: Callable[[str], None] = lambda text: None) -> None:
+    """Write `summary.json`, `leaderboard.csv` and `best/`; `say` tells what of the best cannot be had."""
+    facts = summary(run, state, best.read_test(folder, run.chosen))
     write_whole(folder / "summary.json", json.dumps(spelled(facts), indent=2) + "\n")
     write_whole(folder / "leaderboard.csv", _csv(run))
+    best.write(folder, run, say)
 
 
 def spelled(value: Any) -> Any:
@@ -153,7 +153,7 @@ def _row(run: RunState, trial: TrialState) -> Row:
         trial=trial.id,
         value=None if top is None else run.objective(top),
         epoch=0 if top is None else top.epoch,
-        epochs=len(trial.reports),
+        epochs=epochs.trained(trial),
         state=trial.outcome or trial.status,
         reason=trial.reason,
         params=trial.params if top is None else trial.params_of(top.generation),

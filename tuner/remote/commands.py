@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import ship
-from tuner.errors import Interrupted, Problem, TunerError, UserError
+from tuner.errors import ClusterError, Interrupted, Problem, TunerError, UserError, remedy
 from tuner.remote.fetch import fetch, fetch_page
 from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import AT, RUN, Jobs, lives, was_refused
@@ -76,9 +76,12 @@ def report(address: str, runs: Sequence[str]) -> int:
     jobs = Jobs(address)
     places = jobs.places()
     named = [there(places, run) for run in runs]
-    code = _ask(jobs, ["--report", *named], None)
-    if code == 0:
-        print(f"Fetched:      {fetch_page(jobs, named, Path())}", file=sys.stderr)
+    try:
+        code, page = fetch_page(jobs, named, Path())
+    except (OSError, tarfile.TarError) as error:
+        raise ClusterError(f"the page could not be fetched: {error}. {remedy(error)}") from error
+    if page is not None:
+        print(f"Fetched:      {page}", file=sys.stderr)
     return code
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import ClusterError, UserError
-from tuner.remote.follow import follow
+from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import Jobs, unreachable
 from tuner.remote.pack import PAGE, SAID
+
+PACK = "tuner.remote.pack"
 
 
 def fetch(jobs: Jobs, run: str, into: Path) -> Path:
     """Bring a run's ledger and results to `into/NAME`, without checkpoints; returns that folder."""
-    told = _packed(jobs, [run])
+    told = _packed(jobs, run)
     target = into / Path(told["folder"]).name
     into.mkdir(parents=True, exist_ok=True)
     with _fetched(jobs, told, into) as fetched:
@@ -29,11 +31,21 @@ def fetch(jobs: Jobs, run: str, into: Path) -> Path:
     return target
 
 
-def fetch_page(jobs: Jobs, runs: Sequence[str], into: Path) -> Path:
-    """Have the head make the page of a run, or the one that compares several, and bring it into a folder."""
-    told = _packed(jobs, [PAGE, *runs])
-    with _fetched(jobs, told, into) as fetched:
-        return fetched.replace(into / fetched.name)
+def fetch_page(jobs: Jobs, runs: Sequence[str], into: Path) -> tuple[int, Path | None]:
+    """Have the head print what runs found and make their page, and bring that into a folder.
+
+    Returns the exit code, and where the page is; it is None where the head could not make it, and said why.
+    """
+    heard, show = list[str](), printer(json=False, hidden=SAID)
+
+    def write(text: str) -> None:
+        heard.append(text)
+        show(text)
+
+    if code := follow(jobs, jobs.submit([PACK, PAGE, *runs], f"report {' '.join(runs)}", None, {}), write):
+        return code, None
+    with _fetched(jobs, _told(heard, runs[0]), into) as fetched:
+        return code, fetched.replace(into / fetched.name)
 
 
 @contextmanager
@@ -47,13 +59,16 @@ def _fetched(jobs: Jobs, told: dict[str, Any], into: Path) -> Iterator[Path]:
         yield Path(scratch) / Path(told["folder"]).name
 
 
-def _packed(jobs: Jobs, words: Sequence[str]) -> dict[str, Any]:
+def _packed(jobs: Jobs, run: str) -> dict[str, Any]:
     """Have the head pack the results, and read where they are."""
-    lines: list[str] = []
-    run = words[-1]
-    job = jobs.submit(["tuner.remote.pack", *words], f"fetch {run}", None, {})
-    follow(jobs, job, lines.append)
-    said = "".join(lines).splitlines()
+    heard: list[str] = []
+    follow(jobs, jobs.submit([PACK, run], f"fetch {run}", None, {}), heard.append)
+    return _told(heard, run)
+
+
+def _told(heard: Sequence[str], run: str) -> dict[str, Any]:
+    """Read out of what a job said where the results are."""
+    said = "".join(heard).splitlines()
     line = next((line for line in said if line.startswith(SAID)), None)
     if line is None:
         raise ClusterError(f"the results of {run} could not be packed:\n" + "\n".join(said))

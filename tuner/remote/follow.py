@@ -65,14 +65,17 @@ def _code(info: Any) -> int:
     return int(code)
 
 
-def printer(json: bool) -> Callable[[str], None]:
-    """Print a log: what Ray says of the job, and with `json` all but events, on stderr, as a run here does."""
+def printer(json: bool, hidden: str = "\0") -> Callable[[str], None]:
+    """Print a log: what Ray says of the job, and with `json` all but events, on stderr, as a run here does.
+
+    Lines that begin with `hidden` are for the program alone.
+    """
     rest = ""
 
     def write(text: str) -> None:
         nonlocal rest
         *lines, rest = (rest + text).split("\n")
-        for line in lines:
+        for line in (line for line in lines if not line.startswith(hidden)):
             aside = RAYS_OWN.search(line) or (json and not line.startswith("{"))
             with contextlib.suppress(BrokenPipeError):  # nobody reads any more; the job goes on
                 print(line, file=sys.stderr if aside else sys.stdout, flush=True)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tuner.errors import ClusterError, TunerError, remedy
+
 FOLDER = "tuner-results"
 """Below the folder of Ray's logs, which the dashboard shows."""
 SAID = "packed: "
@@ -34,11 +36,16 @@ def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def pack_page(runs: Sequence[str], target: Path) -> str:
-    """Make the page of a run, or of several, and pack it; returns its name."""
+    """Print what a run found, or several, make the page and pack it; returns its name."""
+    from tuner.outputs.console import console
     from tuner.outputs.page import write
+    from tuner.outputs.report import report
     from tuner.runs import find_run
 
     histories = write.read([find_run(run) for run in runs])
+    for history in histories:
+        report(history.run, console(sys.stdout))
+    sys.stdout.flush()
     name = write.target(histories, is_copy=True).name
     with tempfile.TemporaryDirectory() as scratch, tarfile.open(target, "w:gz") as archive:
         archive.add(write.write(histories, Path(scratch) / name), arcname=name)
@@ -69,4 +76,11 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except TunerError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"the results could not be packed: {error}. {remedy(error)}", file=sys.stderr)
+        sys.exit(ClusterError.exit_code)

@@ -19,7 +19,7 @@ class Csv(Model):
 
 
 class Wandb(Model):
-    """Weights & Biases: a run for each trial, in one group. Needs the extra `tuner[wandb]`."""
+    """Weights & Biases: a run for each trial, in one group. Needs the extra `wandb`."""
 
     kind: Literal["wandb"]
     """Which logger."""
@@ -32,7 +32,7 @@ class Wandb(Model):
 
 
 class Mlflow(Model):
-    """MLflow: a run for each trial, below one for all of them. Needs the extra `tuner[mlflow]`."""
+    """MLflow: a run for each trial, below one for all of them. Needs the extra `mlflow`."""
 
     kind: Literal["mlflow"]
     """Which logger."""
@@ -79,7 +79,9 @@ def not_installed(loggers: Sequence[SomeLogger]) -> Iterator[Broken]:
         module = PACKAGES.get(logger.kind)
         if module and not _is_installed(module):
             what = f"must be a logger that is installed, but got {logger.kind}, and no module named {module}"
-            yield Broken(("loggers", i), what, f"Run pip install 'tuner[{logger.kind}]'.")
+            yield Broken(
+                ("loggers", i), what, f"Run pip install -c constraints.txt -e '.[{logger.kind}]' in tuner's folder."
+            )
 
 
 def _is_installed(module: str) -> bool:

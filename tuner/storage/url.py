@@ -146,7 +146,8 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         files, root = url_to_fs(url, use_listings_cache=False, **OPTIONS.get(protocol, {}))
     except ImportError as error:
-        fix = 'Run `pip install "tuner[s3]"`' if protocol in ("s3", "s3a") else "Install that package"
+        own = "Run `pip install -c constraints.txt -e '.[s3]'` in tuner's folder"
+        fix = own if protocol in ("s3", "s3a") else "Install that package"
         raise UserError(
             f"storage: must be a URL whose package is installed, but got {url} ({_first_line(error)}). "
             f"{fix}, on each node."

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from tuner.errors import Problem, UserError
 from tuner.outputs import experiment
 from tuner.outputs.grid import duration, params_text
 from tuner.outputs.page import setup
 from tuner.outputs.page.history import History, bounds
-from tuner.outputs.page.html import Figure, document, paragraph, plot, table, text
+from tuner.outputs.page.html import Figure, document, guarded, paragraph, plot, table, text
 from tuner.outputs.results import spelled, summary
 
 COLOURS = ("@finished", "@best", "@running", "@infeasible", "@diverged", "@lost", "@paused", "@stalled")
@@ -21,23 +21,12 @@ LEADERS = 10
 def page(runs: Sequence[History]) -> str:
     """Make the page that compares runs."""
     titles = names(runs)
-    sections = [(title, anchor, make(runs, titles)) for title, anchor, make in SECTIONS]
+    sections = [(title, anchor, guarded(partial(make, runs, titles))) for title, anchor, make in SECTIONS]
     objective = runs[0].run.spec.objective
     header = f"<h1>{text(' and '.join(titles))}</h1>" + paragraph(
         f"{len(runs)} runs on the same objective: {text(objective.mode)} {text(objective.metric)}.", "faint"
     )
     return document(f"{' and '.join(titles)}: compared", header, sections)
-
-
-def refuse_strangers(runs: Sequence[History]) -> None:
-    """Raise UserError where runs have different objectives."""
-    first = runs[0].run
-    for other in (history.run for history in runs[1:]):
-        mine, its = first.spec.objective, other.spec.objective
-        if (mine.metric, mine.mode) != (its.metric, its.mode):
-            what = f"must be runs on the same objective, but got {mine.mode} {mine.metric} of {first.name} and "
-            fix = "Give --report each of them alone."
-            raise UserError(Problem("--report", "", f"{what}{its.mode} {its.metric} of {other.name}", fix))
 
 
 def names(runs: Sequence[History]) -> list[str]:
@@ -76,7 +65,7 @@ def _best(runs: Sequence[History], titles: Sequence[str]) -> str:
     last = max(runs, key=lambda history: history.run.elapsed)
     seconds, unit = last.unit()
     over_time = [([s.elapsed / seconds for s in h.steps], h.run.elapsed / seconds) for h in runs]
-    over_epochs = [([float(s.epochs) for s in h.steps], float(len(h.reports))) for h in runs]
+    over_epochs = [([float(s.epochs) for s in h.steps], float(h.trained[-1]) if h.steps else 0.0) for h in runs]
     parts = [(f"{unit} of the run", over_time), ("epochs trained, all trials together", over_epochs)]
     plots = [plot(_lines(runs, titles, title, xs), f"Best so far over {title}.", 340) for title, xs in parts]
     left = [title for title, history in zip(titles, runs, strict=True) if not history.steps]

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tuner.core.records import Record, Report, Session
-from tuner.core.state import replay
+from tuner.core.state import RunState, replay
+from tuner.errors import Problem, UserError
 from tuner.ledger import read
+from tuner.outputs import epochs
 from tuner.outputs.results import Row, leaderboard
 
 T = TypeVar("T")
@@ -61,13 +64,18 @@ class History:
         return [(elapsed, report) for elapsed, report in reports if report.trial in self.run.trials]
 
     @cached_property
+    def trained(self) -> list[int]:
+        """Count for each of the reports the epochs that all trials had trained by then."""
+        return list(accumulate(epochs.between(report for _, report in self.reports)))
+
+    @cached_property
     def steps(self) -> list[Step]:
         """List the reports that were the best so far when they came."""
         score, found = self.run.spec.objective.score, list[Step]()
-        for epochs, (elapsed, report) in enumerate(self.reports, 1):
+        for trained, (elapsed, report) in zip(self.trained, self.reports, strict=True):
             value = self.run.objective(report)
             if math.isfinite(value) and (not found or score(value) > score(found[-1].value)):
-                found.append(Step(elapsed, epochs, report, value))
+                found.append(Step(elapsed, trained, report, value))
         return found
 
     @cached_property
@@ -83,6 +91,17 @@ class History:
     def unit(self) -> tuple[float, str]:
         """Choose in what time is told: how many seconds that is, and its name."""
         return next((seconds, name) for least, seconds, name in UNITS if self.run.elapsed >= least)
+
+
+def refuse_strangers(runs: Sequence[RunState]) -> None:
+    """Raise UserError where runs have different objectives."""
+    first = runs[0]
+    for other in runs[1:]:
+        mine, its = first.spec.objective, other.spec.objective
+        if (mine.metric, mine.mode) != (its.metric, its.mode):
+            what = f"must be runs on the same objective, but got {mine.mode} {mine.metric} of {first.name} and "
+            fix = "Give --report each of them alone."
+            raise UserError(Problem("--report", "", f"{what}{its.mode} {its.metric} of {other.name}", fix))
 
 
 def bounds(values: Sequence[float], score: int) -> tuple[list[float] | None, int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """Nothing is fetched from anywhere, whatever stands in the page."""
@@ -107,6 +109,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def guarded(make: Callable[[], str]) -> str:
+    """Make the content of one section; what is wrong with it does not take the others along."""
+    try:
+        return make()
+    except Exception as error:
+        log.exception("a section of the report could not be made")
+        return paragraph(f"This section could not be made: {text(repr(error))}.", "failed")
 
 
 def section(title: str, anchor: str, inside: str) -> str:

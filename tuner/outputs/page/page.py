@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
+from tuner.outputs import confirmed, epochs
 from tuner.outputs.best import read_test
 from tuner.outputs.grid import duration
 from tuner.outputs.page import ends, fresh, population, progress, searched, setup, used, workers
 from tuner.outputs.page.history import History
-from tuner.outputs.page.html import document, number, paragraph, table, text, tiles
+from tuner.outputs.page.html import document, guarded, number, paragraph, table, text, tiles
 from tuner.outputs.results import summary
 
-log = logging.getLogger(__name__)
 SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
     ("Best so far", "best", progress.best_so_far),
     ("On fresh seeds", "seeds", fresh.seeds),
@@ -38,17 +38,8 @@ def page(history: History) -> str:
     spec = history.run.spec
     has = {"population": spec.scheduler.kind == "pbt", "seeds": spec.confirm is not None}
     parts = [part for part in SECTIONS if has.get(part[1], True)]
-    sections = [(title, anchor, _made(make, history)) for title, anchor, make in parts]
+    sections = [(title, anchor, guarded(partial(make, history))) for title, anchor, make in parts]
     return document(f"{history.run.name}: report", header(history), sections)
-
-
-def _made(make: Callable[[History], str], history: History) -> str:
-    """Make one section; what is wrong with it does not take the others along."""
-    try:
-        return make(history)
-    except Exception as error:
-        log.exception("a section of the report could not be made")
-        return paragraph(f"This section could not be made: {text(repr(error))}.", "failed")
 
 
 def header(history: History) -> str:
@@ -61,20 +52,29 @@ def header(history: History) -> str:
         "faint",
     )
     counted = ", ".join(f"{count} {outcome}" for outcome, count in facts["trials"].items() if count)
-    shown = [("trials", str(len(run.trials))), ("epochs trained", str(facts["epochs"]))]
+    again = f", {epochs.of_repeats(run)} of them on fresh seeds" if run.repeats else ""
+    shown = [("trials", str(len(run.trials))), ("epochs trained", f"{facts['epochs']}{again}")]
     shown += [("time driven", duration(run.elapsed)), ("trials at once", str(run.slots))]
     best = run.best
     if best is not None:
-        shown = [(f"best {history.metric}", f"{best.value:.6g}"), ("by", f"{best.trial}, epoch {best.epoch}"), *shown]
+        of_search = " of the search" if run.repeats else ""
+        shown = [
+            (f"best {history.metric}{of_search}", f"{best.value:.6g}"),
+            ("by", f"{best.trial}, epoch {best.epoch}"),
+            *shown,
+        ]
     made += tiles(shown) + paragraph(f"Trials: {text(counted or 'none yet')}.")
     if best is None:
         return made + paragraph("No trial has reported a finite value.")
-    test = read_test(history.folder) or {}
-    if test:
+    rows = confirmed.confirmed(run)
+    if rows:
+        made += paragraph(f"{text(confirmed.head(run, rows))}.")
+    if test := read_test(history.folder, run.chosen):
         said = ", ".join(f"{name} {number(value)}" for name, value in test.items())
         made += paragraph(f"On the test split: {text(said)}.")
-    params = [[name, setup.shown(value)] for name, value in best.params.items()]
-    return made + table(["param of the best", "value"], params)
+    won = run.trials[rows[0].trial] if rows and rows[0].won else None
+    params = [[name, setup.shown(value)] for name, value in (won or best).params.items()]
+    return made + table(["param of the confirmed winner" if won else "param of the best", "value"], params)
 
 
 def _state(history: History) -> str:
@@ -84,6 +84,8 @@ def _state(history: History) -> str:
         why = {"target": "its target was reached", "hours": "its hours were over", "asked": "the user stopped it"}
         return f"The run is over{f': {why[run.closed]}' if run.closed else ''}. Made {made}."
     trials = list(run.trials.values())
-    going = sum(trial.status == "running" for trial in trials)
+    if confirming := confirmed.progress(run):
+        return f"The search is over, the run is not: {confirming}. Made {made}."
+    going = sum(trial.status in ("running", "paused") for trial in trials)
     left = run.spec.trials - len(trials)
     return f"The run is not over: {going} trials run or wait to go on, {left} are to come. Made {made}."

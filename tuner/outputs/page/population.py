@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tuner.core.records import Clone, Report
-from tuner.outputs.page.history import History
+from tuner.outputs.page.history import History, thinned
 from tuner.outputs.page.html import SCALE, Figure, paragraph, plot, text
 from tuner.outputs.page.setup import shown
 from tuner.spec.space import Choice
 
 MOST_MEMBERS = 60
+MOST_ARROWS = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Piece:
     reports: list[Report]
     clone: Clone | None
     """Where it began from."""
+    place: int
+    """Which of the run's reports made it begin; -1 where it began with the run."""
 
 
 def population(history: History) -> str:
@@ -48,22 +52,33 @@ def population(history: History) -> str:
     says = "The family tree: a row for each member, the better the more orange; an arrow leads from the donor to "
     says += "who went on from its weights. The way of the best is outlined."
     drawn = members[:MOST_MEMBERS]
-    tree = plot(_tree(history, pieces, line, drawn), says, 120 + 30 * len(drawn))
+    shown = [piece for piece in pieces if piece.trial in drawn]
+    arrows = [piece for piece in shown if piece.clone is not None and piece.clone.donor in drawn]
+    tree = plot(_tree(history, shown, thinned(arrows, MOST_ARROWS), line, drawn), says, 120 + 30 * len(drawn))
     if len(members) > MOST_MEMBERS:
-        tree += paragraph(f"Only the first {MOST_MEMBERS} of {len(members)} members are drawn.")
+        left_out = f"Only the first {MOST_MEMBERS} of {len(members)} members are drawn, here and in the schedules"
+        tree += paragraph(f"{left_out}; {copies - len(arrows)} arrows from or to others are left out.")
+    if len(arrows) > MOST_ARROWS:
+        tree += paragraph(f"Of {len(arrows)} arrows {MOST_ARROWS} are drawn.")
     more = "of each member by epoch; thick: what the weights of the best were trained with."
-    plots = [plot(_schedule(history, n, pieces, line), f"{n} {more}", 280) for n in history.run.spec.space]
+    plots = [plot(_schedule(history, n, shown, line), f"{n} {more}", 280) for n in history.run.spec.space]
     return f'{paragraph(text(said))}{tree}<h3>Schedules</h3><div class="grid">{"".join(plots)}</div>'
 
 
 def _pieces(history: History) -> Iterator[Piece]:
+    places: dict[tuple[str, int], int] = {}
+    inside: dict[tuple[str, int], list[Report]] = defaultdict(list)
+    for place, (_, report) in enumerate(history.reports):
+        inside[report.trial, report.generation].append(report)
+        if report.decision.clone is not None:
+            places[report.trial, report.generation + 1] = place
     for trial in history.run.trials.values():
         clones: list[Clone | None] = [None, *(r.decision.clone for r in trial.reports if r.decision.clone is not None)]
         for generation, clone in enumerate(clones):
-            mine = [report for report in trial.reports if report.generation == generation]
+            mine, place = inside[trial.id, generation], places.get((trial.id, generation), -1)
             begin = clone.epoch if clone else 0
             end = max((report.epoch for report in mine), default=begin)
-            yield Piece(trial.id, generation, begin, end, trial.params_of(generation), mine, clone)
+            yield Piece(trial.id, generation, begin, end, trial.params_of(generation), mine, clone, place)
 
 
 def _ancestors(history: History, pieces: list[Piece]) -> list[Piece]:
@@ -71,18 +86,27 @@ def _ancestors(history: History, pieces: list[Piece]) -> list[Piece]:
     best = history.run.best
     if best is None:
         return []
+    piece: Piece | None
     piece = next(p for p in pieces if p.trial == best.trial and any(_is(best, r, history) for r in p.reports))
-    found = [_until(piece, best.epoch)]
-    while piece.clone is not None:
+    found = [replace(piece, end=best.epoch)]
+    while piece is not None and piece.clone is not None:
         clone = piece.clone
-        # The donor's checkpoint may be of an earlier generation of the donor than its last one.
-        piece = next(
-            p for p in reversed(pieces)
-            if p.trial == clone.donor
-            and (any(r.checkpoint == clone.checkpoint for r in p.reports) or _hands_on(p, clone))
-        )  # fmt: skip
-        found.append(_until(piece, clone.epoch))
+        piece = _donor(piece, clone, pieces)
+        if piece is not None:
+            found.append(replace(piece, end=clone.epoch))
     return found[::-1]
+
+
+def _donor(piece: Piece, clone: Clone, pieces: list[Piece]) -> Piece | None:
+    """Find the piece of the donor that a piece went on from.
+
+    It began before that one, which also ends the search for ancestors: a donor may later get its own weights back. It
+    may be of an earlier generation of the donor than its last one.
+    """
+    older = [one for one in pieces if one.trial == clone.donor and one.place < piece.place]
+    reported = (one for one in older if any(report.checkpoint == clone.checkpoint for report in one.reports))
+    handed_on = (one for one in reversed(older) if _hands_on(one, clone))
+    return next(reported, None) or next(handed_on, None)
 
 
 def _is(best: Any, report: Report, history: History) -> bool:
@@ -94,13 +118,8 @@ def _hands_on(piece: Piece, clone: Clone) -> bool:
     return piece.clone is not None and piece.clone.checkpoint == clone.checkpoint
 
 
-def _until(piece: Piece, epoch: int) -> Piece:
-    return Piece(piece.trial, piece.generation, piece.begin, epoch, piece.params, piece.reports, piece.clone)
-
-
-def _tree(history: History, pieces: list[Piece], line: list[Piece], members: list[str]) -> Figure:
+def _tree(history: History, pieces: list[Piece], arrows: list[Piece], line: list[Piece], members: list[str]) -> Figure:
     rows = {name: row for row, name in enumerate(members)}
-    pieces = [piece for piece in pieces if piece.trial in rows]
     reports = [report for piece in pieces for report in piece.reports]
     lanes: dict[str, list[Any]] = {"x": [], "y": []}
     for piece in pieces:
@@ -118,9 +137,10 @@ def _tree(history: History, pieces: list[Piece], line: list[Piece], members: lis
          "text": [_hover(history, report) for report in reports], "hovertemplate": "%{text}<extra></extra>",
          "marker": {"size": 11, "color": _ranks(history, reports), "colorscale": SCALE,
                     "line": {"width": 0.5, "color": "@faint"}}},
+        _arrows(arrows, rows),
     ]  # fmt: skip
     layout = {
-        "showlegend": False, "annotations": list(_arrows(pieces, rows)), "xaxis": {"title": {"text": "epoch"}},
+        "showlegend": False, "xaxis": {"title": {"text": "epoch"}},
         "yaxis": {"tickvals": list(rows.values()), "ticktext": members, "range": [len(rows) - 0.5, -0.5],
                   "showgrid": False, "zeroline": False},
     }  # fmt: skip
@@ -141,14 +161,19 @@ def _hover(history: History, report: Report) -> str:
     return "<br>".join(said)
 
 
-def _arrows(pieces: list[Piece], rows: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _arrows(pieces: list[Piece], rows: dict[str, int]) -> dict[str, Any]:
+    """Draw an arrow to each piece from its donor, all as one line with gaps: an annotation each would be slow."""
+    ends: dict[str, list[Any]] = {"x": [], "y": []}
     for piece in pieces:
-        if piece.clone is not None and piece.clone.donor in rows:
-            yield {
-                "x": piece.begin + 0.12, "y": rows[piece.trial], "ax": piece.begin, "ay": rows[piece.clone.donor],
-                "xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "showarrow": True, "arrowhead": 2,
-                "arrowsize": 1, "arrowwidth": 1.2, "arrowcolor": "@faint",
-            }  # fmt: skip
+        if piece.clone is not None:
+            ends["x"] += [piece.begin, piece.begin, None]
+            ends["y"] += [rows[piece.clone.donor], rows[piece.trial], None]
+    return {
+        "type": "scatter", "mode": "lines+markers", "hoverinfo": "skip", "line": {"width": 1.2, "color": "@faint"},
+        "marker": {"symbol": "arrow", "angleref": "previous", "size": [0, 10, 0] * len(pieces), "color": "@faint",
+                   "standoff": [0, 6, 0] * len(pieces), "opacity": 1},
+        **ends,
+    }  # fmt: skip
 
 
 def _schedule(history: History, name: str, pieces: list[Piece], line: list[Piece]) -> Figure:

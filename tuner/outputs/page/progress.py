@@ -27,13 +27,13 @@ def best_so_far(history: History) -> str:
     if not history.steps:
         return paragraph("No trial has reported a finite value yet, so there is no best.")
     seconds, unit = history.unit()
-    dots = list(enumerate(history.reports, 1))
+    dots = list(zip(history.trained, history.reports, strict=True))
     shown = thinned(dots, MOST_DOTS)
     left_out = f" Of {len(dots)} reports {len(shown)} are drawn as dots." if len(shown) < len(dots) else ""
     over_time = [elapsed / seconds for _, (elapsed, _) in shown]
     by_time = [step.elapsed / seconds for step in history.steps]
     over_epochs, by_epochs = [float(n) for n, _ in shown], [float(step.epochs) for step in history.steps]
-    ends = history.run.elapsed / seconds, float(len(dots))
+    ends = history.run.elapsed / seconds, float(history.trained[-1])
     reports = [report for _, (_, report) in shown]
     return (
         '<div class="grid">'
@@ -80,7 +80,7 @@ def curves(history: History) -> str:
     if not history.values:
         return paragraph("No trial has reported a finite value yet, so there are no curves.")
     shown = rows[:MOST_CURVES]
-    total = sum(row.epochs for row in shown)
+    total = sum(len(history.run.trials[row.trial].reports) for row in shown)
     share = min(1.0, MOST_POINTS / total)
     data = _groups(history, [row.trial for row in shown[NAMED:]], share)
     for place, row in enumerate(shown[:NAMED]):

@@ -10,7 +10,8 @@ import logging
 import math
 import warnings
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -36,11 +37,26 @@ FEWEST = 10
 """With fewer trials nothing is said of importance."""
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from talking, and leave its logger and the warnings of a notebook's process as they were."""
+    logger = logging.getLogger("optuna")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def valued(history: History) -> list[Row]:
     """List the trials that have a finite value, in the order in which they were suggested."""
     return sorted((row for row in history.rows if row.value is not None), key=lambda row: row.trial)
 
 
+@quiet()
 def parallel(history: History) -> str:
     """Draw a line for each trial through all of its params."""
     rows = valued(history)
@@ -72,6 +88,7 @@ def _mend_lines(figure: Figure, mode: str) -> None:
     figure["layout"]["margin"] = {"l": 30, "r": 10, "t": 10, "b": 50}
 
 
+@quiet()
 def importance(history: History) -> str:
     """Show how much each param matters, in two ways."""
     rows, varied = valued(history), _varied(history)
@@ -108,6 +125,7 @@ def _weights(study: optuna.Study, names: list[str], evaluator: BaseImportanceEva
     return plot(figure, says, 90 + 34 * len(names))
 
 
+@quiet()
 def slices(history: History) -> str:
     """Draw the best value of each trial over each param."""
     rows = valued(history)
@@ -178,8 +196,6 @@ def _left_out(history: History, shown: int | None = None, cut: str = "") -> str:
 
 def _study(history: History, rows: list[Row]) -> optuna.Study:
     """Build a study of trials, all of them complete with their best value."""
-    logging.getLogger("optuna").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=ExperimentalWarning)
     space, objective = history.run.spec.space, history.run.spec.objective
     study = optuna.create_study(direction="maximize" if objective.mode == "max" else "minimize")
     distributions = {name: _distribution(dimension) for name, dimension in space.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tuner.core.records import Asked, Ended, Lost, Report, Session, Tick
+from tuner.core.records import Asked, Ended, Given, Lost, Report, Session, Tick
+from tuner.outputs import epochs
 from tuner.outputs.page.history import History
 
 MOST_LANES = 40
@@ -25,6 +26,8 @@ class Stint:
     became: str = "running"
     """An outcome, `paused`, `cloned`, or how it was lost."""
     lane: str = ""
+    gpus: float = 0.0
+    """Its share of a GPU, or how many it had."""
 
 
 def stints(history: History) -> list[Stint]:
@@ -32,18 +35,24 @@ def stints(history: History) -> list[Stint]:
     found: list[Stint] = []
     opened: dict[str, Stint] = {}
     began = 0.0
+    given: dict[str, float] = {}
+    """What each trial had last: that is written down only where it is new."""
+    trained = epochs.between(record for _, record in history.moments if isinstance(record, Report))
     for elapsed, record in history.moments:
         if isinstance(record, Session):
             _cut(opened, "interrupted")
             began = elapsed
+        elif isinstance(record, Given):
+            given[record.trial] = record.gpus
         elif isinstance(record, Report):
             stint = opened.get(record.trial)
             if stint is None or (stint.node, stint.worker) != (record.node, record.worker):
                 begin = max(began, elapsed - record.seconds)
-                stint = Stint(record.trial, record.node, record.worker, begin, elapsed)
+                gpus = given.get(record.trial, 0.0)
+                stint = Stint(record.trial, record.node, record.worker, begin, elapsed, gpus=gpus)
                 opened[record.trial] = stint
                 found.append(stint)
-            stint.end, stint.epochs = elapsed, stint.epochs + 1
+            stint.end, stint.epochs = elapsed, stint.epochs + next(trained)
             if record.decision.action != "go":
                 stint.became = record.decision.outcome or {"pause": "paused"}.get(record.decision.action, "cloned")
                 del opened[record.trial]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
+from itertools import accumulate
 from pathlib import Path
 
-from tuner.core.records import Asked, Disk, Given, Record, Report, Session, Tick
+from tuner.core.records import Disk, Report
 from tuner.outputs.grid import duration, size
 from tuner.outputs.page.history import History, thinned
 from tuner.outputs.page.html import Figure, paragraph, plot
+from tuner.outputs.page.stints import stints
 
 MOST_DOTS = 3000
 GIB = 2**30
@@ -50,30 +53,20 @@ def _gpu(history: History) -> str:
             "xaxis": history.when,
             "yaxis": {"title": {"text": "GPUs"}, "rangemode": "tozero"},
         }
-        made += plot({"data": [line], "layout": layout}, "GPUs given to running trials, shares added up.", 220)
+        says = "GPUs given to trials while they trained, as in the timeline of workers; shares added up."
+        made += plot({"data": [line], "layout": layout}, says, 220)
     return made
 
 
 def _shares(history: History) -> list[tuple[float, float]]:
-    """Follow how much of the GPUs is given to trials that run."""
-    given: dict[str, float] = {}
-    points: list[tuple[float, float]] = []
-    for elapsed, record in history.moments:
-        if isinstance(record, Given):
-            given[record.trial] = record.gpus
-        elif isinstance(record, Report) and record.decision.action == "go":
-            continue
-        elif isinstance(record, Session | Tick) or _stops_all(record):
-            given.clear()
-        elif (trial := getattr(record, "trial", None)) is not None:
-            given.pop(trial, None)
-        if any(given.values()) or points:
-            points.append((elapsed, sum(given.values())))
-    return points
-
-
-def _stops_all(record: Record) -> bool:
-    return isinstance(record, Asked) and record.trial is None and not record.changes
+    """Follow how much of the GPUs is given to trials that run, while they do."""
+    changes: dict[float, float] = defaultdict(float)
+    for stint in stints(history):
+        if stint.gpus:
+            changes[stint.begin] += stint.gpus
+            changes[stint.end] -= stint.gpus
+    times = sorted(changes)
+    return list(zip(times, accumulate(changes[at] for at in times), strict=True))
 
 
 def _dots(history: History, points: list[tuple[float, Report]], name: str, title: str) -> Figure:

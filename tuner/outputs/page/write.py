@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuner.outputs.page import NAME, compare, page
-from tuner.outputs.page.history import History
+from tuner.outputs.page.history import History, refuse_strangers
 from tuner.storage import write_whole
 
 
 def read(folders: Sequence[Path]) -> list[History]:
     """Read runs, also those that are live; raises UserError where their objectives differ."""
     runs = [History(folder) for folder in folders]
-    compare.refuse_strangers(runs)
+    refuse_strangers([history.run for history in runs])
     return runs
 
 
