@@ -42,6 +42,8 @@ class Played:
     """A live run in a folder, and what it published."""
 
     def __init__(self, folder: Path, slots: int = 3, node: Node = LARGE, home: str = ".", **parts: Any) -> None:
+        if "confirm" in parts:  # else there would be more slots for the repeats
+            parts.setdefault("resources", {"max_trials": slots})
         self.folder, self.spec = folder, experiment(**parts)
         self.published: list[Record] = []
         if not (folder / "ledger").exists():

@@ -22,7 +22,7 @@ from support import environment
 
 import tuner
 from tuner.api import to_code
-from tuner.engine.evaluate import stint
+from tuner.engine.evaluate import read_best, stint
 from tuner.engine.formats import write_formats
 from tuner.errors import UserError
 from tuner.outputs import results
@@ -92,7 +92,10 @@ def run_of(home: Path, function: str) -> Path:
     budget = {"trials": 2, "epochs": 3}
     trained(folder, code.load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed, home=str(home))
     if function == "train":
-        assert write_formats(folder, results.read_state(folder), code) == []
+        state = results.read_state(folder)
+        manifest = read_best(folder, state, print)
+        assert manifest is not None
+        assert write_formats(folder, state, manifest, code) == []
     results.write(folder, results.read_state(folder), "finished")
     return folder
 
@@ -148,9 +151,8 @@ def test_a_checkpoint_that_names_no_kinds_has_no_other_formats(runs: Runs, tmp_p
     file = copy / state.best_saved.checkpoint / "manifest.json"
     manifest = json.loads(file.read_text())
     del manifest["kinds"]
-    file.write_text(json.dumps(manifest))
     code = to_code(bind.find("noisy.py:train", runs("train").parent).trainable)
-    assert write_formats(copy, state, code) == []
+    assert write_formats(copy, state, manifest, code) == []
     assert not (copy / "best" / "formats.json").exists()
 
 

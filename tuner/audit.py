@@ -96,7 +96,7 @@ def _event(core: Core, record: Record, skips: Mapping[str, bool]) -> Event | Non
             on_gpu = record.ran_out > 0
             return Failed(trial=record.trial, outcome="infeasible", reason=reason, splits=splits, on_gpu=on_gpu)
         if record.cause == "foresight":
-            return None if skips["gpus"] else Due(trial=record.trial)
+            return None if _skips_due(core, record, skips) else Due(trial=record.trial)
         if record.silent:
             return Silent(trial=record.trial, seconds=record.silent)
         return Gone(trial=record.trial, reason=record.reason, cause=record.cause)
@@ -110,12 +110,17 @@ def _end(core: Core, record: Ended, skips: Mapping[str, bool]) -> Event | None:
     if core.run.find(record.trial).status == "paused":
         return None if skips["rule"] else Free()
     if record.outcome == "infeasible" and record.reason.startswith(FORESEEN):
-        return None if skips["gpus"] else Due(trial=record.trial)
+        return None if _skips_due(core, record, skips) else Due(trial=record.trial)
     if record.outcome in ("lost", "stalled"):
         cause: Cause = next((cause for cause, what in GIVEN_UP.items() if record.reason.startswith(what)), "worker")
         return Gone(trial=record.trial, reason=record.reason.partition(": ")[2], cause=cause)
     returned = record.outcome == "finished" or record.reason.startswith(RETURNED)
     return Returned(trial=record.trial) if returned else None
+
+
+def _skips_due(core: Core, record: Lost | Ended, skips: Mapping[str, bool]) -> bool:
+    """Tell whether what was foreseen of a trial cannot be compared; whether repeats are is up to the confirmation."""
+    return skips["gpus"] or (skips["confirm"] and record.trial in core.run.repeats)
 
 
 def _compare(core: Core, event: Event, record: Record) -> str:

@@ -43,7 +43,8 @@ class Simulation:
             if isinstance(record, Report) and record.decision.action == "go":
                 self._train(self.core.run.find(name))
             if self.core.run.closed:
-                self._due.clear()
+                self._due = [due for due in self._due if self.core.run.find(due[2]).status == "running"]
+                heapq.heapify(self._due)
             self._fill()
         return self.records[:count]
 

@@ -355,5 +355,6 @@ def test_the_probability_of_being_best_is_that_of_two_t_distributions() -> None:
     wins = sum(drawn(ones) > drawn(others) for _ in range(20_000)) / 20_000
     assert found[0] == pytest.approx(wins, abs=0.02)
     assert sum(one or 0.0 for one in found) == pytest.approx(1)
-    assert probabilities([ones, [0.99], [0.99, float("-inf")]]) == [1.0, None, 0.0]
+    assert probabilities([ones, [0.99, float("-inf")]]) == [1.0, 0.0]
+    assert probabilities([ones, [0.99], [0.99, float("-inf")]]) == [None, None, None]
     assert probabilities([[0.5, 0.5], [0.5, 0.5], [0.4, 0.4]]) == [0.5, 0.5, 0.0]

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from tuner.core.state import RunState
 
 GO = Decision(action="go")
-VERSION = 1
+VERSION = 2
 """Raised whenever the same records would be answered differently."""
 ALPHA = 0.05
-"""The chance to drop one that is as good as the leader, over all comparisons of one seed."""
+"""The chance to drop one that is as good as the leader, over all that are held against it at one seed."""
 LEAST = 3
 """So many seeds before anyone is dropped: two differences have one degree of freedom, and lie close to each other too
 often by chance."""
-BAD = ("diverged", "failed", "infeasible", "lost", "stalled")
-"""Ends after which a trial is no candidate, and a repeat counts as the worst."""
+RESOLUTION = 1e-6
+"""A smaller spread of the differences, as a part of the largest score, is rounding and tells nothing."""
+WORST = ("diverged", "failed", "infeasible", "stalled")
+"""Ends after which a repeat counts as the worst, and a trial is no candidate."""
+NONE = ("lost", "killed")
+"""Ends that say nothing of the params: a repeat counts for nothing then. A trial is no candidate either."""
 
 
 @dataclass(slots=True)
@@ -51,7 +55,7 @@ def candidates(run: RunState) -> list[TrialState]:
     if run.spec.confirm is None:
         return []
     found = list[TrialState]()
-    good = [trial for trial in run.trials.values() if trial.best is not None and trial.outcome not in BAD]
+    good = [trial for trial in run.trials.values() if trial.best is not None and _is_good(trial)]
     for trial in sorted(good, key=lambda trial: -trial.score):  # stable: of equals the one that was suggested first
         if all(trial.params != other.params for other in found):
             found.append(trial)
@@ -60,10 +64,15 @@ def candidates(run: RunState) -> list[TrialState]:
     return found
 
 
+def _is_good(trial: TrialState) -> bool:
+    """Tell whether nothing but the run's own end has ended a trial before its time."""
+    return bool(trial.before) or trial.outcome not in (*WORST, *NONE)
+
+
 def race(run: RunState) -> Race:
     """Play the race, seed by seed, as far as the living candidates have finished their seeds."""
     confirm, found = run.spec.confirm, Race(candidates(run))
-    if confirm is None:
+    if confirm is None or not found.candidates:
         return found
     common: list[dict[str, float]] = []
     for seed in range(1, confirm.seeds):  # after the last seed there is nothing to save
@@ -86,27 +95,31 @@ def _losers(race: Race, common: list[dict[str, float]]) -> Iterator[tuple[str, s
         failed, less = own.count(-math.inf), scores[leader].count(-math.inf)
         if failed > less:
             yield name, f"failed on {failed} of {len(common)} seeds, {leader} on {less}"
-        elif (p := worse(own, scores[leader])) < ALPHA / max(1, len(race.candidates) - 1):
+        elif (p := worse(own, scores[leader])) < ALPHA / max(1, len(scores) - 1):
             yield name, f"worse than {leader} on {len(common)} seeds, p {p:.2g}"
 
 
-def rank(scores: list[float]) -> tuple[int, float]:
-    """Give what the candidates are sorted by, the best first: failures, then the mean of the other scores."""
+def rank(scores: list[float]) -> tuple[bool, int, float]:
+    """Give what the candidates are sorted by, the best first: failures, then the mean of the other scores.
+
+    Those without any other come last.
+    """
     finite = [score for score in scores if math.isfinite(score)]
-    return len(scores) - len(finite), -mean(finite) if finite else math.inf
+    return not finite, len(scores) - len(finite), -mean(finite) if finite else math.inf
 
 
 def worse(scores: list[float], of_leader: list[float]) -> float:
     """Find the p of the paired t-test that these scores are as good as the leader's, or better.
 
-    It is 1 where there is nothing to test: fewer than three pairs, or differences that are all the same.
+    It is 1 where there is nothing to test: fewer than three pairs, or differences that are all the same but for
+    rounding.
     """
     behind = [ahead - own for own, ahead in zip(scores, of_leader, strict=True)]
     behind = [difference for difference in behind if math.isfinite(difference)]
     if len(behind) < LEAST:
         return 1.0
-    error = error_of_mean(behind)
-    return upper_tail(mean(behind) / error, len(behind) - 1) if 0 < error < math.inf else 1.0
+    error, largest = error_of_mean(behind), max(abs(one) for one in (*scores, *of_leader) if math.isfinite(one))
+    return upper_tail(mean(behind) / error, len(behind) - 1) if RESOLUTION * largest < error < math.inf else 1.0
 
 
 def missing(run: RunState) -> Iterator[Record]:
@@ -142,8 +155,7 @@ def is_cut_short(run: RunState, repeat: TrialState) -> bool:
     """Tell whether a repeat ended before the last epoch for a reason that may pass: the run's end, a smaller budget."""
     if repeat.status != "ended" or repeat.epoch >= run.spec.budget.epochs:
         return False
-    was_last = repeat.outcome == "finished" and repeat.reports[-1].decision.action == "end"
-    return bool(repeat.before) or was_last
+    return bool(repeat.before) or (repeat.outcome == "finished" and repeat.by_report)
 
 
 def is_settled(run: RunState, repeat: TrialState) -> bool:
@@ -152,8 +164,8 @@ def is_settled(run: RunState, repeat: TrialState) -> bool:
 
 
 def score_of(run: RunState, repeat: TrialState) -> float | None:
-    """Find the score of a repeat that is settled: of its best epoch, or -inf; None where the user ended it."""
-    if repeat.outcome in BAD:
+    """Find the score of a repeat that is settled: of its best epoch, or -inf; None where it counts for nothing."""
+    if repeat.outcome in WORST:
         return -math.inf
     if repeat.outcome != "finished" or repeat.best is None:
         return None
@@ -173,11 +185,16 @@ def scores_of(run: RunState, trial: str) -> list[float]:
 
 def winner(run: RunState) -> TrialState | None:
     """Find the trial that is best on fresh seeds; None where that is not known, or nobody asked for it."""
-    if not run.repeats or not run.finished() or any(True for _ in missing(run)):
+    if not run.repeats or is_pending(run):
         return None
-    ranks = {trial.id: rank(scores_of(run, trial.id)) for trial in race(run).living}
-    best = min(ranks, key=ranks.__getitem__, default="")
-    return run.trials[best] if best and math.isfinite(ranks[best][1]) else None
+    scores = {trial.id: scores_of(run, trial.id) for trial in race(run).living}
+    valued = [name for name, own in scores.items() if any(map(math.isfinite, own))]
+    return run.trials[min(valued, key=lambda name: rank(scores[name]))] if valued else None
+
+
+def is_pending(run: RunState) -> bool:
+    """Tell whether a confirmation was asked for that is not over: it goes on, or would with a larger budget."""
+    return run.spec.confirm is not None and (not run.finished() or any(True for _ in missing(run)))
 
 
 def chosen(run: RunState) -> Best | None:
@@ -188,6 +205,13 @@ def chosen(run: RunState) -> Best | None:
         best: Report = max(reports, key=run.score)
         return Best(best.trial, best.epoch, run.objective(best), first.params, best.checkpoint)
     return run.best_saved or run.best
+
+
+def most_at_once(run: RunState) -> int:
+    """Tell for how many there is work at once, at most: the trials of the search, and when it is over the repeats."""
+    if run.spec.confirm is None or run.is_searching:
+        return run.spec.trials
+    return max(1, len(candidates(run)) * run.spec.confirm.seeds)
 
 
 def repeats_left(run: RunState) -> int:

@@ -55,7 +55,7 @@ class Session(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machines(Record):
-    """Machines have joined the cluster or left it, and others than before find room."""
+    """Machines have joined the cluster or left it, and others than before find room; or repeats follow the search."""
 
     kind: ClassVar[str] = "machines"
     machines: int

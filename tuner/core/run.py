@@ -183,6 +183,8 @@ class Core:
     def _due(self, trial: TrialState) -> Record | None:
         """Let no trial begin of which it is known that no GPU can hold it: as it is, or with batches in two parts."""
         gpus = self.run.gpus
+        if trial.of:
+            return None  # it fits: its trial did
         if trial.given is not None or trial.losses or not self.run.is_sized(trial):
             return None
         if (whole := gpus.too_much(trial, 1)) is None:

@@ -58,6 +58,8 @@ class RunState:
         self.best_saved: Best | None = None
         """The best report that has a checkpoint."""
         self.closed: Literal["", "target", "hours", "asked"] = ""
+        self.reached = False
+        """The target was reached, whatever has closed the run since: the search is over."""
         self.tops: dict[int, list[str]] = {}
         """Last epochs of smaller budgets, and the trials that were finished there when the budget grew."""
         self.slowest = 0.0
@@ -191,7 +193,7 @@ class RunState:
         trial.slowest = max(trial.slowest, record.seconds)
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
-        self._rank(trial, record)
+        self._keep_best(trial, record)
         if self.is_sized(trial):
             self.gpus.reported(trial, record)
         decision = record.decision
@@ -209,9 +211,10 @@ class RunState:
             trial.status = "paused"
         elif decision.action == "end":
             assert decision.outcome is not None
-            self._end(trial, decision.outcome, decision.reason)
+            self._end(trial, decision.outcome, decision.reason, by_report=True)
             trial.before = "running" if trial.of and decision.outcome == "stopped" else ""
         if decision.target:
+            self.reached = True
             self._close("target", "stopped", "budget.target is reached")
             trial.before = "running" if record.epoch < self.spec.budget.epochs else ""
 
@@ -227,11 +230,11 @@ class RunState:
         self.gpus.ran_out(trial, record.ran_out)
         self._end(trial, record.outcome, record.reason, record.error)
 
-    def _rank(self, trial: TrialState, record: Report) -> None:
+    def _keep_best(self, trial: TrialState, record: Report) -> None:
         value, score = self.objective(record), self.spec.objective.score
         if not math.isfinite(value):
             return
-        trial.rank(record, self.score)
+        trial.keep_best(record, self.score)
         if trial.of:
             return
         here = Best(record.trial, record.epoch, value, trial.params, record.checkpoint)
@@ -253,16 +256,18 @@ class RunState:
         last, self.changed = self.spec.budget.epochs, True
         self.spec = self.spec.with_parts(changes)
         if "budget" in changes:
-            self._grow(last)
+            self._grow(last, more=not changes["budget"].keys() <= {"hours"})
 
-    def _grow(self, last: int) -> None:
+    def _grow(self, last: int, more: bool) -> None:
+        """Go on with a larger budget; a search that has reached its target only where there is `more` than hours."""
         if self.spec.budget.epochs > last:
-            tops = [t.id for t in self.trials.values() if t.outcome == "finished" and t.epoch >= last]
-            self.tops[last] = tops
-            for name in tops:
+            self.tops[last] = [t.id for t in self.trials.values() if t.outcome == "finished" and t.epoch >= last]
+            for name in self.tops[last]:
                 self._open(self.trials[name], "paused")
-        if self.closed:
-            self.closed = ""
+        if self.reached and not more:
+            self.closed = "target"
+        elif self.closed:
+            self.closed, self.reached = "", False
             for trial in self.trials.values():
                 if trial.before:
                     self._open(trial, trial.before)
@@ -271,17 +276,17 @@ class RunState:
         self.closed = why
         for trial in self.everyone():
             if trial.status != "ended":
-                before = trial.status
+                trial.before = trial.status
                 self._end(trial, outcome, reason)
-                trial.before = before
 
     @staticmethod
     def _open(trial: TrialState, status: Literal["running", "paused"]) -> None:
         trial.status, trial.outcome, trial.reason, trial.before = status, None, "", ""
 
     @staticmethod
-    def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "") -> None:
+    def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "", by_report: bool = False) -> None:
         trial.status, trial.outcome, trial.reason, trial.error = "ended", outcome, reason, error
+        trial.by_report = by_report
 
 
 def replay(records: Sequence[Record]) -> RunState:

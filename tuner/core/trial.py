@@ -55,7 +55,9 @@ class TrialState:
     probed: int = 0
     """In how many parts its batches came when it was measured; 0 where it was not."""
     before: Literal["", "running", "paused"] = ""
-    """What it was when the run closed: a larger budget lets it go on."""
+    """What it was when the run closed, or when its trial was dropped, if it is a repeat: it may go on."""
+    by_report: bool = False
+    """Its end was decided on its last report: its function did not return by itself, and nothing else ended it."""
     losses: int = 0
     """All of them, so that every attempt has a name of its own."""
     in_a_row: Counter[Cause] = field(default_factory=Counter)
@@ -70,7 +72,7 @@ class TrialState:
             return chance.integer(seed, "confirm", self.seed)
         return chance.integer(seed, "trial", self.number)
 
-    def rank(self, report: Report, score: Callable[[Report], float]) -> None:
+    def keep_best(self, report: Report, score: Callable[[Report], float]) -> None:
         """Take in a report whose value is finite: it may be its best."""
         if self.best is None or score(report) > self.score:
             self.best, self.score = report, score(report)

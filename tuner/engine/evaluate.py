@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from tuner.core import confirm
 from tuner.core.state import RunState
 from tuner.slot.code import Code
 from tuner.slot.process import failure
@@ -19,18 +21,29 @@ from tuner.trial.metrics import spell
 RESULT = Path(BEST) / "test.json"
 
 
-def evaluate(folder: Path, run: RunState, code: Code, test: Code | None, zygote: str | None = None) -> str | None:
-    """Measure the best and write `best/test.json`; returns what went wrong, if anything did.
-
-    `zygote` is the address of a shared one that has imported `code`.
-    """
+def read_best(folder: Path, run: RunState, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Read the manifest of the best one's checkpoint, and all files once; None where there is none that is whole."""
     best = run.chosen
-    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
+    if best is None or best.checkpoint is None:
         return None
     try:
-        manifest = read_manifest(folder / best.checkpoint)
+        return read_manifest(folder / best.checkpoint)
     except Invalid as error:
-        return str(error)
+        say(f"The best model is neither measured on the test split nor written in other formats: {error}")
+        return None
+
+
+def evaluate(
+    folder: Path, run: RunState, manifest: dict[str, Any], code: Code, test: Code | None, zygote: str | None = None
+) -> str | None:
+    """Measure the best and write `best/test.json`; returns what went wrong, if anything did.
+
+    `manifest` is that of its checkpoint; `zygote` is the address of a shared one that has imported `code`. While a
+    confirmation may still go on nothing is measured: what is chosen now need not be what it ends with.
+    """
+    best = run.chosen
+    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint) or confirm.is_pending(run):
+        return None
     if test is None and not manifest["has_test"]:
         return None
     patience = run.spec.watchdog.patience(run.slowest)

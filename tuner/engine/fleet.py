@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
-from tuner.core.confirm import repeats_left
+from tuner.core.confirm import most_at_once, repeats_left
 from tuner.core.records import Machines, Record
 from tuner.core.run import Core
 from tuner.engine.machines import Node, Share, Want
@@ -54,17 +54,28 @@ class Fleet:
         """Trials that are to leave their machine."""
         self._dead: dict[str, float] = {}
         """Machines found dead before the cluster says so, and until when that is believed."""
+        placement.refit(placement.nodes, most_at_once(core.run))
 
     def at_once(self, slots: float = math.inf) -> int:
         """Count the trials that will run at once: as many as have room, or would have in so many slots.
 
-        Paused ones count where they go on by themselves.
+        Paused ones count where they go on by themselves. Repeats count before the search is over, too.
         """
+        return self._bounded(slots, self._left() + repeats_left(self.core.run))
+
+    def _wished(self) -> int:
+        """Count the trials for which there should be room: repeats when they begin, not before."""
+        run = self.core.run
+        return self._bounded(math.inf, self._left() + (0 if run.is_searching else repeats_left(run)))
+
+    def _left(self) -> int:
         spec, run = self.core.spec, self.core.run
-        left = sum(1 for _ in run.having("running")) + spec.trials - len(run.trials) + repeats_left(run)
-        if spec.scheduler.kind == "pbt":
-            left += sum(1 for _ in run.having("paused"))
-        return int(min(slots, spec.max_trials or spec.most_at_once, left))
+        coming = 0 if run.closed else spec.trials - len(run.trials)
+        paused = sum(1 for _ in run.having("paused")) if spec.scheduler.kind == "pbt" else 0
+        return sum(1 for _ in run.having("running")) + coming + paused
+
+    def _bounded(self, slots: float, left: int) -> int:
+        return int(min(slots, self.core.spec.max_trials or math.inf, left))
 
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""
@@ -84,7 +95,7 @@ class Fleet:
 
     def looks(self, working: Set[str], over: bool) -> ClusterError | None:
         """Take in which machines there are now; returns why the run cannot go on, where they are of no use."""
-        more = 0 if over else self.at_once() - self.placement.slots
+        more = 0 if over else self._wished() - self.placement.slots
         if (nodes := self.look(more, self._waits)) is not None:
             self._refit([node for node in nodes if time.monotonic() > self._dead.get(node.name, 0.0)], working)
         if self.look.refusal and not working and not self.placement.slots and not over:
@@ -96,13 +107,21 @@ class Fleet:
         self._dead[machine] = time.monotonic() + DEAD_SECONDS
         self._refit([node for node in self.placement.nodes if node.name != machine], working)
 
+    def follow(self, working: Set[str]) -> None:
+        """Fit the placement to what there is work for: when the search is over, repeats."""
+        if (most := most_at_once(self.core.run)) != self.placement.most:
+            self.placement.refit(self.placement.nodes, most)
+            self._has_fitted(working)
+
     def _refit(self, nodes: Sequence[Node], working: Set[str]) -> None:
-        if list(nodes) == self.placement.nodes:
-            return
-        self.placement.refit(nodes)
+        if list(nodes) != self.placement.nodes:
+            self.placement.refit(nodes)
+            self._has_fitted(working)
+
+    def _has_fitted(self, working: Set[str]) -> None:
         run, slots, card = self.core.run, self.placement.slots, self.placement.largest_card
         if (slots, card) != (run.slots, run.gpus.card):
-            self._write(Machines(machines=len(nodes), slots=slots, card=card))
+            self._write(Machines(machines=len(self.placement.nodes), slots=slots, card=card))
         for trial in working:
             self._warn(trial)
 

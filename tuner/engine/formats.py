@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tuner.core.state import RunState
 from tuner.engine.evaluate import known, measure, stint
 from tuner.slot.code import Code
 from tuner.storage import BEST, write_whole
-from tuner.trial.checkpoint import Invalid, read_manifest
 
 RESULT = Path(BEST) / "formats.json"
 
 
-def write_formats(folder: Path, run: RunState, code: Code, zygote: str | None = None) -> list[str]:
+def write_formats(
+    folder: Path, run: RunState, manifest: dict[str, Any], code: Code, zygote: str | None = None
+) -> list[str]:
     """Write them into `best/`, if the best trial tracks models; tells what went wrong.
 
-    `zygote` is the address of a shared one that has imported `code`.
+    `manifest` is that of its checkpoint; `zygote` is the address of a shared one that has imported `code`.
     """
     best = run.chosen
     if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
         return []
-    try:
-        kinds = read_manifest(folder / best.checkpoint).get("kinds", {})
-    except Invalid as error:
-        return [str(error)]
-    if "module" not in kinds.values():
+    if "module" not in manifest.get("kinds", {}).values():
         return []
     event = measure(code, stint(folder, run, "take"), zygote, run.spec.watchdog.patience(run.slowest))
     if event["event"] != "taken":

@@ -16,15 +16,16 @@ from tuner.storage import delete_folder
 def needed(run: RunState, trial: TrialState) -> set[str]:
     """Find the checkpoints of a trial that may still be read.
 
-    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, the best
-    of each repeat, since any of them may come to be the best of the winner's, and what a clone has still to start from.
+    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, and what
+    a clone has still to start from. And the best of each repeat that is live, finished or may go on: any of them may
+    come to be the best of the winner's.
     """
     saved = [report.checkpoint for report in trial.reports if report.checkpoint]
     count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.may_go_on)
     names = set(saved[len(saved) - count :]) if count else set()
     if run.best_saved is not None and run.best_saved.checkpoint:
         names.add(run.best_saved.checkpoint)
-    if trial.of and trial.best_saved is not None and trial.outcome in (None, "finished"):
+    if trial.of and trial.best_saved is not None and (trial.status != "ended" or trial.may_go_on):
         names.add(trial.best_saved.checkpoint or "")
     return (names | _cloned(run)) & set(saved)
 

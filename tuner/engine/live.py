@@ -102,7 +102,10 @@ class LiveRun:
         """Give the next free worker something to do: unfinished trials first, then what the core wants."""
         self.tick()  # where nothing runs, Ray asks for work and for nothing else
         run = self.core.run
-        if self.over or run.full or len(self.working) >= run.slots:
+        if self.over or run.full:
+            return None
+        self.fleet.follow(self.working)
+        if len(self.working) >= run.slots:
             return None
         trial = self._next()
         if trial is None:

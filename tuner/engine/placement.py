@@ -35,6 +35,8 @@ class Placement:
         self._taken: dict[str, tuple[Machine, Share, list[int]]] = {}
         self.slots = 0
         """How many trials run at once, at most."""
+        self.most = spec.trials
+        """For so many there is work at once."""
         self._together = MOST
         """No more trials need share a GPU."""
         self._least = 0.0
@@ -43,8 +45,12 @@ class Placement:
             if not count(self._smallest(entry), [*nodes, *may_come]):
                 raise ClusterError(_too_much(entry, nodes))
 
-    def refit(self, nodes: Sequence[Node]) -> None:
-        """Take in which machines there are now; what trials have of those that stay is kept."""
+    def refit(self, nodes: Sequence[Node], most: int | None = None) -> None:
+        """Take in which machines there are now; what trials have of those that stay is kept.
+
+        `most` is for how many there is work at once, where that is another number from here on.
+        """
+        self.most = self.most if most is None else most
         known = {machine.node.name: machine for machine in self._machines if machine.node.name}
         self._machines = [known.get(node.name) or Machine(node) for node in nodes]
         for machine, node in zip(self._machines, nodes, strict=True):
@@ -54,7 +60,7 @@ class Placement:
         self._largest = max([self._largest, *self._cards])
         entries, usable = self.spec.resource_entries, [node for node in nodes if not node.leaving]
         most = max(count(self._smallest(entry), usable) for entry in entries)
-        self.slots = min(most, self.spec.max_trials or most, self.spec.most_at_once)
+        self.slots = min(most, self.spec.max_trials or most, self.most)
         last, gpus = entries[-1], max(1, sum(node.gpus for node in usable))
         self._together = MOST if last.placement == "pack" else max(1, math.ceil(self.slots / gpus))
         self._least = 0.0

@@ -21,7 +21,7 @@ from tuner.core.state import RunState, replay
 from tuner.engine import cluster as clusters
 from tuner.engine import wishes
 from tuner.engine.ahead import ahead
-from tuner.engine.evaluate import evaluate
+from tuner.engine.evaluate import evaluate, read_best
 from tuner.engine.follow import Followers, Observer
 from tuner.engine.formats import write_formats
 from tuner.engine.live import LiveRun
@@ -164,10 +164,11 @@ def _evaluate(
 ) -> None:
     if mirror is not None:
         mirror.fetch_best(run)
-    problem = evaluate(folder, run, code, test, zygote)
-    if problem:
+    if (manifest := read_best(folder, run, say)) is None:
+        return
+    if problem := evaluate(folder, run, manifest, code, test, zygote):
         say(f"The best could not be measured on the test split: {problem}")
-    for problem in write_formats(folder, run, code, zygote):
+    for problem in write_formats(folder, run, manifest, code, zygote):
         say(f"best/ lacks a format of the model: {problem}")
 
 

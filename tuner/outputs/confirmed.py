@@ -21,6 +21,7 @@ WHY_NOT = {
     "hours": "budget.hours was reached before each had its seeds",
     "asked": "the run was stopped before each had its seeds",
 }
+WAITS = "Until then the test split is not touched; with a larger budget --resume goes on."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,13 @@ def probabilities(scores: Sequence[Sequence[float]]) -> list[float | None]:
 
     Each mean has the posterior of normal values with a flat prior, a scaled t (Gelman et al. 2013, section 3.2),
     independent of the others: what they share by their seeds is left out, which makes the answer a cautious one. A list
-    with a failure counts as the worst, one with fewer than two scores cannot be told.
+    with a failure counts as the worst. Where another has fewer than two scores nothing can be told of any.
     """
     failed = [-math.inf in one for one in scores]
-    told = [i for i, one in enumerate(scores) if len(one) > 1 and not failed[i]]
-    found: list[float | None] = [0.0 if one and told else None for one in failed]
-    if not told:
-        return found
+    told = [i for i in range(len(scores)) if not failed[i]]
+    found: list[float | None] = [0.0 if one else None for one in failed]
+    if not told or any(len(scores[i]) < 2 for i in told):
+        return [None for _ in scores]
     import numpy as np
 
     dice = np.random.default_rng(0)
@@ -120,11 +121,11 @@ def progress(run: RunState) -> str:
     """Say how far the confirmation is; nothing where none has begun."""
     if not run.repeats or run.is_searching:
         return ""
-    left = sum(1 for _ in confirm.missing(run))
-    running = sum(one.status != "ended" for one in run.repeats.values())
-    done, race = len(run.repeats) - running, confirm.race(run)
+    left, repeats = sum(1 for _ in confirm.missing(run)), list(run.repeats.values())  # which grow meanwhile
+    running = sum(one.status != "ended" for one in repeats)
+    done, race = len(repeats) - running, confirm.race(run)
     out = f", {len(race.dropped)} dropped" if race.dropped else ""
-    again = sum(confirm.is_cut_short(run, one) for one in run.repeats.values()) if left else 0
+    again = sum(confirm.is_cut_short(run, one) for one in repeats) if left else 0
     return f"confirming {len(race.living)} trials{out}: {done - again} of {done - again + running + left} repeats"
 
 
@@ -133,15 +134,17 @@ def lines(run: RunState, width: int) -> list[Text]:
     if run.spec.confirm is None or run.is_searching:
         return []
     rows = confirmed(run)
-    first = Text(cut(head(run, rows), width))
+    first = [Text(cut(head(run, rows), width))]
+    if run.closed in WHY_NOT and confirm.is_pending(run):
+        first.append(Text(cut(WAITS, width)))
     if not rows:
-        return [first]
+        return first
     columns = [
         Column("trial"), Column("mean", right=True), Column("± 95 %", right=True, drop=2),
         Column("seeds", right=True, drop=4), Column("P(best)", right=True, drop=1), Column("in the search", right=True),
         Column("too good by", right=True, drop=3), Column("", drop=5, least=8),
     ]  # fmt: skip
-    text = [first, *grid(columns, [_cells(row) for row in rows], width)]
+    text = [*first, *grid(columns, [_cells(row) for row in rows], width)]
     if all(row.n > 1 and row.low == row.high for row in rows):
         text.append(Text(cut("All repeats of a trial gave the same: the function does not depend on its seed.", width)))
     return text
@@ -176,4 +179,4 @@ def _why_not(run: RunState, rows: Sequence[Confirmed]) -> str:
         return "no trial can be repeated"
     if run.closed in WHY_NOT:
         return WHY_NOT[run.closed]
-    return "every repeat failed" if run.finished() and rows else "it is not over"
+    return "no repeat gave a value" if run.finished() and rows else "it is not over"

@@ -97,7 +97,8 @@ class Show:
         elif isinstance(record, Disk):
             self._tell_of(record)
         elif isinstance(record, Machines):
-            self.say(f"{record.machines} machines from now on: {record.slots} trials at once")
+            machines = f"{record.machines} machine{'s' if record.machines != 1 else ''}"
+            self.say(f"{machines} from now on: {record.slots} trials at once")
             self.phase = WAITS if self.phase else ""
         self.news = news(record, run) or self.news
         if isinstance(record, Ended) and record.outcome in BAD:
@@ -127,6 +128,8 @@ class Show:
                     self.console.print(self._render(1))
             except OSError:
                 return  # Nobody can read any more; the trials go on.
+            except Exception:
+                log.exception("a line is left out")  # as in _render
 
     def _render(self, first: int = 0) -> RenderableType:
         """Draw the picture from some line on."""

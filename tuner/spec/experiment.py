@@ -162,8 +162,10 @@ class Experiment(Model):
 
     def with_parts(self, parts: Mapping[str, Mapping[str, Any]]) -> Self:
         """Give the same experiment with these parts of its sections changed: `{"budget": {"trials": 9}}`."""
-        sections = {key: (getattr(self, key) or Confirm(), part) for key, part in parts.items()}
-        changed = {key: type(old).model_validate({**old.model_dump(), **part}) for key, (old, part) in sections.items()}
+        before: dict[str, Any] = {key: getattr(self, key) for key in parts}
+        if "confirm" in parts and self.confirm is None:
+            before["confirm"] = Confirm()
+        changed = {key: type(old).model_validate({**old.model_dump(), **parts[key]}) for key, old in before.items()}
         return self.model_copy(update=changed)
 
     def resources_of(self, params: Mapping[str, Any]) -> Resources:
@@ -177,7 +179,7 @@ class Experiment(Model):
 
     @property
     def most_at_once(self) -> int:
-        """The most trials that there could be work for at once: those of the search, or the repeats after it."""
+        """The most trials that there could be work for at once, over all: in the search, or in the confirmation."""
         return max(self.trials, self.confirm.top * self.confirm.seeds if self.confirm else 0)
 
     @property
