@@ -6,3 +6,9 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the long proofs be run in full."""
     parser.addoption("--kills", default=3, type=int, help="how often tests/ray/test_kills.py kills its run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that in the end no worker is left alone with one of them."""
+    order = ("machines", "ray")
+    items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.path.parts), len(order)))
