@@ -83,12 +83,14 @@ def test_as_many_wait_as_there_could_be_trials(wishes: Wishes) -> None:
         assert Group.waiting() == [{"CPU": 2}] * waiting, more
 
 
-def test_what_is_granted_is_set_free_and_wished_for_anew(wishes: Wishes) -> None:
+def test_what_is_granted_is_set_free_for_a_trial_before_it_is_wished_for_anew(wishes: Wishes) -> None:
     wishes.renew(2)
     first = Group.made[0]
     first.granted = True
     wishes.renew(2)
     assert first.removed
+    assert len(Group.waiting()) == 1, "a new one would take the place before the trial does"
+    wishes.renew(2)
     assert len(Group.waiting()) == 2
 
 

@@ -47,7 +47,7 @@ def driver_on(cluster, folder: Path) -> Driver:
 
 
 def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, monkeypatch) -> None:
-    write(STEADY, budget={"trials": 4, "epochs": 20}, scheduler={"kind": "none"}, fixed={"sleep": 0.3})
+    write(STEADY, budget={"trials": 10, "epochs": 20}, scheduler={"kind": "none"}, fixed={"sleep": 0.2})
     with nodes(monkeypatch, {"num_cpus": 1}) as (cluster, _), driver_on(cluster, tmp_path) as driver:
         driver.until(3)
         cluster.add_node(num_cpus=2)

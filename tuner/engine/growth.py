@@ -66,10 +66,13 @@ class Wishes:
 
         shape, number = (first, max(1, more)) if first is not None else (self._usual, more)
         wanted = max(0, min(number, MOST_WISHES)) if count(shape, self._kinds) else 0
-        stays = [group for group in self._waiting if shape == self._shape and not group.wait(0)][:wanted]
+        granted = [group for group in self._waiting if group.wait(0)]
+        stays = [group for group in self._waiting if group not in granted and shape == self._shape][:wanted]
+        # A new wish at once would take again what is being set free, before the trial that waits for it.
+        new = 0 if granted else wanted - len(stays)
         for group in self._waiting:
             if group not in stays:
                 remove_placement_group(group)
         bundle = {"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})}
         self._shape = shape
-        self._waiting = [*stays, *(placement_group([bundle]) for _ in range(wanted - len(stays)))]
+        self._waiting = [*stays, *(placement_group([bundle]) for _ in range(new))]
