@@ -252,6 +252,15 @@ def test_a_count_keeps_nothing_of_what_it_has_seen() -> None:
     assert gone() is None
 
 
+def test_tensors_of_no_certain_size_are_passed_over() -> None:
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    fake = FakeTensorMode(shape_env=ShapeEnv()).from_tensor(torch.ones(5, 7))  # as torch.export leaves them
+    assert not isinstance(fake.shape[0], int)
+    assert causes.count(variables.frames_below(sys._getframe())).kinds
+
+
 def test_a_users_own_view_of_the_variables_stays_as_it_is() -> None:
     mine = locals()
     kept = mine["kept"] = torch.ones(3)

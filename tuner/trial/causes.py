@@ -203,8 +203,10 @@ def _kind(thing: Any) -> Kind | None:
     if not issubclass(type(thing), torch.Tensor):
         return None
     try:
-        size = thing.untyped_storage().nbytes()
-        return Kind(thing.is_cuda, thing.grad_fn is not None, tuple(thing.shape), size)
+        shape, size = tuple(thing.shape), thing.untyped_storage().nbytes()
+        if not all(isinstance(length, int) for length in (*shape, size)):
+            return None  # of a size that is a symbol: torch.export leaves such, and they hold no memory
+        return Kind(thing.is_cuda, thing.grad_fn is not None, shape, size)
     except Exception:  # a tensor without storage: sparse, fake, or half made
         return None
 
