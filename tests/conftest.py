@@ -1,4 +1,6 @@
-"""The flags of the tests."""
+"""The flags of the tests, their order, and a cache that they share."""
+
+from pathlib import Path
 
 import pytest
 
@@ -12,3 +14,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that in the end no worker is left alone with one of them."""
     order = ("machines", "ray")
     items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.path.parts), len(order)))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_cache: Path) -> Path:
+    """Give a trainable a cache of data sets that the tests share."""
+    monkeypatch.setenv("TUNER_CACHE", str(shared_cache))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.trial import Assignment, Trial
 from tuner.trial.channel import Costs
 
 
@@ -23,3 +31,18 @@ class Channel:
         self.paths.append(checkpoint)
         if epoch == self.last:
             raise Interrupted
+
+
+def heard(
+    train: Callable[..., None], folder: Path, params: dict[str, Any], *, last: int | None = None, **more: Any
+) -> tuple[Channel, Trial]:
+    """Run a trainable that reports val_accuracy, up to epoch `last` where one is given; 3 epochs unless told."""
+    torch.manual_seed(3)
+    assignment = Assignment(
+        run=str(folder), trial="t", params=params, seed=3, metric="val_accuracy", **{"epochs": 3, **more}
+    )
+    channel = Channel(last)
+    trial = Trial(assignment, channel)
+    with contextlib.suppress(Interrupted):
+        train(trial, **params)
+    return channel, trial

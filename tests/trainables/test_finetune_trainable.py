@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
-from heard import Channel, Interrupted
+from heard import heard
 from torch import nn
 
 from trainables import finetune
-from tuner.trial import Assignment, Trial
+from tuner.trial import Trial
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +32,7 @@ def params(made: dict[str, str]) -> dict[str, Any]:
     return {"lr_head": 0.05, "lr_body": 0.01, "model": made["text"], "data": made["csv"], "batch_size": 9}
 
 
-def run(folder: Path, params: dict[str, Any], *, last: int | None = None, **more: Any) -> tuple[Channel, Trial]:
-    torch.manual_seed(3)
-    assignment = Assignment(
-        run=str(folder), trial="t", params=params, seed=3, metric="val_accuracy", **{"epochs": 3, **more}
-    )
-    channel = Channel(last)
-    trial = Trial(assignment, channel)
-    with contextlib.suppress(Interrupted):
-        finetune.train(trial, **params)
-    return channel, trial
+run = partial(heard, finetune.train)
 
 
 def weights_of(trial: Trial) -> dict[str, torch.Tensor]:

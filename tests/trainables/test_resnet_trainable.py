@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from heard import Channel, Interrupted
+from heard import heard
 
 from trainables import resnet
-from tuner.trial import Assignment, Trial
 
 SMALL = {"lr": 0.1, "width": 4, "train_size": 200, "batch_size": 50}
 
@@ -21,16 +20,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TUNER_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def run(folder: Path, params: dict[str, Any], *, last: int | None = None, **more: Any) -> tuple[Channel, Trial]:
-    torch.manual_seed(3)
-    assignment = Assignment(
-        run=str(folder), trial="t", params=params, seed=3, metric="val_accuracy", **{"epochs": 3, **more}
-    )
-    channel = Channel(last)
-    trial = Trial(assignment, channel)
-    with contextlib.suppress(Interrupted):
-        resnet.train(trial, **params)
-    return channel, trial
+run = partial(heard, resnet.train)
 
 
 @pytest.mark.parametrize(
