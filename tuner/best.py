@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.errors import Problem, UserError
+from tuner.outputs.best import MANIFEST, VERSION
 from tuner.storage import BEST, is_url
 
 if TYPE_CHECKING:
     import torch
 
     from tuner.trial import Assignment
-
-MANIFEST = "manifest.json"
 
 
 def load_best(
@@ -65,8 +64,6 @@ def _folder(run: str | Path, scratch: Path) -> Path:
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """Read what is known of the best; a checkpoint has a manifest too, which is no such thing."""
-    from tuner.outputs.best import VERSION
-
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     if "trainable" not in manifest or "tracked" not in manifest:
         what = f"must be the manifest of a best model, but holds only {', '.join(manifest)}"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.core.records import OUTCOMES, Report
+from tuner.core.records import OUTCOMES
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
@@ -143,12 +143,7 @@ def _best(found: Best | None) -> dict[str, Any] | None:
 
 
 def _row(run: RunState, trial: TrialState) -> Row:
-    score = run.spec.objective.score
-    top: Report | None = None
-    for report in list(trial.reports):
-        value = run.objective(report)
-        if math.isfinite(value) and (top is None or score(value) > score(run.objective(top))):
-            top = report
+    top = trial.best
     return Row(
         trial=trial.id,
         value=None if top is None else run.objective(top),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,5 +25,4 @@ def numbers(params: Mapping[str, Any]) -> dict[str, float]:
 
 def best_value(trial: TrialState, run: RunState) -> float | None:
     """Find the trial's best finite value of the objective."""
-    found = [value for report in trial.reports if math.isfinite(value := run.objective(report))]
-    return max(found, key=run.spec.objective.score, default=None)
+    return None if trial.best is None else run.objective(trial.best)
