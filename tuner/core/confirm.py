@@ -207,7 +207,7 @@ def chosen(run: RunState) -> Best | None:
     return run.best_saved or run.best
 
 
-def most_at_once(run: RunState) -> int:
+def most_in_phase(run: RunState) -> int:
     """Tell for how many there is work at once, at most: the trials of the search, and when it is over the repeats."""
     if run.spec.confirm is None or run.is_searching:
         return run.spec.trials

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
-from tuner.core.confirm import most_at_once, repeats_left
+from tuner.core.confirm import most_in_phase, repeats_left
 from tuner.core.records import Machines, Record
 from tuner.core.run import Core
 from tuner.engine.machines import Node, Share, Want
@@ -54,7 +54,7 @@ class Fleet:
         """Trials that are to leave their machine."""
         self._dead: dict[str, float] = {}
         """Machines found dead before the cluster says so, and until when that is believed."""
-        placement.refit(placement.nodes, most_at_once(core.run))
+        placement.refit(placement.nodes, most_in_phase(core.run))
 
     def at_once(self, slots: float = math.inf) -> int:
         """Count the trials that will run at once: as many as have room, or would have in so many slots.
@@ -109,7 +109,7 @@ class Fleet:
 
     def follow(self, working: Set[str]) -> None:
         """Fit the placement to what there is work for: when the search is over, repeats."""
-        if (most := most_at_once(self.core.run)) != self.placement.most:
+        if (most := most_in_phase(self.core.run)) != self.placement.most:
             self.placement.refit(self.placement.nodes, most)
             self._has_fitted(working)
 
