@@ -47,8 +47,6 @@ class Show:
         """What is being done, where it is not training."""
         self.news = ""
         self.run: RunState | None = None
-        self.best: dict[str, tuple[float, int]] = {}
-        """Each trial's best finite score, and its epoch."""
         self.forecast = Forecast()
         self._clock, self._since = time.monotonic(), time.time()
         self._done = threading.Event()
@@ -84,8 +82,6 @@ class Show:
     def see(self, record: Record, run: RunState) -> None:
         """Take in a record; those of earlier sessions are no news."""
         self.run = run
-        if isinstance(record, Report):
-            self._rank(record, run)
         if record.time < self._since:
             return
         if isinstance(record, Session):
@@ -111,12 +107,6 @@ class Show:
 
     def close(self, run: RunState) -> None:
         """Show on: there is still the end to tell of."""
-
-    def _rank(self, record: Report, run: RunState) -> None:
-        score = run.spec.objective.score(run.objective(record))
-        before = self.best.get(record.trial)
-        if math.isfinite(score) and (before is None or score > before[0]):
-            self.best[record.trial] = (score, record.epoch)
 
     def _lines(self) -> None:
         lines = 0
@@ -164,7 +154,7 @@ class Show:
         trials = list(run.everyone())
         running = [trial for trial in trials if trial.status == "running"]
         others = [trial for trial in trials if trial.status != "running"]
-        others.sort(key=lambda trial: self.best.get(trial.id, (-math.inf, 0))[0], reverse=True)
+        others.sort(key=lambda trial: trial.score, reverse=True)
         first = running[-max(most - len(others), 2 * most // 3) :]
         picked = first + others[: most - len(first)]
         title = cut_front(run.spec.objective.metric, max(8, width // 6))
@@ -179,9 +169,8 @@ class Show:
 
     def _row(self, trial: TrialState, run: RunState) -> tuple[list[str], str]:
         state = trial.outcome or trial.status
-        score, epoch = self.best.get(trial.id, (None, 0))
         now = number(run.objective(trial.reports[-1])) if trial.reports else ""
-        best = ["", ""] if score is None else [number(run.spec.objective.score(score)), str(epoch)]
+        best = ["", ""] if trial.best is None else [number(run.objective(trial.best)), str(trial.best.epoch)]
         so_far = f"{trial.epoch}/{run.spec.budget.epochs}"
         style = STYLES.get(state, "red")
         is_best = run.best is not None and run.best.trial == trial.id

@@ -98,10 +98,10 @@ class Study:
         number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
-        values = [value for report in trial.reports if math.isfinite(value := run.objective(report))]
-        state = STATES.get(trial.outcome, TrialState.FAIL) if values else TrialState.FAIL
-        best = None if state == TrialState.FAIL else [max(values, key=run.spec.objective.score)]
-        self.storage.set_trial_state_values(number, state, best)
+        if trial.best is None or (state := STATES.get(trial.outcome, TrialState.FAIL)) == TrialState.FAIL:
+            self.storage.set_trial_state_values(number, TrialState.FAIL)
+        else:
+            self.storage.set_trial_state_values(number, state, [run.objective(trial.best)])
 
 
 class Journal(BaseJournalBackend):
