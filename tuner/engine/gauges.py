@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from ray.util.metrics import Counter, Gauge
 
+from tuner.core import epochs
 from tuner.core.state import RunState
 from tuner.engine.cluster import METRICS
 from tuner.engine.doing import Doing
@@ -77,11 +78,11 @@ class RunGauges:
 
     def __init__(self, run: RunState) -> None:
         self._run, self._tags, self._often = run, {"run": run.name}, _Often(5 * SECONDS)
-        self._told = _epochs(run)
+        self._told = epochs.of_run(run)
         self._trials = Gauge("tuner_trials", "Trials, by what they are at or how they ended", ("run", "state"))
         self._slots = Gauge("tuner_slots", "Trials that fit at once", ("run",))
         self._best = Gauge("tuner_best_value", "Objective of the best report so far", ("run", "metric"))
-        self._epochs = Counter("tuner_epochs", "Epochs that this session's trials reported", ("run",))
+        self._epochs = Counter("tuner_epochs", "Epochs that this session's trials trained", ("run",))
 
     def show(self, working: set[str]) -> None:
         """Set them if it is time again; `working` names the trials that have a worker."""
@@ -93,10 +94,10 @@ class RunGauges:
         if self._run.best is not None:
             metric = self._run.spec.objective.metric
             self._best.set(self._run.best.value, {**self._tags, "metric": metric})
-        epochs = _epochs(self._run)
-        if epochs > self._told:
-            self._epochs.inc(epochs - self._told, self._tags)
-            self._told = epochs
+        trained = epochs.of_run(self._run)
+        if trained > self._told:
+            self._epochs.inc(trained - self._told, self._tags)
+            self._told = trained
 
 
 def _states(run: RunState, working: set[str]) -> Mapping[str, int]:
@@ -108,7 +109,3 @@ def _states(run: RunState, working: set[str]) -> Mapping[str, int]:
         else:
             states[trial.outcome or trial.status] += 1
     return states
-
-
-def _epochs(run: RunState) -> int:
-    return sum(len(trial.reports) for trial in run.everyone())

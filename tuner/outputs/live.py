@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from tuner.core import epochs
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
-from tuner.outputs import epochs
 from tuner.outputs.confirmed import progress
 from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size

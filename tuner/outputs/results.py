@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.core import epochs
 from tuner.core.records import OUTCOMES
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
-from tuner.outputs import best, epochs
+from tuner.outputs import best
 from tuner.outputs.confirmed import confirmed
 from tuner.storage import BEST, write_whole
 
