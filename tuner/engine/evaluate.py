@@ -14,10 +14,10 @@ from tuner.core.trial import Best
 from tuner.slot.code import Code
 from tuner.slot.process import failure
 from tuner.slot.slot import Event, Slot
+from tuner.spelled import spelled
 from tuner.storage import BEST, write_whole
 from tuner.trial import Assignment
 from tuner.trial.checkpoint import Invalid, read_manifest
-from tuner.trial.metrics import spell
 
 RESULT = Path(BEST) / "test.json"
 
@@ -58,7 +58,7 @@ def evaluate(
     event = measure(test or code, stint(folder, run, best, "test"), None if test else zygote, patience)
     if event["event"] != "tested":
         return str(event["reason"])
-    metrics = spell(event["metrics"])
+    metrics = spelled(event["metrics"])
     facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint, "metrics": metrics}
     write_whole(folder / RESULT, json.dumps(facts, indent=2) + "\n")
     return None

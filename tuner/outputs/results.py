@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
 from tuner.outputs import best
 from tuner.outputs.confirmed import confirmed
+from tuner.spelled import spelled
 from tuner.storage import BEST, write_whole
 
 if TYPE_CHECKING:
@@ -77,15 +77,6 @@ def write(folder: Path, run: RunState, state: str, say: Callable[[str], None] = 
     write_whole(folder / "summary.json", json.dumps(spelled(facts), indent=2) + "\n")
     write_whole(folder / "leaderboard.csv", _csv(run))
     best.write(folder, run, say)
-
-
-def spelled(value: Any) -> Any:
-    """Spell out the numbers that JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: spelled(item) for key, item in value.items()}
-    return [spelled(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Result:
