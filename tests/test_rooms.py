@@ -124,6 +124,26 @@ def test_heavy_libraries_are_imported_when_they_are_needed(file: str) -> None:
     assert not tops & HEAVY, file
 
 
+def file_of(module: str) -> str | None:
+    """Find the file that an imported module, or a name out of one, comes from."""
+    for name in (module, module.rpartition(".")[0]):
+        for end in (".py", "/__init__.py"):
+            if (ROOT / (file := name.replace(".", "/") + end)).is_file():
+                return file
+    return None
+
+
+def test_a_worker_starts_without_the_core_and_the_spec() -> None:
+    """Each of a run's workers pays for what it imports; pydantic's models are built anew in each."""
+    seen, ahead = set[str](), ["tuner/engine/worker.py"]
+    while ahead:
+        seen.add(file := ahead.pop())
+        found = {file_of(module) for module in imports(file, top_level_only=True) if module.startswith("tuner.")}
+        ahead += [other for other in found if other and other not in seen]
+    assert "tuner/slot/slot.py" in seen
+    assert not [file for file in seen if file.startswith(("tuner/core/", "tuner/spec/"))]
+
+
 def test_only_these_files_of_the_slot_know_ray() -> None:
     knowing = {
         file for file in files() if file.startswith("tuner/slot") and any(m.startswith("ray") for m in imports(file))

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+METRICS = "RAY_enable_metrics_collection"
+"""The variable by which Ray is told to collect no metrics."""
+
 
 @contextmanager
 def lean(dashboard: bool) -> Iterator[None]:

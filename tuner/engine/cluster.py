@@ -17,13 +17,12 @@ from typing import Any
 
 from tuner import ship
 from tuner.engine import own
-from tuner.engine.beside import lean, seen_by_prometheus
+from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
-METRICS = "RAY_enable_metrics_collection"
 CARD_SECONDS = 60.0
 """So long a machine may take to say what its GPUs have: a worker starts there."""
 QUIET = {
