@@ -16,15 +16,14 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from tuner.core.records import Asked, Ended, Header, Outcome, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
+from tuner.core.search.outcomes import STATES
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Trial
 from tuner.spec.space import Choice, Float, Int
 from tuner.storage import append_whole, is_full
 
 NAME = "study.journal"
-STATES: dict[Outcome, TrialState] = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
-"""All other outcomes are failures."""
 METRIC_NAMES = "study:metric_names"
 """Where Optuna's own `set_metric_names` puts them."""
 
@@ -98,7 +97,8 @@ class Study:
         number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
-        if trial.best is None or (state := STATES.get(trial.outcome, TrialState.FAIL)) == TrialState.FAIL:
+        state = STATES[trial.outcome]
+        if trial.best is None or trial.outcome == "diverged" or state == TrialState.FAIL:
             self.storage.set_trial_state_values(number, TrialState.FAIL)
         else:
             self.storage.set_trial_state_values(number, state, [run.objective(trial.best)])
