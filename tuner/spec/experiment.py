@@ -30,6 +30,7 @@ from tuner.spec.model import Finite, Model, SpecProblems
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
+from tuner.spec.start import Learned, Start
 
 DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
 
@@ -58,13 +59,6 @@ class Budget(Model):
     """A hard cap on the run's time, all sessions together."""
     target: Finite | None = None
     """End the run as soon as the metric is this good."""
-
-
-class Start(Model):
-    """What is tried before the search begins."""
-
-    points: list[dict[str, Any]] = Field(default_factory=list)
-    """Params tried first; those left out are drawn by the search."""
 
 
 class Checkpoint(Model):
@@ -112,7 +106,7 @@ class Experiment(Model):
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the function that stay the same."""
     start: Start = Field(default_factory=Start)
-    """What is tried before the search begins."""
+    """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
     """How new params are found."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
@@ -146,7 +140,7 @@ class Experiment(Model):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
+        parts = Parts(tuple(self.space), self.space, self.fixed, self.start,
                       self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
                       self.confirm is not None)  # fmt: skip
         if problems := list(rules.check(parts)):
@@ -201,6 +195,6 @@ def _with_kind(key: str, part: Any) -> Any:
 
 __all__ = [
     "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Confirm",
-    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params",
+    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Learned", "Median", "NoScheduler", "Objective", "Params",
     "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
 ]  # fmt: skip
