@@ -39,8 +39,8 @@ def joining(cluster: Cluster, cpus: int = 1) -> Iterator[Any]:
         yield node
     finally:
         if node in cluster.worker_nodes:
-            cluster.remove_node(node, allow_graceful=False)
-        cluster.wait_for_nodes()  # else the next run might take it for one that lives
+            cluster.remove_node(node)
+        cluster.wait_for_nodes(120)  # else the next run might take it for one that lives
 
 
 def driver_on(cluster: Cluster, folder: Path) -> Driver:
