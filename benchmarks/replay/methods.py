@@ -62,13 +62,10 @@ METHODS: dict[str, Method] = {
     "tpe-promote": _own("TPE, promotion ASHA", TPE, {"kind": "asha", "promote": True}),
     # A kind that chooses its params itself has two lines here: one draws candidates off the table, the other is given
     # the table's own (`on_table`, by `ours.asker`).
-    "ray-guide": Method(
-        "Ray's OptunaSearch and ASHAScheduler as in its guide", "peer_ray", packages=("optuna", "ray")
-    ),
+    "ray-guide": Method("Ray's OptunaSearch and ASHAScheduler as in its guide", "peer_ray", packages=("optuna", "ray")),
     "optuna": Method("Optuna alone: TPESampler and HyperbandPruner", "peer_optuna"),
     "syne-asha": Method("Syne Tune's ASHA", "peer_syne", {"kind": "ASHA"}, ("syne-tune",), SYNE),
     "syne-cqr": Method("Syne Tune's ASHACQR", "peer_syne", {"kind": "ASHACQR"}, ("syne-tune",), SYNE),
-    "syne-bore": Method("Syne Tune's ASHABORE", "peer_syne", {"kind": "ASHABORE"}, ("syne-tune",), SYNE),
 }
 
 

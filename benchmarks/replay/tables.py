@@ -1,9 +1,9 @@
 """Recorded learning curves: every config of a table was trained once, and its curve stands for training it again.
 
-A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and the
-curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`, and
-`time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a peer may
-live in an environment of its own.
+A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and
+the curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`,
+and `time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a
+peer may live in an environment of its own.
 """
 
 from __future__ import annotations
