@@ -49,7 +49,7 @@ def _flags() -> argparse.ArgumentParser:
 
 
 def _play(flags: argparse.Namespace) -> list[str]:
-    tasks = load(flags.data, flags.tasks)
+    tasks = [task for task in load(flags.data, flags.tasks) if task.seconds is not None or not flags.seconds]
     methods = []
     for name in flags.methods:
         if reason := METHODS[name].missing():

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.replay import cells, figures, page
+from benchmarks.replay import cells, figures, ours, page
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.tables import Task, Unused, load
 from benchmarks.replay.trace import POINTS, Terms, Trace
+from tuner.core.records import Record
+from tuner.core.search.asker import Suggestion
 
 NAN = math.nan
 CURVES = [[9.0, 5.0, 4.0], [9.0, 3.0, NAN], [9.0, 2.0, 6.0], [9.0, NAN, 1.0], [9.0, 7.0, 8.0]]
@@ -52,7 +54,7 @@ def larger(tmp_path: Path) -> Path:
 def test_regret_by_hand(task: Task) -> None:
     assert task.epochs == 2
     assert [task.regret(value) for value in (2.0, 4.0, 3.0, 7.0)] == [0.0, 1.0, 0.5, 2.5]
-    assert task.regret(None) == 2.5, "no value yet is the worst value that a config has"
+    assert task.regret(None) == 3.5, "no value yet is what an untrained model has"
     assert task.guess == 9.0
 
 
@@ -127,6 +129,32 @@ def test_each_method_plays_a_cell(name: str, larger: Path) -> None:
     assert len(line["regret"]) == sum(point <= 5 for point in POINTS)
     assert line["regret"] == sorted(line["regret"], reverse=True)
     assert 0 <= line["regret"][-1] < line["regret"][0]
+
+
+class Listed:
+    """Suggests the candidates that it was given, the last one first."""
+
+    def __init__(self, candidates: list[dict[str, float]]) -> None:
+        self.candidates, self.observed = candidates, 0
+
+    def observe(self, record: Record) -> None:
+        self.observed += 1
+
+    def ask(self, number: int) -> Suggestion:
+        return Suggestion(self.candidates[-1 - number], {}, self.observed)
+
+
+def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
+    task, terms = load(larger)[0], Terms(seed=0, budget=3, workers=2)
+    spec = ours.experiment(task, terms, {"scheduler": {"kind": "none"}})
+    replay = ours.Replay(spec, task, terms, Listed(task.candidates()))
+    replay.fill()
+    while replay.busy and not replay.trace.over:
+        replay.step()
+    assert list(replay.rows.values()) == [39 - place for place in range(len(replay.rows))]
+    assert all(trial.params == task.params(replay.rows[name]) for name, trial in replay.core.run.trials.items())
+    with pytest.raises(ValueError, match="takes candidates, but got tpe"):
+        ours.run(task, terms, {"search": {"kind": "tpe"}}, on_table=True)
 
 
 def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:

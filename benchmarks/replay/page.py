@@ -40,6 +40,11 @@ METHOD = """
   anew within each task. The mean is over tasks, with its standard error over seeds.
 - CPU is process time inside the method, this service's core or the peer's searcher and scheduler, and nothing else.
 """
+LEFT_OUT = """
+Not among the peers: NePS 0.17 (`neural-pipeline-search`), whose ifBO fetches its network from figshare, which cannot be
+reached from here, and which needs torchvision, of which PyPI has no build for CPUs alone; Syne Tune's MOBSTER and
+Hyper-Tune, which 0.16 has no longer, and its ASHABORE (see below).
+"""
 SECONDS = "; in the tables that say so, the table's seconds"
 
 
@@ -162,7 +167,7 @@ def _methods(folder: Path) -> str:
     for key in ("hardware", "system", "command"):
         values = dict.fromkeys(facts[key] for facts in about.values())
         parts.append(f"- {key}: " + "; ".join(f"`{one}`" if key == "command" else one for one in values))
-    return "\n".join([*parts, ""])
+    return "\n".join([*parts, LEFT_OUT])
 
 
 def _log() -> str:
