@@ -146,7 +146,7 @@ class Listed:
 
 def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
     task, terms = load(larger)[0], Terms(seed=0, budget=3, workers=2)
-    spec = ours.experiment(task, terms, {"scheduler": {"kind": "none"}})
+    spec = ours.experiment(task, terms, {"search": {"kind": "tpe"}, "scheduler": {"kind": "none"}})
     replay = ours.Replay(spec, task, terms, Listed(task.candidates()))
     replay.fill()
     while replay.busy and not replay.trace.over:

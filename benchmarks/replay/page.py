@@ -95,7 +95,7 @@ def _seeds(found: Regrets) -> str:
 
 
 def _means(found: dict[str, Regrets]) -> str:
-    rows = [[f"`{name}`", *_each("{:.3f} ± {:.3f}", figures.mean, one)] for name, one in found.items()]
+    rows = [[f"`{name}`", *_each("{:.4f} ± {:.4f}", figures.mean, one)] for name, one in found.items()]
     return _table(["mean over tasks at", *map(str, SHOWN)], rows)
 
 
