@@ -16,10 +16,10 @@ SECTIONS: dict[str, type[Model]] = {
     "watchdog": exp.Watchdog, "confirm": exp.Confirm,
 }  # fmt: skip
 KINDS: dict[str, dict[str, type[Model]]] = {
-    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc, "random": exp.Random,
-               "grid": exp.Grid},
-    "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
-                  "none": exp.NoScheduler},
+    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc,
+               "random": exp.Random, "grid": exp.Grid},
+    "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median,
+                  "pbt": exp.Pbt, "none": exp.NoScheduler},
 }  # fmt: skip
 LOGGERS: dict[str, type[Model]] = {"csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
 DISTS: dict[str, type[Model]] = {"float": exp.Float, "int": exp.Int, "choice": exp.Choice}
