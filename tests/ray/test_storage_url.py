@@ -108,7 +108,7 @@ def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, t
         assert "waiting to see" not in driver.ends(0)
     assert records(other.run)[: len(records(head.run))] == records(head.run), "nothing was lost"
     assert replay(read(other.run)).finished()
-    assert "Report:       r-report.html" in other.call("--report", URL)
+    assert "Report:       r-report.html" in Head(tmp_path / "third", server).call("--report", URL)
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Seaweed) -> None:
