@@ -18,6 +18,8 @@ from tuner.spec.experiment import Experiment
 from .experiments import CONDITIONAL, PLAIN, curve, experiment, lines, play
 from .test_search import best, smooth
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.x0. has been")
+
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "tpe": (PLAIN, 16),
     "tpe conditional": (CONDITIONAL, 16),
