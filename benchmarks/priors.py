@@ -1,10 +1,10 @@
 """What a prior is worth, right or wrong, on recorded curves: `python -m benchmarks.priors --data FOLDER`.
 
-The right prior lies near the best config of the table, the wrong one near its worst with a value: each param is moved by a
-normal deviation of a tenth of its scale, so that no prior names the config itself. Cells are kept in raw/priors.jsonl
-when they are done, and played again only if that file is deleted. Prints the Markdown table of docs/priors.md: the
-regret (benchmarks/replay/tables.py) after so many full trainings, its mean over tasks and seeds, and a 95 % bootstrap
-interval over seeds.
+The right prior lies near the best config of the table, the wrong one near its worst with a value: each param is moved
+by a normal deviation of a tenth of its scale, so that no prior names the config itself. Cells are kept in
+raw/priors.jsonl when they are done, and played again only if that file is deleted. Prints the Markdown table of
+docs/known.md: the regret (benchmarks/replay/tables.py) after so many full trainings, its mean over tasks and seeds, and
+a 95 % bootstrap interval over seeds.
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ def loaded(**parts: Any) -> Loaded:
     return from_mapping({**YAML, **parts}, Path.cwd())
 
 
-def finished(name: str, **parts: Any) -> None:
-    """Simulate a run to its end, and write its ledger."""
+def finished(name: str, count: int | None = None, **parts: Any) -> None:
+    """Simulate a run to its end, or to so many records, and write its ledger."""
     folder = Path("runs") / name
     folder.mkdir(parents=True)
     with Ledger(folder) as ledger:
-        for record in Simulation(loaded(**parts).experiment, loss, slots=2).run():
+        for record in Simulation(loaded(**parts).experiment, loss, slots=2).run(count):
             if isinstance(record, Report):
                 record = replace(record, metrics={**record.metrics, "gain": 3 - record.metrics["loss"]})
             ledger.append(record)
@@ -164,6 +164,12 @@ def test_another_objective_is_read_from_what_was_reported() -> None:
     assert [3 - value for value in found[0].values] == pytest.approx(usual[0].values)
     with pytest.raises(UserError, match="must be a run whose trials reported acc, but got A, which optimized loss"):
         learned("A", objective={"metric": "acc", "mode": "max"})
+
+
+def test_a_run_without_reports_says_nothing() -> None:
+    finished("A", count=4)
+    with pytest.raises(UserError, match="must be a run whose trials reported loss, but got A, where none has reported"):
+        learned("A")
 
 
 def test_several_runs_take_turns_and_nothing_is_tried_twice() -> None:
