@@ -15,8 +15,6 @@ def check_later(draft: Draft) -> None:
     """Refuse what is not there yet, and go on without it."""
     for key, instead in TOP_LEVEL.items():
         _refuse(draft, (key,), instead)
-    if draft.mapping("search").get("kind") == "auto":
-        _refuse(draft, ("search", "kind"), "Write kind: tpe.", "a kind that is there, since auto")
     _check_objective(draft)
 
 

@@ -126,6 +126,12 @@ def _scheduler(parts: Parts) -> Iterator[Broken]:
             yield Broken(("budget", "trials"), "must be at least 2 where scheduler.kind is pbt (it is the population), "
                          f"but got {parts.trials}", "Write trials: 8, say.")  # fmt: skip
 
+    kinds = [part.kind for part in (parts.search, scheduler) if part is not None]
+    if len(kinds) == 2 and kinds.count("auto") == 1:
+        yield Broken(("scheduler" if kinds[0] == "auto" else "search", "kind"), "must be auto where the kind of the "
+                     f"{'search' if kinds[0] == 'auto' else 'scheduler'} is, since one model does both, but got "
+                     f"{kinds[kinds[0] == 'auto']}", "Leave it out, or choose another kind of both.")  # fmt: skip
+
 
 def _mutate(parts: Parts, names: Sequence[str]) -> Iterator[Broken]:
     for i, name in enumerate(names):

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuner.spec import rules
 from tuner.spec.draft import Draft
-from tuner.spec.experiment import DEFAULT_KINDS, Experiment
+from tuner.spec.experiment import Experiment, with_kinds
 from tuner.spec.kinds import AnyScheduler, AnySearch, SomeScheduler, SomeSearch
 from tuner.spec.messages import translate
 from tuner.spec.model import Broken
@@ -43,14 +43,15 @@ def validate(draft: Draft) -> Experiment | None:
 def _valid_parts(draft: Draft) -> Parts:
     """Collect the parts that hold by themselves: pydantic checks no rule between keys while one key is wrong."""
     space = draft.mapping("space")
+    kinds = {"search": {"kind": "tpe"}, "scheduler": {"kind": "asha"}, **with_kinds(draft.value)}
     dimensions = {name: _valid(_DIMENSION, value) for name, value in space.items()}
     return Parts(
         names=list(space),
         space={name: dimension for name, dimension in dimensions.items() if dimension is not None},
         fixed=draft.mapping("fixed"),
         start=_start(draft.mapping("start")),
-        search=_valid(_SEARCH, _with_kind(draft, "search")),
-        scheduler=_valid(_SCHEDULER, _with_kind(draft, "scheduler")),
+        search=_valid(_SEARCH, kinds["search"]),
+        scheduler=_valid(_SCHEDULER, kinds["scheduler"]),
         trials=_whole(draft.mapping("budget").get("trials")),
         epochs=_whole(draft.mapping("budget").get("epochs")),
         resources=_valid(_RESOURCES, draft.value.get("resources", {})) or Resources(),
@@ -91,11 +92,6 @@ def _valid(adapter: TypeAdapter[_T], value: Any) -> _T | None:
         return adapter.validate_python(_without_wrong(adapter, value))
     except ValidationError:
         return None
-
-
-def _with_kind(draft: Draft, section: str) -> Any:
-    value = draft.value.get(section, {})
-    return {"kind": DEFAULT_KINDS[section], **value} if isinstance(value, dict) else value
 
 
 def _whole(value: Any) -> int | None:
