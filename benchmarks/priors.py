@@ -1,7 +1,8 @@
 """What a prior is worth, right or wrong, on recorded curves: `python -m benchmarks.priors --data FOLDER`.
 
 The right prior lies near the best config of the table, the wrong one near its worst with a value: each param is moved
-by a normal deviation of a tenth of its scale, so that no prior names the config itself. Cells are kept in
+by a normal deviation of a tenth of its scale, so that no prior names the config itself. The one that is far lies half a
+scale from the right one, in each param. Cells are kept in
 raw/priors.jsonl when they are done, and played again only if that file is deleted. Prints the Markdown table of
 docs/known.md: the regret (benchmarks/replay/tables.py) after so many full trainings, its mean over tasks and seeds, and
 a 95 % bootstrap interval over seeds.
@@ -25,7 +26,7 @@ from tuner.core.search.scale import from_unit, to_unit
 
 RAW = Path(__file__).parent / "raw" / "priors.jsonl"
 KINDS = ("random", "tpe")
-PRIORS = ("none", "right", "wrong")
+PRIORS = ("none", "right", "wrong", "far")
 TASKS = ("avg_bs64", "embed128_bs64", "3945", "34539")
 """The first two of each family."""
 SHOWN = (1, 2, 5, 10, 20)
@@ -36,13 +37,15 @@ def space(task: Task, prior: str, seed: int, confidence: str) -> dict[str, Any]:
     """Write down a table's space with the priors of one seed."""
     spec = ours.experiment(task, Terms(seed, 1), {})
     finite = np.isfinite(task.losses)
-    row = task.losses.argmin() if prior == "right" else np.where(finite, task.losses, -np.inf).argmax()
+    row = task.losses.argmin() if prior != "wrong" else np.where(finite, task.losses, -np.inf).argmax()
     parts = {name: dimension.model_dump(exclude_none=True) for name, dimension in spec.space.items()}
     if prior == "none":
         return parts
     for name, dimension in spec.space.items():
         away = MOVED * NormalDist().inv_cdf(chance.uniform(seed, "moved", name) or 0.5)
         place = to_unit(dimension, task.params(int(row))[name]) + away
+        if prior == "far":
+            place += 0.5 if place < 0.5 else -0.5
         parts[name] |= {"prior": from_unit(dimension, min(max(place, 0.0), 1.0)), "confidence": confidence}
     return parts
 
