@@ -1,9 +1,9 @@
-"""What each method finds for how much, replayed on recorded learning curves: `python -m benchmarks.search --data FOLDER`.
+"""What each method finds for how much, on recorded learning curves: `python -m benchmarks.search --data FOLDER`.
 
-FOLDER holds FAMILY/*.npz (`benchmarks/replay/tables.py` says in which form). Each cell, a method on a task with a seed, is
-kept in raw/search/METHOD.jsonl when it is done, so an interrupted benchmark goes on where it stopped; a method that has
-changed is played anew after its file was deleted. At the end it writes SEARCH.md and docs/pictures/search.svg; `--report`
-does only that. Syne Tune wants an environment of its own, named by TUNER_SYNE_PYTHON.
+FOLDER holds FAMILY/*.npz (`benchmarks/replay/tables.py` says in which form). Each cell, a method on a task with a seed,
+is kept in raw/search/METHOD.jsonl when it is done, so an interrupted benchmark goes on where it stopped; a method that
+has changed is played anew after its file was deleted. At the end it writes SEARCH.md and docs/pictures/search.svg;
+`--report` does only that. Syne Tune wants an environment of its own, named by TUNER_SYNE_PYTHON.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _flags() -> argparse.ArgumentParser:
 
 
 def _play(flags: argparse.Namespace) -> list[str]:
-    tasks = load(flags.data, flags.tasks)
+    tasks = [task for task in load(flags.data, flags.tasks) if task.seconds is not None or not flags.seconds]
     methods = []
     for name in flags.methods:
         if reason := METHODS[name].missing():

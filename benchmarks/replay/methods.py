@@ -52,7 +52,7 @@ def _own(about: str, search: dict[str, Any], scheduler: dict[str, Any], on_table
     return Method(about, "ours", given)
 
 
-RANDOM, TPE = {"kind": "random"}, {"kind": "tpe"}
+RANDOM, TPE, AUTO = {"kind": "random"}, {"kind": "tpe"}, {"kind": "auto"}
 METHODS: dict[str, Method] = {
     "random": _own("random params, every trial to its last epoch", RANDOM, {"kind": "none"}),
     "random-asha": _own("random params, stopping ASHA", RANDOM, {"kind": "asha"}),
@@ -60,15 +60,12 @@ METHODS: dict[str, Method] = {
     "random-hyperband": _own("random params, Hyperband's brackets, stopping", RANDOM, {"kind": "hyperband"}),
     "tpe-asha": _own("TPE, stopping ASHA", TPE, {"kind": "asha"}),
     "tpe-promote": _own("TPE, promotion ASHA", TPE, {"kind": "asha", "promote": True}),
-    # A kind that chooses its params itself has two lines here: one draws candidates off the table, the other is given
-    # the table's own (`on_table`, by `ours.asker`).
-    "ray-guide": Method(
-        "Ray's OptunaSearch and ASHAScheduler as in its guide", "peer_ray", packages=("optuna", "ray")
-    ),
+    "auto": _own("freeze-thaw, candidates of its own", AUTO, {"kind": "auto"}),
+    "auto-table": _own("freeze-thaw, the table's configs as candidates", AUTO, {"kind": "auto"}, on_table=True),
+    "ray-guide": Method("Ray's OptunaSearch and ASHAScheduler as in its guide", "peer_ray", packages=("optuna", "ray")),
     "optuna": Method("Optuna alone: TPESampler and HyperbandPruner", "peer_optuna"),
     "syne-asha": Method("Syne Tune's ASHA", "peer_syne", {"kind": "ASHA"}, ("syne-tune",), SYNE),
     "syne-cqr": Method("Syne Tune's ASHACQR", "peer_syne", {"kind": "ASHACQR"}, ("syne-tune",), SYNE),
-    "syne-bore": Method("Syne Tune's ASHABORE", "peer_syne", {"kind": "ASHABORE"}, ("syne-tune",), SYNE),
 }
 
 

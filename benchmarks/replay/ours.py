@@ -11,6 +11,7 @@ from benchmarks.replay.trace import Terms, Trace
 from tuner.core.events import Event
 from tuner.core.records import Record, Suggested
 from tuner.core.search.asker import Asker
+from tuner.core.search.thaw import FreezeThaw
 from tuner.core.trial import TrialState
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
@@ -33,11 +34,15 @@ def asker(spec: Experiment, candidates: Sequence[dict[str, Any]]) -> Asker:
 
     Raises ValueError for a kind of search that draws its candidates itself and cannot be given any.
     """
-    raise ValueError(f"search.kind: must be one that takes candidates, but got {spec.search.kind}.")
+    if spec.search.kind != "auto":
+        raise ValueError(f"search.kind: must be one that takes candidates, but got {spec.search.kind}.")
+    return FreezeThaw(spec, candidates)
 
 
 def experiment(task: Task, terms: Terms, parts: dict[str, Any]) -> Experiment:
     """Write down a table's space and the method's parts; there are as many trials as configs."""
+    if parts.get("search") == {"kind": "auto"}:  # its budget is of epochs
+        parts = {**parts, "search": {"kind": "auto", "epochs": terms.epochs(task)}}
     return Experiment.model_validate(
         {
             "trainable": "table:train",

@@ -1,7 +1,7 @@
 """Optuna alone: TPESampler and HyperbandPruner, as its tutorial on pruning pairs them, on a study in memory.
 
-The trials of the workers are open at once, as with `n_jobs`. Optuna's `tell` takes no params, so a trial keeps those that
-were suggested, although the table's nearest config ran. A trial that diverged is told as pruned.
+The trials of the workers are open at once, as with `n_jobs`. Optuna's `tell` takes no params, so a trial keeps those
+that were suggested, although the table's nearest config ran. A trial that diverged is told as pruned.
 """
 
 from __future__ import annotations

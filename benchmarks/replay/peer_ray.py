@@ -1,8 +1,7 @@
-"""Ray Tune as its guide shows it: `OptunaSearch` and `ASHAScheduler`, the real classes, told what Ray Tune would tell them.
+"""Ray Tune as its guide shows it: `OptunaSearch` and `ASHAScheduler`, the real classes, without Ray's processes.
 
-max_t is the last epoch, the grace one epoch, all else as it is by default. Without Ray's processes: searcher and
-scheduler are called as `ray/tune/execution/tune_controller.py` calls them. OptunaSearch has no way to be told that other
-params ran than those it suggested, so it keeps its own.
+They are called as `ray/tune/execution/tune_controller.py` calls them. max_t is the last epoch, the grace one epoch, all
+else as it is by default. OptunaSearch cannot be told that other params ran than it suggested, so it keeps its own.
 """
 
 from __future__ import annotations

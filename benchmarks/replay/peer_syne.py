@@ -1,7 +1,7 @@
 """Syne Tune's asynchronous schedulers, told what its own `Tuner` would tell them (`syne_tune/tuner.py`).
 
-max_t is the last epoch, all else as it is by default. Each trial is given to the scheduler with the config that ran, the
-table's own, since `on_trial_add` and `on_trial_result` take a trial with its config.
+max_t is the last epoch, all else as it is by default. Each trial is given to the scheduler with the config that ran,
+the table's own, since `on_trial_add` and `on_trial_result` take a trial with its config.
 """
 
 from __future__ import annotations

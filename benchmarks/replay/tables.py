@@ -1,9 +1,9 @@
 """Recorded learning curves: every config of a table was trained once, and its curve stands for training it again.
 
-A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and the
-curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`, and
-`time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a peer may
-live in an environment of its own.
+A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and
+the curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`,
+and `time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a
+peer may live in an environment of its own.
 """
 
 from __future__ import annotations
@@ -90,10 +90,14 @@ class Task:
     def regret(self, best: float | None) -> float:
         """Tell how far a value is from the table's best, in units of the median config's distance from it.
 
-        None, no value seen yet, counts as the worst of the configs that have one.
+        None, no value seen yet, counts as what an untrained model has, or else as the worst of the configs.
         """
         lowest, middle = self.losses.min(), float(np.median(self.losses))
-        loss = self.losses[np.isfinite(self.losses)].max() if best is None else best if self.mode == "min" else -best
+        if best is None:
+            best = self.guess
+        loss = best if self.mode == "min" else -best
+        if np.isnan(loss):
+            loss = self.losses[np.isfinite(self.losses)].max()
         return float((loss - lowest) / (middle - lowest))
 
     def params(self, row: int) -> dict[str, Any]:
