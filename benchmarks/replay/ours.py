@@ -83,6 +83,8 @@ class Replay(Simulation):
         if isinstance(record, Suggested):
             self.trace.suggestions += 1
             self.rows[record.trial] = row = self.unused.meet(record.params)
+            if isinstance(self.core.asker, FreezeThaw):
+                self.core.asker.pool.drop(record.params)  # it was tried, though under the table's params
             record = replace(record, params=self.trace.task.params(row))
         if record is not None:
             self.trace.decisions += record.kind in ("suggested", "promoted")
