@@ -10,6 +10,7 @@ from tuner.core.events import Event, Free, Reported
 from tuner.core.lines import from_json, to_json
 from tuner.core.records import SCHEMA, Header, Record, Report, Session
 from tuner.core.run import Core
+from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -23,9 +24,17 @@ Cost = Callable[[Mapping[str, Any], int], float]
 class Simulation:
     """Workers that train curves instead of models."""
 
-    def __init__(self, spec: Experiment, curve: Curve, slots: int = 1, cost: Cost = lambda params, epoch: 1.0) -> None:
+    def __init__(
+        self,
+        spec: Experiment,
+        curve: Curve,
+        slots: int = 1,
+        cost: Cost = lambda params, epoch: 1.0,
+        asker: Asker | None = None,
+    ) -> None:
+        """Begin a run with so many slots; `asker` gives the params, by default the search that the spec names."""
         self.spec, self.curve, self.cost = spec, curve, cost
-        self.core = Core(spec, make_asker(spec))
+        self.core = Core(spec, asker or make_asker(spec))
         self.records: list[Record] = []
         self.clock = 0.0
         self._due: list[tuple[float, int, str]] = []
@@ -39,7 +48,7 @@ class Simulation:
         self._fill()
         while self._due and (count is None or len(self.records) < count):
             self.clock, _, name = heapq.heappop(self._due)
-            record = self._report(self.core.run.find(name))
+            record = self._commit(self.event(self.core.run.find(name)))
             if isinstance(record, Report) and record.decision.action == "go":
                 self._train(self.core.run.find(name))
             if self.core.run.closed:
@@ -51,6 +60,22 @@ class Simulation:
     def value(self, trial: TrialState, epoch: int) -> float:
         """Find what a trial reports at an epoch."""
         return self.curve(trial.params, epoch)
+
+    def seconds(self, trial: TrialState) -> float:
+        """Find how long a trial takes to what happens to it next: virtual seconds."""
+        return self.cost(trial.params, trial.epoch + 1)
+
+    def event(self, trial: TrialState) -> Event:
+        """Make what happens to a trial next: the report of its next epoch."""
+        epoch = trial.epoch + 1
+        return Reported(
+            trial=trial.id,
+            generation=trial.generation,
+            epoch=epoch,
+            metrics={self.spec.objective.metric: self.value(trial, epoch)},
+            checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
+            seconds=self.seconds(trial),
+        )
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""
@@ -76,18 +101,5 @@ class Simulation:
 
     def _train(self, trial: TrialState) -> None:
         self._started += 1
-        moment = self.clock + self.cost(trial.params, trial.epoch + 1)
+        moment = self.clock + self.seconds(trial)
         heapq.heappush(self._due, (moment, self._started, trial.id))
-
-    def _report(self, trial: TrialState) -> Record | None:
-        epoch = trial.epoch + 1
-        return self._commit(
-            Reported(
-                trial=trial.id,
-                generation=trial.generation,
-                epoch=epoch,
-                metrics={self.spec.objective.metric: self.value(trial, epoch)},
-                checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
-                seconds=self.cost(trial.params, epoch),
-            )
-        )

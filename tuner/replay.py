@@ -1,0 +1,301 @@
+"""What if: the recorded curves of a run again, under another scheduler, by the core and its virtual clock.
+
+Nothing is trained. A trial that was stopped at epoch 3 has no epoch 9: where the other scheduler lets it go on, its
+value there is not known. It is carried on from its last one, and never counted as found; what hangs on such values is
+counted, and the replay is made twice more, with the worst values in their place, and with the best.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+
+from tuner.core.events import Elapsed, Event, Failed, Reported, Returned
+from tuner.core.records import Ended, Machines, Outcome, Promoted, Record, Report, Session
+from tuner.core.run import RETURNED
+from tuner.core.search.asker import Suggestion
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
+from tuner.errors import Problem, UserError
+from tuner.simulate import Simulation
+from tuner.spec.experiment import Experiment, Random, Resources, Start
+
+OWN_ENDS: tuple[Outcome, ...] = ("failed", "infeasible", "lost", "stalled")
+"""Ends that come from the trial itself: it meets them under any scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a search went, or would have gone."""
+
+    value: float | None
+    """The best value that is recorded; None where there is none."""
+    trial: str
+    """Whose it is; empty where there is none."""
+    epoch: int
+    rank: int
+    """That trial's place among all of the run, by their best values; 0 where there is none."""
+    epochs: int
+    """Those of all trials together."""
+    trainings: float
+    """The same in trainings to the last epoch."""
+    seconds: float
+    """Until the last trial ended."""
+    begun: int
+    """How many trials."""
+    to_the_end: int
+    """How many of them came to the last epoch."""
+    stopped: int
+    """How many the scheduler stopped."""
+    decisions: int
+    """How often the scheduler judged a trial, or let a paused one go on."""
+    carried_trials: int = 0
+    """How many trials went on for longer than they are recorded."""
+    carried_epochs: int = 0
+    """For how many epochs, all together."""
+    uncertain: int = 0
+    """How many decisions were taken on a value that is not recorded, or held a value against one."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A run beside what it would have been."""
+
+    was: Course
+    """As it ran."""
+    same: Course
+    """Its own settings, replayed: how far the virtual clock is from the real one."""
+    other: Course
+    """The other settings, replayed."""
+    worst: Course
+    """The same where all that is not recorded is worse than all that is."""
+    best: Course
+    """The same where it is better."""
+    workers: int
+    """How many trials ran at once while most of the epochs were reported; so many do in the replays."""
+    trials: int
+    """How many trials are recorded."""
+
+
+class Curves:
+    """What the records of a run tell of its search."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        """Read the records; raises UserError where no trial of the search has reported."""
+        self.run, self.records, self.seconds = RunState(), records, 0.0
+        slots, used = 1, Counter[int]()
+        for record in records:
+            self.run.apply(record)
+            if isinstance(record, Session | Machines):
+                slots = record.slots
+            elif isinstance(record, Report | Ended | Promoted) and record.trial in self.run.trials:
+                self.seconds = self.run.elapsed
+                used[slots] += isinstance(record, Report)
+        if not used.total():
+            what = "must be a run that has reported, but there is no report yet"
+            raise UserError(Problem(self.run.name, "", what, "Wait for its first epochs."))
+        self.workers = used.most_common(1)[0][0]
+        self.trials = [trial for trial in self.run.trials.values() if trial.reports or own_end(trial) is not None]
+        """Those that reported, or ended by themselves, in the order in which they were suggested."""
+        self._values = {
+            trial.id: {report.epoch: self.run.objective(report) for report in trial.reports} for trial in self.trials
+        }
+        self._gains: dict[tuple[int, int], float] = {}
+
+    def rank(self, trial: TrialState) -> int:
+        """Tell a trial's place by its best value."""
+        return 1 + sum(other.score > trial.score for other in self.trials)
+
+    def carry(self, trial: TrialState, epoch: int) -> float:
+        """Carry a trial's last value on: what the median of those changed meanwhile that are recorded so far."""
+        return self._values[trial.id][trial.epoch] + self._gain(trial.epoch, epoch)
+
+    def _gain(self, since: int, until: int) -> float:
+        if (since, until) not in self._gains:
+            both = [known for known in self._values.values() if since in known and until in known]
+            changes = [change for known in both if math.isfinite(change := known[until] - known[since])]
+            self._gains[since, until] = statistics.median(changes) if changes else 0.0
+        return self._gains[since, until]
+
+    def finite(self) -> list[float]:
+        """List all finite values."""
+        return [value for known in self._values.values() for value in known.values() if math.isfinite(value)]
+
+
+def own_end(trial: TrialState, name: str = "") -> Event | None:
+    """Make the event by which a trial ended of itself, or by hand; None where it might have gone on."""
+    if trial.outcome == "finished" and trial.reason.startswith(RETURNED):
+        return Returned(trial=name)
+    if trial.outcome in OWN_ENDS or (trial.outcome == "killed" and not trial.before):
+        assert trial.outcome is not None
+        return Failed(trial=name, outcome=trial.outcome, reason=trial.reason)
+    return None
+
+
+Place = tuple[int, int]
+"""Where a trial was judged: (bracket, epoch)."""
+Beyond = Callable[[TrialState, int], float]
+"""(recorded trial, epoch after its last report) → the value that it is taken to have there."""
+
+
+class Replay(Simulation):
+    """Workers that report what trials of a run reported."""
+
+    def __init__(self, spec: Experiment, curves: Curves, beyond: Beyond) -> None:
+        self.curves, self.beyond = curves, beyond
+        self.carried = set[tuple[str, int]]()
+        """Trials and epochs that are not recorded."""
+        budget = spec.budget.model_copy(update={"trials": min(spec.budget.trials, len(curves.trials))})
+        plain = {"search": Random(kind="random"), "start": Start(), "confirm": None, "resources": Resources()}
+        spec = spec.model_copy(update={"budget": budget, **plain})
+        self.limit = math.inf if budget.hours is None else budget.hours * 3600
+        super().__init__(spec, lambda params, epoch: math.nan, curves.workers, asker=self)
+
+    def ask(self, number: int) -> Suggestion:
+        """Suggest the next trial of the run."""
+        trial = self.curves.trials[number]
+        return Suggestion(trial.params, trial.choices, seen=0)
+
+    def observe(self, record: Record) -> None:
+        """Learn nothing: what comes next is recorded."""
+
+    def take(self, record: Record) -> None:
+        """Apply a record as it is: none of them is written."""
+        self.records.append(record)
+        self.core.apply(record)
+
+    def recorded(self, trial: TrialState) -> TrialState:
+        """Find the trial of the run."""
+        return self.curves.trials[trial.number]
+
+    def seconds(self, trial: TrialState) -> float:
+        """Find how long the next epoch took; one that is not recorded takes the mean of the trial's others."""
+        known = self.recorded(trial)
+        if (report := _after(known, trial.epoch)) is not None:
+            return report.seconds
+        if own_end(known) is not None:
+            return 0.0
+        return math.fsum(report.seconds for report in known.reports) / len(known.reports)
+
+    def event(self, trial: TrialState) -> Event:
+        """Make what the trial did next in the run, or a report that is not recorded."""
+        if self.clock >= self.limit:
+            return Elapsed(seconds=self.clock)
+        known = self.recorded(trial)
+        report = _after(known, trial.epoch)
+        if report is None and (end := own_end(known, trial.id)) is not None:
+            return end
+        if report is not None:
+            epoch, metrics = report.epoch, report.metrics
+        else:
+            epoch = min(trial.epoch + _step(known), self.spec.budget.epochs)
+            value = self._below_target(self.beyond(known, epoch))
+            metrics = {**known.reports[-1].metrics, self.spec.objective.metric: value}
+            self.carried.add((trial.id, epoch))
+        return Reported(
+            trial=trial.id, generation=0, epoch=epoch, metrics=metrics, seconds=self.seconds(trial), checkpoint=None
+        )
+
+    def _below_target(self, value: float) -> float:
+        """Let no value that is not recorded end the run."""
+        score, target = self.spec.objective.score, self.spec.budget.target
+        if target is None or score(value) < score(target):
+            return value
+        return score(math.nextafter(score(target), -math.inf))
+
+    def course(self) -> Course:
+        """Tell how it went."""
+        seconds = min(self.clock, self.limit)
+        return course(self.core.run, self.records, seconds, self.curves, self.recorded, self.carried)
+
+
+def _after(trial: TrialState, epoch: int) -> Report | None:
+    """Find the first report after an epoch."""
+    at = bisect_right(trial.reports, epoch, key=lambda report: report.epoch)
+    return trial.reports[at] if at < len(trial.reports) else None
+
+
+def _step(trial: TrialState) -> int:
+    """Tell how many epochs lie between two reports of a trial."""
+    before = trial.reports[-2].epoch if len(trial.reports) > 1 else 0
+    return trial.reports[-1].epoch - before
+
+
+def course(
+    run: RunState,
+    records: Sequence[Record],
+    seconds: float,
+    curves: Curves,
+    recorded: Callable[[TrialState], TrialState] = lambda trial: trial,
+    carried: Set[tuple[str, int]] = frozenset(),
+) -> Course:
+    """Sum up a search: the run's own, or a replay, with the trials that are `recorded` for its own.
+
+    `carried` are the trials and epochs that are not.
+    """
+    reports = [record for record in records if isinstance(record, Report) and record.trial in run.trials]
+    known = [one for one in reports if (one.trial, one.epoch) not in carried and math.isfinite(run.objective(one))]
+    best = max(known, key=run.score, default=None)
+    found = None if best is None else recorded(run.trials[best.trial])
+    trials, last = list(run.trials.values()), run.spec.budget.epochs
+    gone_on = [trial for trial in trials if (trial.id, trial.epoch) in carried]
+    decisions, uncertain = _judged(run, records, carried)
+    return Course(
+        value=None if best is None else run.objective(best),
+        trial="" if found is None else found.id,
+        epoch=0 if best is None else best.epoch,
+        rank=0 if found is None else curves.rank(found),
+        epochs=sum(trial.epoch for trial in trials),
+        trainings=sum(trial.epoch for trial in trials) / last,
+        seconds=seconds,
+        begun=len(trials),
+        to_the_end=sum(trial.epoch >= last for trial in trials),
+        stopped=sum(trial.outcome == "stopped" and not trial.before for trial in trials),
+        decisions=decisions,
+        carried_trials=len(gone_on),
+        carried_epochs=sum(trial.epoch - recorded(trial).epoch for trial in gone_on),
+        uncertain=uncertain,
+    )
+
+
+def _judged(run: RunState, records: Sequence[Record], carried: Set[tuple[str, int]]) -> tuple[int, int]:
+    """Count the decisions, and those that hang on what is not recorded: on the trial's own value, or another's."""
+    places, unsure, decisions, uncertain = dict[str, Place](), set[Place](), 0, 0
+    for record in records:
+        if isinstance(record, Report) and record.trial in run.trials and (mark := record.decision.mark) is not None:
+            places[record.trial] = (mark.bracket, mark.epoch)
+            if (record.trial, record.epoch) in carried:
+                unsure.add(places[record.trial])
+        elif not (isinstance(record, Promoted) and record.trial in run.trials):
+            continue
+        decisions += 1
+        uncertain += places.get(record.trial) in unsure
+    return decisions, uncertain
+
+
+def what_if(curves: Curves, other: Experiment) -> WhatIf:
+    """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
+    run = curves.run
+    score = run.spec.objective.score
+    scores = [score(value) for value in curves.finite()] or [0.0]
+    far = 1 + max(scores) - min(scores)
+    beyond: list[Beyond] = [
+        lambda trial, epoch: curves.carry(trial, epoch),
+        lambda trial, epoch: score(min(scores) - far),
+        lambda trial, epoch: score(max(scores) + far),
+    ]
+    same = replay(run.spec, curves, beyond[0])
+    middle, worst, best = (replay(other, curves, one) for one in beyond)
+    was = course(run, curves.records, curves.seconds, curves)
+    return WhatIf(was, same, middle, worst, best, curves.workers, len(curves.trials))
+
+
+def replay(spec: Experiment, curves: Curves, beyond: Beyond) -> Course:
+    """Play a run again under a spec."""
+    played = Replay(spec, curves, beyond)
+    played.run()
+    return played.course()

@@ -1,0 +1,77 @@
+"""What a replay may change of a run: its scheduler, and a smaller or otherwise ended budget; and what must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tuner.errors import Problem, UserError
+from tuner.spec.experiment import Experiment
+from tuner.spec.load import revised
+from tuner.spec.words import shown
+
+OTHERS = "its trials are those that were trained: start a new run for others"
+PERIODS = "the curves, and how long their epochs took, are recorded as they are: start a new run for others"
+REASONS = {
+    "search": f"another search would have suggested other params, and {OTHERS}",
+    "space": OTHERS,
+    "fixed": OTHERS,
+    "start": OTHERS,
+    "seed": OTHERS,
+    "confirm": "repeats are made on fresh seeds, and none is recorded: --resume the run with it",
+}
+"""Why a section must stay, where it is not for what is recorded of the trials."""
+NO_CURVES = "A clone trains on with its donor's weights and other params, and nobody has recorded that."
+
+
+def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Experiment:
+    """Give the experiment with other settings of `scheduler` and `budget`, from `KEY=VALUE` texts.
+
+    `recorded` is how many trials there are curves of. Raises UserError for all that cannot be replayed, and where nothing
+    is changed.
+    """
+    if old.scheduler.kind == "pbt":
+        what = "must be a run whose trials keep their params, but got one of scheduler.kind pbt"
+        raise UserError(Problem("--replay", "", what, NO_CURVES))
+    if refused := [problem for override in overrides for problem in _fixed(override)]:
+        raise UserError(*refused)
+    new = revised(_bare(old, overrides), overrides) if overrides else old
+    if problems := [*_scheduler(new), *_budget(old, new, recorded)]:
+        raise UserError(*problems)
+    if (new.scheduler, new.budget) == (old.scheduler, old.budget):
+        what = "must be given other settings than those of the run, but got none"
+        raise UserError(Problem("--replay", "", what, "Add --set scheduler.reduction_factor=4, say."))
+    return old.model_copy(update={"scheduler": new.scheduler, "budget": new.budget})
+
+
+def _bare(old: Experiment, overrides: Sequence[str]) -> dict[str, object]:
+    """Write down the experiment without what no replay needs; another kind of scheduler begins with its defaults."""
+    values = old.model_dump(
+        mode="json", exclude_none=True, exclude={"start", "confirm", "resources", "loggers", "test"}
+    )
+    kinds = [value.strip() for key, _, value in (one.partition("=") for one in overrides) if key == "scheduler.kind"]
+    if kinds and kinds[-1] != old.scheduler.kind:
+        del values["scheduler"]
+    return {**values, "search": {"kind": "random"}}
+
+
+def _fixed(override: str) -> Iterator[Problem]:
+    section = override.partition("=")[0].partition(".")[0]
+    if section not in ("scheduler", "budget") and section in Experiment.model_fields:
+        what = f"must stay as it was where a run is replayed, but is changed; {REASONS.get(section, PERIODS)}"
+        yield Problem(f"--set {override}", section, what, "Only scheduler and budget may be others.")
+
+
+def _scheduler(new: Experiment) -> Iterator[Problem]:
+    if new.scheduler.kind == "pbt":
+        what = "must be a scheduler under which trials keep their params, but got pbt"
+        yield Problem("--set", "scheduler.kind", what, NO_CURVES)
+
+
+def _budget(old: Experiment, new: Experiment, recorded: int) -> Iterator[Problem]:
+    before, after = old.budget, new.budget
+    if after.epochs != before.epochs:
+        what = f"must stay {before.epochs}, where schedules end, but got {after.epochs}"
+        yield Problem("--set", "budget.epochs", what, "Start a new run: its curves would be others.")
+    if after.trials > recorded and after.trials != before.trials:
+        what = f"must be at most {recorded}, as many as are recorded, but got {shown(after.trials)}"
+        yield Problem("--set", "budget.trials", what, "Leave it out to replay all of them.")
