@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
+from tuner.core.course import Course, course
 from tuner.core.events import Elapsed, Event, Failed, Reported, Returned
 from tuner.core.records import Ended, Machines, Outcome, Promoted, Record, Report, Session
 from tuner.core.run import RETURNED
@@ -26,39 +27,6 @@ from tuner.spec.experiment import Experiment, Random, Resources, Start
 
 OWN_ENDS: tuple[Outcome, ...] = ("failed", "infeasible", "lost", "stalled")
 """Ends that come from the trial itself: it meets them under any scheduler."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a search went, or would have gone."""
-
-    value: float | None
-    """The best value that is recorded; None where there is none."""
-    trial: str
-    """Whose it is; empty where there is none."""
-    epoch: int
-    rank: int
-    """That trial's place among all of the run, by their best values; 0 where there is none."""
-    epochs: int
-    """Those of all trials together."""
-    trainings: float
-    """The same in trainings to the last epoch."""
-    seconds: float
-    """Until the last trial ended."""
-    begun: int
-    """How many trials."""
-    to_the_end: int
-    """How many of them came to the last epoch."""
-    stopped: int
-    """How many the scheduler stopped."""
-    decisions: int
-    """How often the scheduler judged a trial, or let a paused one go on."""
-    carried_trials: int = 0
-    """How many trials went on for longer than they are recorded."""
-    carried_epochs: int = 0
-    """For how many epochs, all together."""
-    uncertain: int = 0
-    """How many decisions were taken on a value that is not recorded, or held a value against one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +104,6 @@ def own_end(trial: TrialState, name: str = "") -> Event | None:
     return None
 
 
-Place = tuple[int, int]
-"""Where a trial was judged: (bracket, epoch)."""
 Beyond = Callable[[TrialState, int], float]
 """(recorded trial, epoch after its last report) → the value that it is taken to have there."""
 
@@ -207,77 +173,7 @@ class Replay(Simulation):
             return value
         return score(math.nextafter(score(target), -math.inf))
 
-    def course(self) -> Course:
-        """Tell how it went."""
-        seconds = min(self.clock, self.limit)
-        return course(self.core.run, self.records, seconds, self.curves, self.recorded, self.carried)
-
-
-def _after(trial: TrialState, epoch: int) -> Report | None:
-    """Find the first report after an epoch."""
-    at = bisect_right(trial.reports, epoch, key=lambda report: report.epoch)
-    return trial.reports[at] if at < len(trial.reports) else None
-
-
-def _step(trial: TrialState) -> int:
-    """Tell how many epochs lie between two reports of a trial."""
-    before = trial.reports[-2].epoch if len(trial.reports) > 1 else 0
-    return trial.reports[-1].epoch - before
-
-
-def course(
-    run: RunState,
-    records: Sequence[Record],
-    seconds: float,
-    curves: Curves,
-    recorded: Callable[[TrialState], TrialState] = lambda trial: trial,
-    carried: Set[tuple[str, int]] = frozenset(),
-) -> Course:
-    """Sum up a search: the run's own, or a replay, with the trials that are `recorded` for its own.
-
-    `carried` are the trials and epochs that are not.
-    """
-    reports = [record for record in records if isinstance(record, Report) and record.trial in run.trials]
-    known = [one for one in reports if (one.trial, one.epoch) not in carried and math.isfinite(run.objective(one))]
-    best = max(known, key=run.score, default=None)
-    found = None if best is None else recorded(run.trials[best.trial])
-    trials, last = list(run.trials.values()), run.spec.budget.epochs
-    gone_on = [trial for trial in trials if (trial.id, trial.epoch) in carried]
-    decisions, uncertain = _judged(run, records, carried)
-    return Course(
-        value=None if best is None else run.objective(best),
-        trial="" if found is None else found.id,
-        epoch=0 if best is None else best.epoch,
-        rank=0 if found is None else curves.rank(found),
-        epochs=sum(trial.epoch for trial in trials),
-        trainings=sum(trial.epoch for trial in trials) / last,
-        seconds=seconds,
-        begun=len(trials),
-        to_the_end=sum(trial.epoch >= last for trial in trials),
-        stopped=sum(trial.outcome == "stopped" and not trial.before for trial in trials),
-        decisions=decisions,
-        carried_trials=len(gone_on),
-        carried_epochs=sum(trial.epoch - recorded(trial).epoch for trial in gone_on),
-        uncertain=uncertain,
-    )
-
-
-def _judged(run: RunState, records: Sequence[Record], carried: Set[tuple[str, int]]) -> tuple[int, int]:
-    """Count the decisions, and those that hang on what is not recorded: on the trial's own value, or another's."""
-    places, unsure, decisions, uncertain = dict[str, Place](), set[Place](), 0, 0
-    for record in records:
-        if isinstance(record, Report) and record.trial in run.trials and (mark := record.decision.mark) is not None:
-            places[record.trial] = (mark.bracket, mark.epoch)
-            if (record.trial, record.epoch) in carried:
-                unsure.add(places[record.trial])
-        elif not (isinstance(record, Promoted) and record.trial in run.trials):
-            continue
-        decisions += 1
-        uncertain += places.get(record.trial) in unsure
-    return decisions, uncertain
-
-
-def what_if(curves: Curves, other: Experiment) -> WhatIf:
+    def what_if(curves: Curves, other: Experiment) -> WhatIf:
     """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
     run = curves.run
     score = run.spec.objective.score
@@ -290,7 +186,7 @@ def what_if(curves: Curves, other: Experiment) -> WhatIf:
     ]
     same = replay(run.spec, curves, beyond[0])
     middle, worst, best = (replay(other, curves, one) for one in beyond)
-    was = course(run, curves.records, curves.seconds, curves)
+    was = course(run, curves.records, curves.seconds, curves.rank)
     return WhatIf(was, same, middle, worst, best, curves.workers, len(curves.trials))
 
 

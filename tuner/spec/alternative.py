@@ -26,8 +26,8 @@ NO_CURVES = "A clone trains on with its donor's weights and other params, and no
 def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Experiment:
     """Give the experiment with other settings of `scheduler` and `budget`, from `KEY=VALUE` texts.
 
-    `recorded` is how many trials there are curves of. Raises UserError for all that cannot be replayed, and where nothing
-    is changed.
+    `recorded` is how many trials there are curves of. Raises UserError for all that cannot be replayed, and where
+    nothing is changed.
     """
     if old.scheduler.kind == "pbt":
         what = "must be a run whose trials keep their params, but got one of scheduler.kind pbt"
@@ -45,9 +45,8 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
 
 def _bare(old: Experiment, overrides: Sequence[str]) -> dict[str, object]:
     """Write down the experiment without what no replay needs; another kind of scheduler begins with its defaults."""
-    values = old.model_dump(
-        mode="json", exclude_none=True, exclude={"start", "confirm", "resources", "loggers", "test"}
-    )
+    needless = {"start", "confirm", "resources", "loggers", "test"}
+    values = old.model_dump(mode="json", exclude_none=True, exclude=needless)
     kinds = [value.strip() for key, _, value in (one.partition("=") for one in overrides) if key == "scheduler.kind"]
     if kinds and kinds[-1] != old.scheduler.kind:
         del values["scheduler"]
