@@ -173,7 +173,25 @@ class Replay(Simulation):
             return value
         return score(math.nextafter(score(target), -math.inf))
 
-    def what_if(curves: Curves, other: Experiment) -> WhatIf:
+    def course(self) -> Course:
+    """Tell how it went."""
+    seconds = min(self.clock, self.limit)
+    return course(self.core.run, self.records, seconds, self.curves.rank, self.recorded, self.carried)
+
+
+def _after(trial: TrialState, epoch: int) -> Report | None:
+    """Find the first report after an epoch."""
+    at = bisect_right(trial.reports, epoch, key=lambda report: report.epoch)
+    return trial.reports[at] if at < len(trial.reports) else None
+
+
+def _step(trial: TrialState) -> int:
+    """Tell how many epochs lie between two reports of a trial."""
+    before = trial.reports[-2].epoch if len(trial.reports) > 1 else 0
+    return trial.reports[-1].epoch - before
+
+
+def what_if(curves: Curves, other: Experiment) -> WhatIf:
     """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
     run = curves.run
     score = run.spec.objective.score
