@@ -11,7 +11,7 @@ import math
 import statistics
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuner.core.course import Course, course
@@ -174,9 +174,9 @@ class Replay(Simulation):
         return score(math.nextafter(score(target), -math.inf))
 
     def course(self) -> Course:
-    """Tell how it went."""
-    seconds = min(self.clock, self.limit)
-    return course(self.core.run, self.records, seconds, self.curves.rank, self.recorded, self.carried)
+        """Tell how it went."""
+        seconds = min(self.clock, self.limit)
+        return course(self.core.run, self.records, seconds, self.curves.rank, self.recorded, self.carried)
 
 
 def _after(trial: TrialState, epoch: int) -> Report | None:
