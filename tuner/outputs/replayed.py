@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from tuner.core.course import Course
 from tuner.core.state import RunState
 from tuner.ledger import read
 from tuner.outputs.grid import Column, clean, duration, grid, number, room
 from tuner.outputs.results import spelled
-from tuner.replay import Course, Curves, WhatIf, what_if
+from tuner.replay import Curves, WhatIf, what_if
 from tuner.spec.alternative import alternative
 
 COLUMNS = ("as it ran", "the same, replayed", "what if")
