@@ -1,17 +1,16 @@
 """What if: the recorded curves of a run again, under another scheduler, by the core and its virtual clock.
 
 Nothing is trained. A trial that was stopped at epoch 3 has no epoch 9: where the other scheduler lets it go on, its
-value there is not known. It is carried on from its last one, and never counted as found; what hangs on such values is
-counted, and the replay is made twice more, with the worst values in their place, and with the best.
+value there is not known. It is taken to stay what it was last, and never counted as found; what hangs on such values is
+counted, and the replay is made twice more, with values in their place that are worse, and better, than all others.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.core.course import Course, course
@@ -69,29 +68,15 @@ class Curves:
         self.workers = used.most_common(1)[0][0]
         self.trials = [trial for trial in self.run.trials.values() if trial.reports or own_end(trial) is not None]
         """Those that reported, or ended by themselves, in the order in which they were suggested."""
-        self._values = {
-            trial.id: {report.epoch: self.run.objective(report) for report in trial.reports} for trial in self.trials
-        }
-        self._gains: dict[tuple[int, int], float] = {}
 
     def rank(self, trial: TrialState) -> int:
         """Tell a trial's place by its best value."""
         return 1 + sum(other.score > trial.score for other in self.trials)
 
-    def carry(self, trial: TrialState, epoch: int) -> float:
-        """Carry a trial's last value on: what the median of those changed meanwhile that are recorded so far."""
-        return self._values[trial.id][trial.epoch] + self._gain(trial.epoch, epoch)
-
-    def _gain(self, since: int, until: int) -> float:
-        if (since, until) not in self._gains:
-            both = [known for known in self._values.values() if since in known and until in known]
-            changes = [change for known in both if math.isfinite(change := known[until] - known[since])]
-            self._gains[since, until] = statistics.median(changes) if changes else 0.0
-        return self._gains[since, until]
-
-    def finite(self) -> list[float]:
-        """List all finite values."""
-        return [value for known in self._values.values() for value in known.values() if math.isfinite(value)]
+    def scores(self) -> list[float]:
+        """List the scores of all finite values."""
+        scores = [self.run.score(report) for trial in self.trials for report in trial.reports]
+        return [score for score in scores if math.isfinite(score)]
 
 
 def own_end(trial: TrialState, name: str = "") -> Event | None:
@@ -104,14 +89,11 @@ def own_end(trial: TrialState, name: str = "") -> Event | None:
     return None
 
 
-Beyond = Callable[[TrialState, int], float]
-"""(recorded trial, epoch after its last report) → the value that it is taken to have there."""
-
-
 class Replay(Simulation):
     """Workers that report what trials of a run reported."""
 
-    def __init__(self, spec: Experiment, curves: Curves, beyond: Beyond) -> None:
+    def __init__(self, spec: Experiment, curves: Curves, beyond: float | None = None) -> None:
+        """Begin; `beyond` is the value that is taken where none is recorded, the trial's last one by default."""
         self.curves, self.beyond = curves, beyond
         self.carried = set[tuple[str, int]]()
         """Trials and epochs that are not recorded."""
@@ -159,8 +141,9 @@ class Replay(Simulation):
             epoch, metrics = report.epoch, report.metrics
         else:
             epoch = min(trial.epoch + _step(known), self.spec.budget.epochs)
-            value = self._below_target(self.beyond(known, epoch))
-            metrics = {**known.reports[-1].metrics, self.spec.objective.metric: value}
+            metrics = dict(known.reports[-1].metrics)
+            if self.beyond is not None:
+                metrics[self.spec.objective.metric] = self._below_target(self.beyond)
             self.carried.add((trial.id, epoch))
         return Reported(
             trial=trial.id, generation=0, epoch=epoch, metrics=metrics, seconds=self.seconds(trial), checkpoint=None
@@ -193,22 +176,15 @@ def _step(trial: TrialState) -> int:
 
 def what_if(curves: Curves, other: Experiment) -> WhatIf:
     """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
-    run = curves.run
-    score = run.spec.objective.score
-    scores = [score(value) for value in curves.finite()] or [0.0]
-    far = 1 + max(scores) - min(scores)
-    beyond: list[Beyond] = [
-        lambda trial, epoch: curves.carry(trial, epoch),
-        lambda trial, epoch: score(min(scores) - far),
-        lambda trial, epoch: score(max(scores) + far),
-    ]
-    same = replay(run.spec, curves, beyond[0])
-    middle, worst, best = (replay(other, curves, one) for one in beyond)
-    was = course(run, curves.records, curves.seconds, curves.rank)
+    score, scores = curves.run.spec.objective.score, curves.scores() or [0.0]
+    ends = score(math.nextafter(min(scores), -math.inf)), score(math.nextafter(max(scores), math.inf))
+    same = replay(curves.run.spec, curves)
+    middle, worst, best = (replay(other, curves, beyond) for beyond in (None, *ends))
+    was = course(curves.run, curves.records, curves.seconds, curves.rank)
     return WhatIf(was, same, middle, worst, best, curves.workers, len(curves.trials))
 
 
-def replay(spec: Experiment, curves: Curves, beyond: Beyond) -> Course:
+def replay(spec: Experiment, curves: Curves, beyond: float | None = None) -> Course:
     """Play a run again under a spec."""
     played = Replay(spec, curves, beyond)
     played.run()

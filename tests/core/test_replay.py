@@ -45,7 +45,7 @@ def simulation(scheduler: str, **parts: Any) -> Simulation:
 def replayed(curves: Curves, *overrides: str) -> tuple[Course, Replay]:
     """Replay under other settings; gives what is said of it, and the replay itself."""
     other = alternative(curves.run.spec, overrides, len(curves.trials))
-    played = Replay(other, curves, curves.carry)
+    played = Replay(other, curves)
     played.run()
     assert what_if(curves, other).other == played.course()
     return played.course(), played
@@ -89,9 +89,9 @@ def test_what_is_not_recorded_is_counted_and_never_found() -> None:
     assert course.carried_trials == sum(trial.epoch < 9 for trial in made.core.run.trials.values())
     assert made.core.run.best is not None
     assert course.value == made.core.run.best.value
-    past = max(played.core.run.trials.values(), key=lambda trial: trial.score)
-    assert played.core.run.best is not None
-    assert past.score == played.core.run.best.value  # carried values live in the replay alone
+    for trial in played.core.run.trials.values():
+        last = made.core.run.trials[trial.id]
+        assert {one.metrics["score"] for one in trial.reports[last.epoch :]} <= {last.reports[-1].metrics["score"]}
     known = {(one.trial, one.epoch) for one in made.records if isinstance(one, Report)}
     assert (course.trial, course.epoch) in known
 
@@ -112,17 +112,6 @@ def test_decisions_that_hang_on_it_are_counted() -> None:
     assert found.other.stopped == 3
     assert found.best.stopped == 2
     assert (found.best.carried_epochs, found.worst.carried_epochs) == (2, 1)
-
-
-def test_a_value_is_carried_on_by_the_median_gain_of_those_that_are_recorded() -> None:
-    run = Hand(experiment(budget={"trials": 4, "epochs": 4}), slots=4)
-    for name, gain in zip(run.start(4), (0.1, 0.2, 0.6, None), strict=True):
-        run.report(name, 1, 0.5)
-        if gain is not None:
-            run.report(name, 2, 0.5 + gain)
-    curves = Curves(run.records)
-    assert curves.carry(curves.trials[3], 2) == pytest.approx(0.7)
-    assert curves.carry(curves.trials[3], 4) == 0.5  # nobody got there
 
 
 def test_trials_end_of_themselves_where_they_did() -> None:
@@ -159,16 +148,16 @@ def test_a_live_run_is_replayed_as_far_as_it_is_recorded() -> None:
 
 def test_limits_hold_in_the_virtual_clock_and_no_target_is_reached_by_what_is_not_recorded() -> None:
     curves = Curves(simulation("asha").records)
-    best = max(curves.finite())
+    best = max(curves.scores())
     course, played = replayed(curves, "scheduler.kind=none", f"budget.hours={10 / 3600}")
     assert course.seconds == pytest.approx(10)
     assert played.core.run.closed == "hours"
     course, played = replayed(curves, "scheduler.kind=none", f"budget.target={best + 1e-9}")
     assert played.core.run.closed == ""
-    course, played = replayed(curves, "scheduler.kind=none", f"budget.target={sorted(curves.finite())[-5]}")
+    course, played = replayed(curves, "scheduler.kind=none", f"budget.target={sorted(curves.scores())[-5]}")
     assert played.core.run.closed == "target"
     assert course.value is not None
-    assert course.value >= sorted(curves.finite())[-5]
+    assert course.value >= sorted(curves.scores())[-5]
 
 
 def test_fewer_trials_are_the_first_ones() -> None:

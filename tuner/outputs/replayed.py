@@ -74,7 +74,7 @@ def notes(metric: str, found: WhatIf) -> list[str]:
     return [
         "",
         f"{other.carried_epochs} of its {other.epochs} epochs are not recorded: {trials} would have gone on longer.",
-        "Their values are carried on by what the median trial gained meanwhile, and never counted as the best.",
+        "They are taken to keep their last values there, which are never counted as the best.",
         f"If all of them were worse than any that is recorded: {metric} {ends[0]}; if better: {ends[1]}.",
     ]
 
