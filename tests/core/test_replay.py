@@ -172,9 +172,9 @@ def test_fewer_trials_are_the_first_ones() -> None:
 ERRORS = [
     ([], "--replay: must be given other settings than those of the run, but got none. Add --set scheduler"),
     (["scheduler.kind=asha", "scheduler.reduction_factor=3"], "--replay: must be given other settings"),
-    (["search.kind=gp"], "search: must stay as it was where a run is replayed, but is changed; another search"),
+    (["search.kind=gp"], "search: must stay as it was where a run is replayed, but is changed: another one"),
     (["space.x.low=-1"], "space: must stay as it was where a run is replayed"),
-    (["resources.cpus=2"], "resources: must stay as it was where a run is replayed, but is changed; the curves"),
+    (["resources.cpus=2"], "resources: must stay as it was where a run is replayed, but is changed: values and"),
     (["confirm.top=2"], "confirm: must stay as it was"),
     (["scheduler.kind=pbt"], "scheduler.kind: must be a scheduler under which trials keep their params, but got pbt"),
     (["budget.trials=13"], "budget.trials: must be at most 12, as many as are recorded, but got 13"),

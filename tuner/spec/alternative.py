@@ -9,15 +9,15 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.load import revised
 from tuner.spec.words import shown
 
-OTHERS = "its trials are those that were trained: start a new run for others"
-PERIODS = "the curves, and how long their epochs took, are recorded as they are: start a new run for others"
+OTHERS = "the trials are those that were trained"
+CURVES = "values and seconds are recorded as they were"
 REASONS = {
-    "search": f"another search would have suggested other params, and {OTHERS}",
+    "search": "another one would have suggested params that nobody has trained",
     "space": OTHERS,
     "fixed": OTHERS,
     "start": OTHERS,
     "seed": OTHERS,
-    "confirm": "repeats are made on fresh seeds, and none is recorded: --resume the run with it",
+    "confirm": "repeats are no part of a replay",
 }
 """Why a section must stay, where it is not for what is recorded of the trials."""
 NO_CURVES = "A clone trains on with its donor's weights and other params, and nobody has recorded that."
@@ -56,8 +56,8 @@ def _bare(old: Experiment, overrides: Sequence[str]) -> dict[str, object]:
 def _fixed(override: str) -> Iterator[Problem]:
     section = override.partition("=")[0].partition(".")[0]
     if section not in ("scheduler", "budget") and section in Experiment.model_fields:
-        what = f"must stay as it was where a run is replayed, but is changed; {REASONS.get(section, PERIODS)}"
-        yield Problem(f"--set {override}", section, what, "Only scheduler and budget may be others.")
+        what = f"must stay as it was where a run is replayed, but is changed: {REASONS.get(section, CURVES)}"
+        yield Problem(f"--set {override}", section, what, "Change scheduler or budget, or start a new run.")
 
 
 def _scheduler(new: Experiment) -> Iterator[Problem]:
