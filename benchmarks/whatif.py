@@ -110,19 +110,15 @@ def measure(values: np.ndarray, mode: str, trials: int, seed: int) -> dict[tuple
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Show one line for each pair."""
-    lines = ["| it ran with | what if | epochs, replayed / true | the same best trial | epochs not recorded | decisions "
-             "that hang on them |", "|---|---|---|---|---|---|"]  # fmt: skip
+    titles = ("it ran with", "what if", "epochs, replayed / true", "the same best trial", "epochs not recorded",
+              "decisions that hang on them")  # fmt: skip
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for ran, other in dict.fromkeys((row["ran"], row["other"]) for row in rows):
         some = [row for row in rows if (row["ran"], row["other"]) == (ran, other)]
         deciles = statistics.quantiles([row["epochs"] for row in some], n=10)
-        middle = statistics.median(row["epochs"] for row in some)
-        same, carried, uncertain = (
-            statistics.mean(row[key] for row in some) for key in ("same", "carried", "uncertain")
-        )
-        lines.append(
-            f"| {ran} | {other} | {middle:.2f} ({deciles[0]:.2f} to {deciles[-1]:.2f}) | {same:.0%} | {carried:.0%} | "
-            f"{uncertain:.0%} |"
-        )
+        ratio = f"{statistics.median(row['epochs'] for row in some):.2f} ({deciles[0]:.2f} to {deciles[-1]:.2f})"
+        shares = [f"{statistics.mean(row[key] for row in some):.0%}" for key in ("same", "carried", "uncertain")]
+        lines.append(f"| {' | '.join([ran, other, ratio, *shares])} |")
     return "\n".join(lines)
 
 
