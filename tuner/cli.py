@@ -135,7 +135,9 @@ def _run(flags: argparse.Namespace) -> int:
         from tuner.runs import check_name
 
         check_name(flags.name)
-    loaded = api.load(flags.space, flags.set)
+    from tuner.earlier import learn
+
+    loaded = learn(api.load(flags.space, flags.set))
     if flags.check:
         _check(loaded, options)
     elif flags.local:

@@ -75,8 +75,7 @@ def _sections() -> Iterator[str]:
     yield LATER
 
 
-LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
-- A list as `objective`: give one mapping.
+LATER = """- A list as `objective`: give one mapping.
 - `search.kind: auto`: write `kind: tpe`.
 """
 
@@ -99,8 +98,9 @@ def _section(title: str, model: type[Model]) -> Iterator[str]:
 
 def _table(model: type[Model]) -> str:
     properties = model.model_json_schema()["properties"]
-    # What chooses the form comes first, though what all forms share is declared before it.
-    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in ("dist", "kind"))
+    # What chooses the form comes first, though what all forms share is declared before it; a prior's confidence last.
+    places = {"dist": -1, "kind": -1, "confidence": 1}
+    fields = sorted(model.model_fields.items(), key=lambda item: places.get(item[0], 0))
     rows = [_row(key, field, properties[key]) for key, field in fields]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import count, pairwise, takewhile
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +15,8 @@ from tuner.spec.kinds import (
     AnyScheduler,
     AnySearch,
     Asha,
+    AutoScheduler,
+    AutoSearch,
     Cmaes,
     Gp,
     Grid,
@@ -30,6 +34,7 @@ from tuner.spec.model import Finite, Model, SpecProblems
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
+from tuner.spec.start import Learned, Start
 
 DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
 
@@ -58,13 +63,6 @@ class Budget(Model):
     """A hard cap on the run's time, all sessions together."""
     target: Finite | None = None
     """End the run as soon as the metric is this good."""
-
-
-class Start(Model):
-    """What is tried before the search begins."""
-
-    points: list[dict[str, Any]] = Field(default_factory=list)
-    """Params tried first; those left out are drawn by the search."""
 
 
 class Checkpoint(Model):
@@ -112,7 +110,7 @@ class Experiment(Model):
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the function that stay the same."""
     start: Start = Field(default_factory=Start)
-    """What is tried before the search begins."""
+    """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
     """How new params are found."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
@@ -140,18 +138,23 @@ class Experiment(Model):
     @classmethod
     def _default_kinds(cls, value: Any) -> Any:
         """Let `scheduler: {grace_epochs: 2}` mean the default kind."""
-        if not isinstance(value, dict):
-            return value
-        return {key: _with_kind(key, part) for key, part in value.items()}
+        return with_kinds(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
+        parts = Parts(tuple(self.space), self.space, self.fixed, self.start,
                       self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
                       self.confirm is not None)  # fmt: skip
         if problems := list(rules.check(parts)):
             raise SpecProblems(problems)
         return self
+
+    @property
+    def total_epochs(self) -> int | None:
+        """The epochs of all trials together after which `auto` ends; None for other kinds of search."""
+        if not isinstance(self.search, AutoSearch):
+            return None
+        return self.search.epochs or math.ceil(self.budget.trials * halved_epochs(self.budget.epochs))
 
     @property
     def trials(self) -> int:
@@ -193,14 +196,25 @@ class Experiment(Model):
         return self.seed if self.search.seed is None else self.search.seed
 
 
-def _with_kind(key: str, part: Any) -> Any:
-    if key in DEFAULT_KINDS and isinstance(part, dict) and "kind" not in part:
-        return {"kind": DEFAULT_KINDS[key], **part}
-    return part
+def halved_epochs(last: int) -> float:
+    """Tell how many epochs successive halving trains a trial for in the mean: one in three goes on from 1, 3, 9, …"""
+    rungs = [0, *takewhile(lambda rung: rung < last, (3**k for k in count())), last]
+    return math.fsum((after - before) / 3**k for k, (before, after) in enumerate(pairwise(rungs)))
+
+
+def with_kinds(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the kinds of search and scheduler where they are left out; `auto` stands for both."""
+    parts = {key: value[key] for key in DEFAULT_KINDS if isinstance(value.get(key), dict)}
+    is_auto = any(part.get("kind") == "auto" for part in parts.values())
+    filled = {key: {"kind": DEFAULT_KINDS[key], **part} for key, part in parts.items()}
+    if is_auto:
+        filled = {**{key: {"kind": "auto"} for key in DEFAULT_KINDS if key not in value}, **filled}
+    return {**value, **filled}
 
 
 __all__ = [
-    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Confirm",
-    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params",
-    "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
+    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "AutoScheduler", "AutoSearch", "Budget", "Checkpoint",
+    "Choice", "Cmaes", "Confirm", "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Learned", "Median",
+    "NoScheduler", "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe",
+    "Watchdog",
 ]  # fmt: skip

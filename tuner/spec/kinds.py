@@ -68,7 +68,16 @@ class Grid(Search):
     """Which searcher."""
 
 
-SomeSearch = Tpe | Gp | Cmaes | Qmc | Random | Grid
+class AutoSearch(Search):
+    """Freeze-thaw: one model over params and epochs chooses new trials and which paused ones go on."""
+
+    kind: Literal["auto"]
+    """Which searcher; it is the scheduler too."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of all trials together; by default as many as `asha` would train."""
+
+
+SomeSearch = Tpe | Gp | Cmaes | Qmc | Random | Grid | AutoSearch
 AnySearch = Annotated[SomeSearch, Field(discriminator="kind")]
 
 
@@ -126,6 +135,13 @@ class Pbt(Model):
     """Parameters that a copy changes; all numbers of `space` by default. Leave out what shapes the model."""
 
 
+class AutoScheduler(Model):
+    """What belongs to `search: {kind: auto}`, which decides which trials go on, too."""
+
+    kind: Literal["auto"]
+    """Which scheduler."""
+
+
 class NoScheduler(Model):
     """Every trial runs to its last epoch."""
 
@@ -133,5 +149,5 @@ class NoScheduler(Model):
     """Which scheduler."""
 
 
-SomeScheduler = Asha | Hyperband | Median | Pbt | NoScheduler
+SomeScheduler = Asha | Hyperband | Median | Pbt | NoScheduler | AutoScheduler
 AnyScheduler = Annotated[SomeScheduler, Field(discriminator="kind")]

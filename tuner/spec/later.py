@@ -15,12 +15,6 @@ def check_later(draft: Draft) -> None:
     """Refuse what is not there yet, and go on without it."""
     for key, instead in TOP_LEVEL.items():
         _refuse(draft, (key,), instead)
-    _refuse(draft, ("start", "runs"), "Give their best params as start.points.")
-    for name in draft.mapping("space"):
-        for key in ("prior", "confidence"):
-            _refuse(draft, ("space", name, key), "Narrow low and high, or give good values as start.points.")
-    if draft.mapping("search").get("kind") == "auto":
-        _refuse(draft, ("search", "kind"), "Write kind: tpe.", "a kind that is there, since auto")
     _check_objective(draft)
 
 

@@ -260,4 +260,5 @@ def describe(loaded: Loaded) -> str:
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
         f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
+        f"{', from ' + spec.start.told if spec.start.told else ''}"
     )

@@ -58,6 +58,8 @@ def _without_tags(place: Place) -> Place:
     """Drop what pydantic puts in for the member of a union: `space.lr.float.low` is `space.lr.low`."""
     if place[:1] == ("resources",) and place[-2:-1] == ("gpus",):
         place = place[:-1]
+    if place[:1] == ("space",) and place[-2:-1] == ("confidence",):
+        place = place[:-1]
     at = {"space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}.get(str(place[0])) if place else None
     return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
@@ -17,6 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.core.records import Asked, Ended, Outcome, Record, Report, Suggested
 from tuner.core.search.asker import Suggestion
+from tuner.core.search.earlier import distribution, frozen, indexed
+from tuner.core.search.first import first
 from tuner.core.state import RunState
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import Choice, Float, Int, order
@@ -54,6 +55,10 @@ class StudySearcher:
         # while the trial runs that counts. Without conditions the params say it all.
         conditional = any(dimension.when for dimension in spec.space.values())
         self.keeps_attributes = conditional or spec.search.kind == "cmaes"
+        for trial in frozen(spec):
+            self.study.add_trial(trial)
+        self.earlier = len(self._trials())
+        """So many trials of earlier runs are in the study."""
         self._last: tuple[int, Suggestion] | None = None
 
     def observe(self, record: Record) -> None:
@@ -74,8 +79,8 @@ class StudySearcher:
         return self._last[1]
 
     def _ask(self, number: int) -> Suggestion:
-        if number < len(self.spec.start.points):
-            self.study.enqueue_trial(self._indexed(self.spec.start.points[number]))
+        if (given := first(self.spec, number)) is not None:
+            self.study.enqueue_trial(indexed(self.spec, given.params))
         self.study.sampler = self.make_sampler(self.spec, number)
         try:
             trial = self.study.ask()
@@ -83,7 +88,7 @@ class StudySearcher:
         finally:
             # Samplers are told nothing afterwards: what they know must come from the study.
             self.study.sampler = RandomSampler(seed=0)
-        attributes = self._trials()[number].system_attrs if self.keeps_attributes else {}
+        attributes = self._trial(number).system_attrs if self.keeps_attributes else {}
         return Suggestion(params, choices, self.run.records, dict(attributes))
 
     def _draw(self, trial: Trial) -> tuple[dict[str, Any], dict[str, int]]:
@@ -108,7 +113,7 @@ class StudySearcher:
         return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
     def _add(self, record: Suggested) -> None:
-        if record.number < len(self._trials()):
+        if record.number < len(self._trials()) - self.earlier:
             return  # It was asked here.
         params = {name: record.choices.get(name, value) for name, value in record.params.items()}
         self.study.add_trial(
@@ -122,7 +127,7 @@ class StudySearcher:
 
     def _tell(self, name: str) -> None:
         trial = self.run.trials[name]
-        told = self._trials()[trial.number]
+        told = self._trial(trial.number)
         if trial.status != "ended" or told.state.is_finished():
             return
         assert trial.outcome is not None
@@ -139,22 +144,13 @@ class StudySearcher:
                 handle.report(value, epoch)
         if state == TrialState.COMPLETE and finite:
             best = max(finite.values(), key=self.spec.objective.score)
-            self.study.tell(trial.number, best)
+            self.study.tell(told.number, best)
         else:
-            self.study.tell(trial.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
+            self.study.tell(told.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        """Find a trial of this run: those of earlier runs come before it in the study."""
+        return self._trials()[self.earlier + number]
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
-
-    def _indexed(self, point: dict[str, Any]) -> dict[str, Any]:
-        space = self.spec.space
-        return {n: d.index(v) if isinstance(d := space[n], Choice) else v for n, v in point.items()}
-
-
-def distribution(dimension: Float | Int | Choice) -> BaseDistribution:
-    """Translate a dimension; a choice becomes its index, since its values may be lists."""
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution(range(len(dimension.values)))
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
