@@ -22,7 +22,7 @@ from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.errors import Problem, UserError
 from tuner.simulate import Simulation
-from tuner.spec.experiment import Experiment, Random, Resources, Start
+from tuner.spec.experiment import Experiment, Resources, Start, Tpe
 
 OWN_ENDS: tuple[Outcome, ...] = ("failed", "infeasible", "lost", "stalled")
 """Ends that come from the trial itself: it meets them under any scheduler."""
@@ -34,8 +34,8 @@ class WhatIf:
 
     was: Course
     """As it ran."""
-    same: Course
-    """Its own settings, replayed: how far the virtual clock is from the real one."""
+    same: Course | None
+    """Its own settings, replayed: how far the virtual clock is from the real one. None where they are `auto`."""
     other: Course
     """The other settings, replayed."""
     worst: Course
@@ -98,7 +98,8 @@ class Replay(Simulation):
         self.carried = set[tuple[str, int]]()
         """Trials and epochs that are not recorded."""
         budget = spec.budget.model_copy(update={"trials": min(spec.budget.trials, len(curves.trials))})
-        plain = {"search": Random(kind="random"), "start": Start(), "confirm": None, "resources": Resources()}
+        search = Tpe() if spec.search.kind == "auto" else spec.search
+        plain = {"search": search, "start": Start(), "confirm": None, "resources": Resources()}
         spec = spec.model_copy(update={"budget": budget, **plain})
         self.limit = math.inf if budget.hours is None else budget.hours * 3600
         super().__init__(spec, lambda params, epoch: math.nan, curves.workers, asker=self)
@@ -178,7 +179,7 @@ def what_if(curves: Curves, other: Experiment) -> WhatIf:
     """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
     score, scores = curves.run.spec.objective.score, curves.scores() or [0.0]
     ends = score(math.nextafter(min(scores), -math.inf)), score(math.nextafter(max(scores), math.inf))
-    same = replay(curves.run.spec, curves)
+    same = None if curves.run.spec.scheduler.kind == "auto" else replay(curves.run.spec, curves)
     middle, worst, best = (replay(other, curves, beyond) for beyond in (None, *ends))
     was = course(curves.run, curves.records, curves.seconds, curves.rank)
     return WhatIf(was, same, middle, worst, best, curves.workers, len(curves.trials))

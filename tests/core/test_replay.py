@@ -160,6 +160,18 @@ def test_limits_hold_in_the_virtual_clock_and_no_target_is_reached_by_what_is_no
     assert course.value >= sorted(curves.scores())[-5]
 
 
+def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
+    spec = experiment(budget={"trials": 6, "epochs": 4}, search={"kind": "auto"}, scheduler={"kind": "auto"})
+    made = Simulation(spec, crossing, slots=2)
+    curves = Curves(made.run())
+    found = what_if(curves, alternative(curves.run.spec, ["scheduler.kind=none"], len(curves.trials)))
+    assert found.same is None
+    assert found.was.epochs == sum(trial.epoch for trial in made.core.run.trials.values())
+    assert found.other.epochs == 4 * len(curves.trials)
+    with pytest.raises(UserError, match="but got auto. It chooses new trials too"):
+        alternative(spec, ["budget.trials=3"], 6)
+
+
 def test_fewer_trials_are_the_first_ones() -> None:
     made = simulation("none")
     course, played = replayed(Curves(made.records), "budget.trials=5")
@@ -176,7 +188,11 @@ ERRORS = [
     (["space.x.low=-1"], "space: must stay as it was where a run is replayed"),
     (["resources.cpus=2"], "resources: must stay as it was where a run is replayed, but is changed: values and"),
     (["confirm.top=2"], "confirm: must stay as it was"),
-    (["scheduler.kind=pbt"], "scheduler.kind: must be a scheduler under which trials keep their params, but got pbt"),
+    (
+        ["scheduler.kind=pbt"],
+        "scheduler.kind: must be a scheduler that can be replayed on the trials of a run",
+    ),
+    (["scheduler={kind: auto}"], "scheduler.kind: must be a scheduler that can be replayed on the trials of a run"),
     (["budget.trials=13"], "budget.trials: must be at most 12, as many as are recorded, but got 13"),
     (["budget.epochs=27"], "budget.epochs: must stay 9, where schedules end, but got 27"),
     (["scheduler.grace_epochs=10"], "must be at most budget.epochs (9), but got 10"),

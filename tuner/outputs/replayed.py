@@ -32,7 +32,7 @@ def event(run: RunState, overrides: Sequence[str], found: WhatIf) -> dict[str, A
     courses = {"was": found.was, "same": found.same, "what_if": found.other, "worst": found.worst, "best": found.best}
     return {
         "kind": "replayed", "run": run.name, "set": list(overrides), "workers": found.workers, "trials": found.trials,
-        **{key: spelled(asdict(course)) for key, course in courses.items()},
+        **{key: spelled(asdict(course)) if course else None for key, course in courses.items()},
     }  # fmt: skip
 
 
@@ -40,9 +40,10 @@ def show(run: RunState, overrides: Sequence[str], found: WhatIf, console: Consol
     """Print the table, and what hangs on values that are not recorded."""
     metric, at_once = run.spec.objective.metric, found.workers
     head = f"{run.name}: {found.trials} trials, {at_once} at once; what if {', '.join(overrides)}"
-    courses = (found.was, found.same, found.other)
-    cells = [([label, *(tell(course) for course in courses)], "") for label, tell in _rows(metric, at_once)]
-    columns = [Column("", least=20), *(Column(title, right=True) for title in COLUMNS)]
+    courses = zip(COLUMNS, (found.was, found.same, found.other), strict=True)
+    shown = [(title, course) for title, course in courses if course is not None]
+    cells = [([label, *(tell(course) for _, course in shown)], "") for label, tell in _rows(metric, at_once)]
+    columns = [Column("", least=20), *(Column(title, right=True) for title, _ in shown)]
     lines = [Text(clean(head)), Text(""), *grid(columns, cells, room(console))]
     for line in [*lines, *(Text(clean(line)) for line in notes(metric, found))]:
         console.print(line, soft_wrap=not console.is_terminal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from tuner.errors import Problem, UserError
@@ -20,7 +21,11 @@ REASONS = {
     "confirm": "repeats are no part of a replay",
 }
 """Why a section must stay, where it is not for what is recorded of the trials."""
-NO_CURVES = "A clone trains on with its donor's weights and other params, and nobody has recorded that."
+NEVER = {
+    "pbt": "A clone trains on with its donor's weights and other params, and nobody has recorded that.",
+    "auto": "It chooses new trials too, and others than these have no curves.",
+}
+"""Why there is no replay with a kind of scheduler."""
 
 
 def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Experiment:
@@ -31,11 +36,12 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
     """
     if old.scheduler.kind == "pbt":
         what = "must be a run whose trials keep their params, but got one of scheduler.kind pbt"
-        raise UserError(Problem("--replay", "", what, NO_CURVES))
-    if refused := [problem for override in overrides for problem in _fixed(override)]:
+        raise UserError(Problem("--replay", "", what, NEVER["pbt"]))
+    kind = _kind(old, overrides)
+    if refused := [*(problem for override in overrides for problem in _fixed(override)), *_never(kind)]:
         raise UserError(*refused)
-    new = revised(_bare(old, overrides), overrides) if overrides else old
-    if problems := [*_scheduler(new), *_budget(old, new, recorded)]:
+    new = revised(_bare(old, kind), overrides) if overrides else old
+    if problems := list(_budget(old, new, recorded)):
         raise UserError(*problems)
     if (new.scheduler, new.budget) == (old.scheduler, old.budget):
         what = "must be given other settings than those of the run, but got none"
@@ -43,14 +49,26 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
     return old.model_copy(update={"scheduler": new.scheduler, "budget": new.budget})
 
 
-def _bare(old: Experiment, overrides: Sequence[str]) -> dict[str, object]:
+def _kind(old: Experiment, overrides: Sequence[str]) -> str:
+    """Tell which kind of scheduler is asked for; that of the run where none is."""
+    kind: str = old.scheduler.kind
+    for key, _, value in (override.partition("=") for override in overrides):
+        if key == "scheduler.kind":
+            kind = value.strip()
+        elif key == "scheduler" and (named := re.search(r"\bkind: *(\w+)", value)):
+            kind = named[1]
+    return kind
+
+
+def _bare(old: Experiment, kind: str) -> dict[str, object]:
     """Write down the experiment without what no replay needs; another kind of scheduler begins with its defaults."""
     needless = {"start", "confirm", "resources", "loggers", "test"}
     values = old.model_dump(mode="json", exclude_none=True, exclude=needless)
-    kinds = [value.strip() for key, _, value in (one.partition("=") for one in overrides) if key == "scheduler.kind"]
-    if kinds and kinds[-1] != old.scheduler.kind:
+    if kind != old.scheduler.kind:
         del values["scheduler"]
-    return {**values, "search": {"kind": "random"}}
+    if old.search.kind == "auto":
+        values["search"] = {"kind": "tpe"}
+    return values
 
 
 def _fixed(override: str) -> Iterator[Problem]:
@@ -60,10 +78,10 @@ def _fixed(override: str) -> Iterator[Problem]:
         yield Problem(f"--set {override}", section, what, "Change scheduler or budget, or start a new run.")
 
 
-def _scheduler(new: Experiment) -> Iterator[Problem]:
-    if new.scheduler.kind == "pbt":
-        what = "must be a scheduler under which trials keep their params, but got pbt"
-        yield Problem("--set", "scheduler.kind", what, NO_CURVES)
+def _never(kind: str) -> Iterator[Problem]:
+    if kind in NEVER:
+        what = f"must be a scheduler that can be replayed on the trials of a run, but got {kind}"
+        yield Problem("--set", "scheduler.kind", what, f"{NEVER[kind]} Add --set scheduler.kind=asha, say.")
 
 
 def _budget(old: Experiment, new: Experiment, recorded: int) -> Iterator[Problem]:
