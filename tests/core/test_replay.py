@@ -168,7 +168,7 @@ def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
     assert found.same is None
     assert found.was.epochs == sum(trial.epoch for trial in made.core.run.trials.values())
     assert found.other.epochs == 4 * len(curves.trials)
-    with pytest.raises(UserError, match="but got auto. It chooses new trials too"):
+    with pytest.raises(UserError, match=r"but got auto\. It chooses new trials too"):
         alternative(spec, ["budget.trials=3"], 6)
 
 
