@@ -10,14 +10,14 @@ import pytest
 
 from tuner.core.course import Course
 from tuner.core.events import Free, Returned
-from tuner.core.records import Record, Report
+from tuner.core.records import Asked, Record, Report
 from tuner.errors import UserError
 from tuner.replay import Curves, Replay, what_if
 from tuner.simulate import Simulation
 from tuner.spec.alternative import alternative
 from tuner.spec.experiment import Experiment
 
-from .experiments import Hand, curve, experiment, play
+from .experiments import Hand, curve, experiment, play, rebuilt
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "none": {"kind": "none"},
@@ -170,6 +170,27 @@ def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
     assert found.other.epochs == 4 * len(curves.trials)
     with pytest.raises(UserError, match=r"but got auto\. It chooses new trials too"):
         alternative(spec, ["budget.trials=3"], 6)
+
+
+def test_repeats_on_fresh_seeds_are_no_part_of_it() -> None:
+    made = simulation("asha", confirm={"top": 2, "seeds": 2})
+    assert len(made.core.run.repeats) == 4
+    curves = Curves(made.records)
+    found = what_if(curves, curves.run.spec)
+    assert found.was.epochs == found.same.epochs == sum(trial.epoch for trial in made.core.run.trials.values())
+    assert (found.was.begun, found.was.decisions) == (12, found.same.decisions)
+
+
+def test_a_budget_that_has_grown_is_the_replays_from_the_start() -> None:
+    made = simulation("asha", budget={"trials": 12, "epochs": 3})
+    made.core = rebuilt(made.spec, made.records)
+    made.take(Asked(budget={"epochs": 9}))
+    made.run()
+    curves = Curves(made.records)
+    course, played = replayed(curves, "scheduler.kind=none")
+    assert (course.epochs, course.to_the_end) == (12 * 9, 12)
+    assert course.carried_epochs == 12 * 9 - sum(trial.epoch for trial in made.core.run.trials.values())
+    assert played.core.run.tops == {}
 
 
 def test_fewer_trials_are_the_first_ones() -> None:
