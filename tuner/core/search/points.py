@@ -71,7 +71,7 @@ class Points:
                 return _at(dimension, _uniform(key, name)) if changes else params[name]
             if _uniform(key, name, 1) >= MOVED:
                 return params[name]
-            place = to_unit(dimension, params[name]) + width * ndtri(max(_uniform(key, name, 0), 1e-12))
+            place = to_unit(dimension, params[name]) + width * float(ndtri(max(_uniform(key, name), 1e-12)))
             return from_unit(dimension, abs(place) if place <= 1 else max(2 - place, 0.0))
 
         return self._make(moved)

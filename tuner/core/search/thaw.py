@@ -30,8 +30,6 @@ from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import Choice
 
-VERSION = 1
-"""Raised whenever the same records would be answered differently."""
 BY_CHANCE = 0.1
 """The share of decisions that start a random trial, whatever the model says."""
 STRAIGHT = 0.1
