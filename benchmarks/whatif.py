@@ -110,7 +110,7 @@ def measure(values: np.ndarray, mode: str, trials: int, seed: int) -> dict[tuple
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Show one line for each pair."""
-    titles = ("it ran with", "what if", "epochs, replayed / true", "the same best trial", "epochs not recorded",
+    titles = ("it ran with", "what if", "epochs, told / true", "the same best trial", "epochs not recorded",
               "decisions that hang on them")  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for ran, other in dict.fromkeys((row["ran"], row["other"]) for row in rows):
