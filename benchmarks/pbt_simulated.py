@@ -1,8 +1,8 @@
 """PBT on a problem made for it, against a random population: `python -m benchmarks.pbt_simulated`.
 
-A member is SGD with momentum on a noisy quadratic: the best learning rate is high at first and falls later. The core
-plays the populations; a clone goes on from its donor's weights. It prints the table of docs/schedulers/pbt.md: the best log10
-of the loss over all members and epochs.
+A member is SGD with momentum on a noisy quadratic: the best learning rate is high at first and falls later.
+The core plays the populations; a clone goes on from its donor's weights. It prints the table of
+docs/schedulers/pbt.md: the best log10 of the loss over all members and epochs.
 """
 
 from __future__ import annotations
