@@ -102,7 +102,7 @@ class Replay(Simulation):
         plain = {"search": search, "start": Start(), "confirm": None, "resources": Resources()}
         spec = spec.model_copy(update={"budget": budget, **plain})
         self.limit = math.inf if budget.hours is None else budget.hours * 3600
-        super().__init__(spec, lambda params, epoch: math.nan, curves.workers, asker=self)
+        super().__init__(spec, lambda params, epoch: math.nan, curves.workers, asker=self, as_lines=False)
 
     def ask(self, number: int) -> Suggestion:
         """Suggest the next trial of the run."""
@@ -112,19 +112,14 @@ class Replay(Simulation):
     def observe(self, record: Record) -> None:
         """Learn nothing: what comes next is recorded."""
 
-    def take(self, record: Record) -> None:
-        """Apply a record as it is: none of them is written."""
-        self.records.append(record)
-        self.core.apply(record)
-
     def recorded(self, trial: TrialState) -> TrialState:
         """Find the trial of the run."""
         return self.curves.trials[trial.number]
 
-    def seconds(self, trial: TrialState) -> float:
-        """Find how long the next epoch took; one that is not recorded takes the mean of the trial's others."""
+    def seconds(self, trial: TrialState, epoch: int) -> float:
+        """Find how long the report of an epoch, or the next one, took; by the mean of the others if there is none."""
         known = self.recorded(trial)
-        if (report := _after(known, trial.epoch)) is not None:
+        if (report := _after(known, epoch - 1)) is not None:
             return report.seconds
         if own_end(known) is not None:
             return 0.0
@@ -147,7 +142,12 @@ class Replay(Simulation):
                 metrics[self.spec.objective.metric] = self._below_target(self.beyond)
             self.carried.add((trial.id, epoch))
         return Reported(
-            trial=trial.id, generation=0, epoch=epoch, metrics=metrics, seconds=self.seconds(trial), checkpoint=None
+            trial=trial.id,
+            generation=0,
+            epoch=epoch,
+            metrics=metrics,
+            seconds=self.seconds(trial, epoch),
+            checkpoint=None,
         )
 
     def _below_target(self, value: float) -> float:

@@ -69,6 +69,12 @@ class Pool:
         if (place := self.trials.pop(trial, None)) is not None:
             self._free.append(place)
 
+    def drop(self, params: Params) -> None:
+        """Let a candidate go."""
+        for place in [place for place, one in self.candidates.items() if one.params == params]:
+            del self.candidates[place]
+            self._free.append(place)
+
     def drop_oldest(self, count: int) -> None:
         """Let the oldest candidates go."""
         for place in list(self.candidates)[:count]:

@@ -32,8 +32,10 @@ from tuner.spec.space import Choice
 
 BY_CHANCE = 0.1
 """The share of decisions that start a random trial, whatever the model says."""
-STRAIGHT = 0.1
-"""The share of all epochs for random trials that run to the end without a pause: they tell the model where it errs."""
+STRAIGHT, MISLED = 0.2, 0.75
+"""The share of all epochs for random trials that run to the end without a pause, and what it is while one of these is
+the best of all: then the model is misled, say by curves that cross. They are the safeguard, and tell it where it errs.
+"""
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
 MARGIN = 0.5
@@ -87,6 +89,8 @@ class FreezeThaw:
         """Records, as many as it has observed."""
         self._is_table = bool(candidates)
         self._decisions = 0
+        self._best, self._best_score = -1, -math.inf
+        """The trial with the best value so far, and that."""
         self._choice: tuple[int, _Choice] | None = None
         self._fill(candidates)
         self._learn()
@@ -201,7 +205,8 @@ class FreezeThaw:
         last = self.spec.budget.epochs
         trained = sum(known.epoch for known in self.trials.values())
         due = sum(last for known in self.trials.values() if known.straight)
-        return due + last <= STRAIGHT * trained
+        is_misled = self._best >= 0 and self.trials[self._best].straight
+        return due + last <= (MISLED if is_misled else STRAIGHT) * trained
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
@@ -271,6 +276,8 @@ class FreezeThaw:
         value = record.metrics[self.spec.objective.metric]
         known.epoch = record.epoch
         known.score = self.spec.objective.score(value) if math.isfinite(value) else -math.inf
+        if known.score > self._best_score:
+            self._best, self._best_score = number, known.score
         ends = record.decision.action == "end"
         if (ends or known.epoch >= known.target) and self.model.seen.is_open(number):
             self.model.close(number, known.score)
