@@ -158,7 +158,9 @@ def _reported(report: Report, run: RunState) -> str:
 
 def _rank(mark: Mark) -> str:
     bracket = f" of bracket {mark.bracket}" if mark.bracket else ""
-    cutoff = "nothing to hold it against" if mark.cutoff is None else f"cutoff {number(mark.cutoff)}"
+    cutoff = "nothing to hold it against" if mark.of == 1 else "judged by the model"
+    if mark.cutoff is not None:
+        cutoff = f"cutoff {number(mark.cutoff)}"
     return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {cutoff}"
 
 

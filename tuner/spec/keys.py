@@ -16,9 +16,9 @@ SECTIONS: dict[str, type[Model]] = {
     "watchdog": exp.Watchdog, "confirm": exp.Confirm,
 }  # fmt: skip
 KINDS: dict[str, dict[str, type[Model]]] = {
-    "search": {"tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc, "random": exp.Random,
+    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc, "random": exp.Random,
                "grid": exp.Grid},
-    "scheduler": {"asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
+    "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
                   "none": exp.NoScheduler},
 }  # fmt: skip
 LOGGERS: dict[str, type[Model]] = {"csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
@@ -76,7 +76,8 @@ MEANT_LOGGERS = {
     **dict.fromkeys(("ml-flow", "ml_flow"), "mlflow"),
 }
 MEANT_KINDS = {
-    **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "bohb", "hebo"), "tpe"),
+    **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "hebo"), "tpe"),
+    **dict.fromkeys(("bohb", "dehb", "mobster", "ifbo", "dyhpo", "freeze-thaw", "freezethaw"), "auto"),
     **dict.fromkeys(("sha", "successive_halving", "successivehalving", "hb"), "asha"),
     **dict.fromkeys(("fifo", "null", "no", "off", "nop"), "none"),
     **dict.fromkeys(("pb2", "population"), "pbt"),
