@@ -15,7 +15,6 @@ from pydantic_core import PydanticUndefined
 
 from tuner.spec import experiment as exp
 from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
-from tuner.spec.later import TOP_LEVEL
 from tuner.spec.model import Model
 from tuner.spec.words import shown
 
@@ -71,12 +70,10 @@ def _sections() -> Iterator[str]:
     for kind, model in LOGGERS.items():
         yield from _section(f"### `kind: {kind}`", model)
     yield "## Not yet\nRefused until a later version brings them:\n"
-    yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
     yield LATER
 
 
 LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
-- A list as `objective`: give one mapping.
 - `search.kind: auto`: write `kind: tpe`.
 """
 

@@ -19,6 +19,7 @@ from tuner.spec.kinds import (
     Hyperband,
     Median,
     NoScheduler,
+    Nsga2,
     Pbt,
     Qmc,
     Random,
@@ -27,24 +28,12 @@ from tuner.spec.kinds import (
 )
 from tuner.spec.loggers import AnyLoggers
 from tuner.spec.model import Finite, Model, SpecProblems
+from tuner.spec.objective import AnyObjective, Limit, LimitText, Objective, limits
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
 
 DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
-
-
-class Objective(Model):
-    """What is optimized."""
-
-    metric: str = Field(min_length=1)
-    """Name of a reported metric."""
-    mode: Literal["min", "max"]
-    """Whether less or more is better."""
-
-    def score(self, value: float) -> float:
-        """Turn a value of the metric into a score: higher is better. Its own inverse."""
-        return value if self.mode == "max" else -value
 
 
 class Budget(Model):
@@ -103,14 +92,16 @@ class Experiment(Model):
 
     trainable: str
     """`module:function` or `path/to/file.py:function`."""
-    objective: Objective
-    """What is optimized."""
+    objective: AnyObjective
+    """What is optimized: one mapping, or a list of them."""
     budget: Budget
     """When the run ends."""
     space: dict[str, AnyDimension] = Field(min_length=1)
     """The parameters that are searched, by name."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the function that stay the same."""
+    constraints: dict[str, LimitText] = Field(default_factory=dict)
+    """Limits by reported metric, such as `{latency_ms: "<= 5"}`; what breaks one ranks behind all that break none."""
     start: Start = Field(default_factory=Start)
     """What is tried before the search begins."""
     search: AnySearch = Field(default_factory=Tpe)
@@ -142,16 +133,29 @@ class Experiment(Model):
         """Let `scheduler: {grace_epochs: 2}` mean the default kind."""
         if not isinstance(value, dict):
             return value
-        return {key: _with_kind(key, part) for key, part in value.items()}
+        several = is_several(value.get("objective"))
+        given = {"search": {"kind": "tpe"}, "scheduler": {"kind": "none"}, **value} if several else value
+        return {key: _with_kind(key, part) for key, part in given.items()}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
                       self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
-                      self.confirm is not None)  # fmt: skip
+                      self.confirm is not None, self.objectives, self.budget.target is not None,
+                      bool(self.constraints))  # fmt: skip
         if problems := list(rules.check(parts)):
             raise SpecProblems(problems)
         return self
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """All objectives; the first one is `objective` where one is asked for."""
+        return self.objective.all
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The constraints, read."""
+        return limits(self.constraints)
 
     @property
     def trials(self) -> int:
@@ -193,6 +197,11 @@ class Experiment(Model):
         return self.seed if self.search.seed is None else self.search.seed
 
 
+def is_several(objective: Any) -> bool:
+    """Tell whether these plain values are several objectives; nothing is stopped early then unless it is asked for."""
+    return isinstance(objective, list) and len(objective) > 1
+
+
 def _with_kind(key: str, part: Any) -> Any:
     if key in DEFAULT_KINDS and isinstance(part, dict) and "kind" not in part:
         return {"kind": DEFAULT_KINDS[key], **part}
@@ -201,6 +210,6 @@ def _with_kind(key: str, part: Any) -> Any:
 
 __all__ = [
     "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Confirm",
-    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Objective", "Params",
-    "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
+    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Nsga2",
+    "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
 ]  # fmt: skip

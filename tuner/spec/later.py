@@ -6,29 +6,15 @@ from tuner.spec.draft import Draft
 from tuner.spec.model import Place
 from tuner.spec.words import shown
 
-TOP_LEVEL = {
-    "constraints": "Report a bad value of the objective where a constraint is broken.",
-}
-
 
 def check_later(draft: Draft) -> None:
     """Refuse what is not there yet, and go on without it."""
-    for key, instead in TOP_LEVEL.items():
-        _refuse(draft, (key,), instead)
     _refuse(draft, ("start", "runs"), "Give their best params as start.points.")
     for name in draft.mapping("space"):
         for key in ("prior", "confidence"):
             _refuse(draft, ("space", name, key), "Narrow low and high, or give good values as start.points.")
     if draft.mapping("search").get("kind") == "auto":
         _refuse(draft, ("search", "kind"), "Write kind: tpe.", "a kind that is there, since auto")
-    _check_objective(draft)
-
-
-def _check_objective(draft: Draft) -> None:
-    objectives = draft.value.get("objective")
-    if isinstance(objectives, list):
-        instead = "Give one mapping: {metric: val_accuracy, mode: max}; the other metrics may be reported too."
-        _refuse(draft, ("objective",), instead, "one objective, since several")
 
 
 def _refuse(draft: Draft, place: Place, instead: str, must: str = "left out, since it") -> None:
