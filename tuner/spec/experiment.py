@@ -153,6 +153,12 @@ class Experiment(Model):
         return self.objective.all
 
     @property
+    def goal(self) -> str:
+        """Say what is looked for: `max val_accuracy, min latency_ms, with latency_ms <= 5`."""
+        limits = f", with {', '.join(map(str, self.limits))}" if self.constraints else ""
+        return ", ".join(f"{objective.mode} {objective.metric}" for objective in self.objectives) + limits
+
+    @property
     def limits(self) -> list[Limit]:
         """The constraints, read."""
         return limits(self.constraints)

@@ -245,5 +245,5 @@ def describe(loaded: Loaded) -> str:
     spec = loaded.experiment
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.objective.mode} {spec.objective.metric}"
+        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.goal}"
     )

@@ -61,7 +61,8 @@ def _without_tags(place: Place) -> Place:
         place = place[:-1]
     if place[:1] == ("scheduler",) and place[2:3] == ("by",):
         place = place[:3] + place[4:]
-    at = {"objective": 1, "space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}.get(str(place[0])) if place else None
+    depths = {"objective": 1, "space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}
+    at = depths.get(str(place[0])) if place else None
     return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]
 
 
@@ -150,7 +151,8 @@ def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
     if kind == "literal_error":
         return _literal_fix(place, context, got)
     if kind == "string_type" and place[:1] == ("constraints",):
-        return f'Write "<= {shown(got)}" or ">= {shown(got)}".' if isinstance(got, int | float) else 'Write "<= 5", say.'
+        bound = shown(got) if isinstance(got, int | float) else "5"
+        return f'Write "<= {bound}" or ">= {bound}", say.'
     if kind == "string_type":
         return f"Quote it: '{shown(got)}'." if not isinstance(got, list | dict) else "Write one text."
     if kind == "list_type":
