@@ -31,6 +31,8 @@ CASES = {
     "gp": {name: PLAIN[name] for name in ("lr", "momentum")},  # an int makes it three times as slow
     "gp conditional": CONDITIONAL,
     "cmaes": PLAIN,
+    "nsga2": PLAIN,
+    "nsga2 conditional": CONDITIONAL,
     "qmc": {**PLAIN, "widths": CONDITIONAL["widths"]},
     "qmc halton": PLAIN,
     "random": PLAIN,
@@ -45,6 +47,8 @@ def spec(case: str, seed: int = 0, trials: int = 22, **parts: Any) -> Experiment
     search: dict[str, Any] = {"kind": kind}
     if kind in ("tpe", "gp"):
         search["startup"] = {"tpe": 5, "gp": 7}[kind]
+    if kind == "nsga2":
+        search["population"] = 4
     if variant == "halton":
         search["sequence"] = variant
     usual = {"scheduler": {"kind": "asha"}, "budget": {"trials": trials, "epochs": 9}}
