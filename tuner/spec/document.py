@@ -128,7 +128,8 @@ def _type(described: dict[str, Any]) -> str:
     if "$ref" in described or "oneOf" in described:
         return "mapping, below"
     if described.get("type") == "object" and described.get("additionalProperties") not in (None, True):
-        return "name: mapping, below"
+        inside = described["additionalProperties"]
+        return f"name: {TYPES[inside['type']]}" if inside.get("type") in TYPES else "name: mapping, below"
     word = TYPES.get(described.get("type", ""), "any")
     bounds = [f"{words} {shown(described[bound])}" for bound, words in BOUNDS.items() if bound in described]
     return ", ".join([word, " and ".join(bounds)]) if bounds else word
