@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 Point = Sequence[float]
 AUGMENTED = 0.05
-"""The weight of the sum beside the largest loss, as in ParEGO (Knowles 2006): of equal largest ones the rest decides."""
+"""The weight of the sum beside the largest loss, as in ParEGO (Knowles 2006): where that is equal the rest decides."""
 
 
 def dominates(one: Point, other: Point) -> bool:
@@ -36,7 +36,7 @@ def fronts(points: Sequence[Point]) -> list[int]:
 
 
 def crowding(points: Sequence[Point]) -> list[float]:
-    """Find how far apart the neighbours of each point of one front lie (Deb et al. 2002); the extremes have infinity."""
+    """Find how far apart the neighbours of each point of a front lie (Deb et al. 2002); infinity for the extremes."""
     distance = [0.0] * len(points)
     for axis in zip(*points, strict=True):
         order = sorted(range(len(points)), key=axis.__getitem__)

@@ -87,7 +87,7 @@ class TrialState:
     @property
     def breaks(self) -> bool:
         """Tell whether it was trained, and is infeasible since no report of it keeps the constraints."""
-        return self.outcome == "infeasible" and 0 < self.violation and self.best is not None
+        return self.outcome == "infeasible" and self.violation > 0 and self.best is not None
 
     def keep_best(self, report: Report, standing: Callable[[Report], tuple[float, ...]]) -> None:
         """Take in a report whose value is finite: it may be its best."""

@@ -16,8 +16,8 @@ import yaml
 from tuner.spec import bind
 from tuner.spec.experiment import Experiment
 from tuner.spec.model import Model
-from tuner.spec.objective import Objectives
 from tuner.spec.modules import BindError
+from tuner.spec.objective import Objectives
 from tuner.storage import write_whole
 from tuner.versions import versions
 

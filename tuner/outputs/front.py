@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.text import Text
 
 from tuner.core import pareto, standing
+from tuner.core.records import Report
 from tuner.core.state import RunState
 from tuner.core.trial import Best, TrialState
 from tuner.outputs.grid import Column, cut_front, grid, number, params_text
@@ -31,14 +31,15 @@ def members(run: RunState) -> list[Best]:
     return sorted(run.front, key=lambda best: -run.spec.objective.score(best.value))
 
 
-def metrics_of(run: RunState, trial: str, epoch: int) -> Mapping[str, float]:
-    """Find what a trial reported at an epoch; where a clone has repeated it, the last time."""
-    return next(report.metrics for report in reversed(run.trials[trial].reports) if report.epoch == epoch)
+def report_of(run: RunState, best: Best) -> Report:
+    """Find the report of a member of the front; a clone may report an epoch again, with other values."""
+    reports = [report for report in run.trials[best.trial].reports if report.epoch == best.epoch]
+    return next(report for report in reports if standing.values(run.spec, report.metrics) == best.values)
 
 
-def listed(run: RunState) -> dict[str, int]:
-    """Find the epoch by which each trial of the front is listed: of its reports there the best in the first objective."""
-    return {best.trial: best.epoch for best in reversed(members(run))}
+def listed(run: RunState) -> dict[str, Report]:
+    """Find the report by which each trial of the front is listed: the best in the first objective of those there."""
+    return {best.trial: report_of(run, best) for best in reversed(members(run))}
 
 
 def numbers(run: RunState, trials: list[TrialState]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.core.records import OUTCOMES
+from tuner.core.records import OUTCOMES, Report
 from tuner.core.standing import broken
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
@@ -60,8 +60,8 @@ def leaderboard(run: RunState) -> list[Row]:
     # Copied first: another thread may add trials to a live run.
     trials = list(run.trials.values())
     fronts = front.numbers(run, trials) if front.is_several(run) else {}
-    epochs_listed = front.listed(run)
-    rows = [_row(run, trial, fronts.get(trial.id), epochs_listed.get(trial.id)) for trial in trials]
+    listed = front.listed(run)
+    rows = [_row(run, trial, fronts.get(trial.id), listed.get(trial.id, trial.best)) for trial in trials]
     score = run.spec.objective.score
 
     def place(row: Row) -> tuple[float, ...]:
@@ -120,6 +120,11 @@ class Result:
         return self.run.best
 
     @property
+    def front(self) -> list[Best]:
+        """The Pareto front, the best of the first objective first; empty where there is one objective."""
+        return front.members(self.run)
+
+    @property
     def summary(self) -> dict[str, Any]:
         """The content of `summary.json`."""
         return dict(json.loads((self.folder / "summary.json").read_text()))
@@ -168,15 +173,13 @@ def _best(found: Best | None) -> dict[str, Any] | None:
     return {**{name: getattr(found, name) for name in ("trial", "value", "epoch", "params")}, **several}
 
 
-def _row(run: RunState, trial: TrialState, number: int | None, epoch: int | None) -> Row:
-    """List a trial by its report on the front at this epoch, else by its best."""
-    top = trial.best
-    epoch = epoch or (top.epoch if top is not None else 0)
-    metrics = front.metrics_of(run, trial.id, epoch) if top is not None else {}
+def _row(run: RunState, trial: TrialState, number: int | None, top: Report | None) -> Row:
+    """List a trial of the front of this number by this report."""
+    metrics = {} if top is None else top.metrics
     return Row(
         trial=trial.id,
         value=metrics.get(run.spec.objective.metric),
-        epoch=epoch,
+        epoch=0 if top is None else top.epoch,
         epochs=epochs.trained(trial),
         state=trial.outcome or trial.status,
         reason=trial.reason,

@@ -70,7 +70,9 @@ class Median:
 
     def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
         """List the finite scores of the reports that break no constraint."""
-        reports = [r for r in trial.reports if since <= r.epoch <= epoch and not violation(self.spec, r.metrics)]
+        reports = [report for report in trial.reports if since <= report.epoch <= epoch]
+        if self.spec.constraints:
+            reports = [report for report in reports if not violation(self.spec, report.metrics)]
         return [score for report in reports if math.isfinite(score := run.score(report))]
 
 

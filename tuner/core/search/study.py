@@ -51,8 +51,8 @@ class StudySearcher:
         self.study = optuna.create_study(directions=directions(spec), sampler=RandomSampler(seed=0))
         self.run = RunState()
         self.names = order(spec.space)
-        # CMA-ES keeps its state there, NSGA-II its generations; the others what they drew for params that turned out to be inactive, and
-        # while the trial runs that counts. Without conditions the params say it all.
+        # CMA-ES keeps its state there, NSGA-II its generations; the others what they drew for params that turned out
+        # to be inactive, and while the trial runs that counts. Without conditions the params say it all.
         conditional = any(dimension.when for dimension in spec.space.values())
         self.keeps_attributes = conditional or spec.search.kind in ("cmaes", "nsga2")
         # Optuna knows no values on the way to several objectives, and NSGA-II learns of complete trials alone.

@@ -53,18 +53,15 @@ def _study(history: History) -> optuna.Study:
     """Build a study of the front and the best report of each trial that is not on it, all of them complete."""
     run = history.run
     study = optuna.create_study(directions=[f"{objective.mode}imize" for objective in run.spec.objectives])
-    points = [(best.trial, best.epoch, found.metrics_of(run, best.trial, best.epoch)) for best in run.front]
-    points += [
-        (row.trial, row.epoch, found.metrics_of(run, row.trial, row.epoch))
-        for row in history.rows if row.value is not None and row.front != 1
-    ]  # fmt: skip
-    for trial, epoch, metrics in points[:MOST_POINTS]:
-        limits = standing.excesses(run.spec, metrics)
+    reports = [found.report_of(run, best) for best in run.front]
+    others = [run.trials[row.trial].best for row in history.rows if row.front != 1]
+    for report in [*reports, *(best for best in others if best is not None)][:MOST_POINTS]:
+        metrics, limits = report.metrics, standing.excesses(run.spec, report.metrics)
         study.add_trial(
             create_trial(
                 state=TrialState.COMPLETE,
                 values=list(standing.values(run.spec, metrics).values()),
-                user_attrs={"trial": trial, "epoch": epoch},
+                user_attrs={"trial": report.trial, "epoch": report.epoch},
                 system_attrs={f"constraints:{limit}": excess for limit, excess in limits.items()},
             )
         )

@@ -38,7 +38,11 @@ SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
 def page(history: History) -> str:
     """Make the page."""
     spec = history.run.spec
-    has = {"population": spec.scheduler.kind == "pbt", "seeds": spec.confirm is not None, "front": len(spec.objectives) > 1}
+    has = {
+        "population": spec.scheduler.kind == "pbt",
+        "seeds": spec.confirm is not None,
+        "front": len(spec.objectives) > 1,
+    }
     parts = [part for part in SECTIONS if has.get(part[1], True)]
     sections = [(title, anchor, guarded(partial(make, history))) for title, anchor, make in parts]
     return document(f"{history.run.name}: report", header(history), sections)

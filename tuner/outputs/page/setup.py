@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuner.outputs import experiment
+from tuner.outputs import experiment, front
 from tuner.outputs.best import PARAMS
-from tuner.outputs import front
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import block, folded, paragraph, table
 from tuner.outputs.results import Row, spelled
