@@ -10,7 +10,7 @@ from tuner.core import pareto, standing
 from tuner.core.records import Report
 from tuner.core.state import RunState
 from tuner.core.trial import Best, TrialState
-from tuner.outputs.grid import Column, cut_front, grid, number, params_text
+from tuner.outputs.grid import Column, clean, cut, cut_front, grid, number, params_text
 
 MOST = 20
 
@@ -67,7 +67,7 @@ def lines(run: RunState, width: int) -> list[Text]:
     metrics = [objective.metric for objective in run.spec.objectives]
     modes = ", ".join(f"{objective.mode} {objective.metric}" for objective in run.spec.objectives)
     count = f"{len(found)} report{'' if len(found) == 1 else 's'}"
-    head = f"Pareto front, {modes}: {count} that no other is better than in one and no worse in any"
+    head = f"Pareto front, {modes}: {count}"
     columns = [Column("trial"), Column("epoch", right=True, drop=2)]
     columns += [Column(cut_front(metric, max(8, width // 6)), right=True) for metric in metrics]
     columns += [Column("params", drop=1, least=12)]
@@ -76,7 +76,7 @@ def lines(run: RunState, width: int) -> list[Text]:
         for best in found[:MOST]
     ]
     more = [Text(f"… and {len(found) - MOST} more", style="dim")] if len(found) > MOST else []
-    return [Text(head), *grid(columns, cells, width), *more]
+    return [Text(cut(clean(head), width)), *grid(columns, cells, width), *more]
 
 
 def values_text(best: Best) -> str:
