@@ -11,8 +11,8 @@ lint:
 test:
 	pytest
 
-# What OVERHEAD.md, SCALING.md and the table of searches hold; the first takes most of an hour. The others (soak, ledger,
-# boards, memory_edge, finetune, gpu) have their commands at the top of their files.
+# What OVERHEAD.md, SCALING.md and the table of searches hold; the first takes most of an hour. The others (search, soak,
+# ledger, boards, memory_edge, finetune, gpu) have their commands at the top of their files.
 bench:
 	python -m benchmarks.overhead
 	python -m benchmarks.rates

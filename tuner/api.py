@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
 from tuner.spec.bind import Trainable, home
@@ -65,7 +66,7 @@ def run(
 
     Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
     """
-    loaded = experiment if isinstance(experiment, Loaded) else load(experiment)
+    loaded = learn(experiment if isinstance(experiment, Loaded) else load(experiment))
     loaded.refuse_missing()
     where = place(loaded.experiment.storage, check_name(name or default_name(loaded.file)))
     if (folder := where.folder).exists():

@@ -128,7 +128,9 @@ def _run(flags: argparse.Namespace) -> int:
         from tuner.runs import check_name
 
         check_name(flags.name)
-    loaded = api.load(flags.space, flags.set)
+    from tuner.earlier import learn
+
+    loaded = learn(api.load(flags.space, flags.set))
     if flags.check:
         _check(loaded, options)
     elif flags.local:
@@ -191,7 +193,8 @@ def _check(loaded: Loaded, options: Options) -> None:
     grows = "" if places.slots else "; the run would wait for machines that may come"
     print(f"trials at once   {places.slots} on {places.where}{grows}")
     print(f"epochs in all    about {planned.epochs} of at most {spec.trials * spec.budget.epochs}")
-    print("trials that reach an epoch, if the first epochs tell the order of the last:")
+    if planned.reach:
+        print("trials that reach an epoch, if the first epochs tell the order of the last:")
     for epoch, count in planned.reach.items():
         print(f"  epoch {epoch:>5}    about {count}")
     if planned.repeats:

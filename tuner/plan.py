@@ -25,13 +25,16 @@ class Plan:
     epochs: int
     """Epochs of all trials together."""
     reach: dict[int, int]
-    """Epoch of each rung, and the last → how many trials get there."""
+    """Epoch of each rung, and the last → how many trials get there; empty where a model of the run's own decides it."""
     repeats: int
     """The most repeats on fresh seeds, each to the last epoch, that come after them."""
 
 
 def plan(spec: Experiment, slots: int) -> Plan:
     """Play the run on curves that keep their order from the first epoch to the last."""
+    repeats = min(spec.confirm.top, spec.trials) * spec.confirm.seeds if spec.confirm else 0
+    if spec.total_epochs is not None:
+        return Plan(spec.total_epochs, {}, repeats)
     trials = min(spec.trials, MOST_TRIALS, max(10, MOST_EPOCHS // spec.budget.epochs))
     update = {
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
@@ -52,5 +55,4 @@ def plan(spec: Experiment, slots: int) -> Plan:
     scale = spec.trials / trials
     epochs = [*sorted(make_rule(spec).saved_epochs()), spec.budget.epochs]
     reach = {e: len({report.trial for report in reports if report.epoch >= e}) for e in dict.fromkeys(epochs)}
-    repeats = min(spec.confirm.top, spec.trials) * spec.confirm.seeds if spec.confirm else 0
     return Plan(round(len(reports) * scale), {epoch: round(count * scale) for epoch, count in reach.items()}, repeats)

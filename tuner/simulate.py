@@ -8,8 +8,9 @@ from typing import Any
 
 from tuner.core.events import Event, Free, Reported
 from tuner.core.lines import from_json, to_json
-from tuner.core.records import SCHEMA, Header, Record, Report, Session
+from tuner.core.records import SCHEMA, Header, Promoted, Record, Repeated, Report, Session, Suggested
 from tuner.core.run import Core
+from tuner.core.search.asker import Asker
 from tuner.core.search.kinds import make_asker
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -23,34 +24,67 @@ Cost = Callable[[Mapping[str, Any], int], float]
 class Simulation:
     """Workers that train curves instead of models."""
 
-    def __init__(self, spec: Experiment, curve: Curve, slots: int = 1, cost: Cost = lambda params, epoch: 1.0) -> None:
-        self.spec, self.curve, self.cost = spec, curve, cost
-        self.core = Core(spec, make_asker(spec))
+    def __init__(
+        self,
+        spec: Experiment,
+        curve: Curve,
+        slots: int = 1,
+        cost: Cost = lambda params, epoch: 1.0,
+        asker: Asker | None = None,
+        as_lines: bool = True,
+    ) -> None:
+        """Begin a run; without `as_lines` the records are not written as JSON and read again, which is half the time.
+
+        An `asker` takes the place of the one that the spec's search has.
+        """
+        self.spec, self.curve, self.cost, self.as_lines = spec, curve, cost, as_lines
+        self.core = Core(spec, asker or make_asker(spec))
         self.records: list[Record] = []
         self.clock = 0.0
         self._due: list[tuple[float, int, str]] = []
         """Reports to come: (moment, order of their start, trial)."""
         self._started = 0
+        self._some_wait = True
+        """Some running trial may have no worker: the run was begun by another, or a trial is a clone now."""
         self.take(Header(schema=SCHEMA, name="simulation", spec=spec.model_dump(mode="json"), folder="."))
         self.take(Session(attempt=1, host="simulation", pid=0, slots=slots, versions={}))
 
     def run(self, count: int | None = None) -> list[Record]:
         """Simulate to the end, or until there are so many records; returns the records."""
-        self._fill()
+        self.fill()
         while self._due and (count is None or len(self.records) < count):
-            self.clock, _, name = heapq.heappop(self._due)
-            record = self._report(self.core.run.find(name))
-            if isinstance(record, Report) and record.decision.action == "go":
-                self._train(self.core.run.find(name))
-            if self.core.run.closed:
-                self._due = [due for due in self._due if self.core.run.find(due[2]).status == "running"]
-                heapq.heapify(self._due)
-            self._fill()
+            self.step()
         return self.records[:count]
+
+    @property
+    def busy(self) -> int:
+        """How many workers train."""
+        return len(self._due)
+
+    @property
+    def next_moment(self) -> float:
+        """When the next report comes."""
+        return self._due[0][0]
+
+    def step(self) -> None:
+        """Let the clock go on to the next report, decide on it, and give each free worker what there is."""
+        self.clock, _, name = heapq.heappop(self._due)
+        record = self._report(self.core.run.find(name))
+        if isinstance(record, Report) and record.decision.action == "go":
+            self._train(self.core.run.find(name))
+        self._some_wait |= isinstance(record, Report) and record.decision.clone is not None
+        if self.core.run.closed:
+            self._due = [due for due in self._due if self.core.run.find(due[2]).status == "running"]
+            heapq.heapify(self._due)
+        self.fill()
 
     def value(self, trial: TrialState, epoch: int) -> float | Mapping[str, float]:
         """Find what a trial reports at an epoch."""
         return self.curve(trial.params, epoch)
+
+    def seconds(self, trial: TrialState, epoch: int) -> float:
+        """Find what an epoch takes on the virtual clock."""
+        return self.cost(trial.params, epoch)
 
     def _metrics(self, trial: TrialState, epoch: int) -> dict[str, float]:
         value = self.value(trial, epoch)
@@ -58,40 +92,48 @@ class Simulation:
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""
-        record = from_json(to_json(record))
+        if self.as_lines:
+            record = from_json(to_json(record))
         self.records.append(record)
         self.core.apply(record)
 
-    def _commit(self, event: Event) -> Record | None:
+    def commit(self, event: Event) -> Record | None:
+        """Decide on an event and take in the record; None where it changes nothing."""
         record = self.core.decide(event)
         if record is not None:
             self.take(record)
         return record
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
+        """Give each free worker what there is."""
         run = self.core.run
         while len(self._due) < run.slots:
-            busy = {name for _, _, name in self._due}
-            waiting = next((trial for trial in run.having("running") if trial.id not in busy), None)
-            if waiting is not None:
-                self._train(waiting)
-            elif self._commit(Free()) is None:
+            if self._some_wait:
+                busy = {name for _, _, name in self._due}
+                waiting = next((trial for trial in run.having("running") if trial.id not in busy), None)
+                if waiting is not None:
+                    self._train(waiting)
+                    continue
+                self._some_wait = False
+            if (record := self.commit(Free())) is None:
                 return
+            if isinstance(record, Suggested | Promoted | Repeated):
+                self._train(run.find(record.trial))
 
     def _train(self, trial: TrialState) -> None:
         self._started += 1
-        moment = self.clock + self.cost(trial.params, trial.epoch + 1)
+        moment = self.clock + self.seconds(trial, trial.epoch + 1)
         heapq.heappush(self._due, (moment, self._started, trial.id))
 
     def _report(self, trial: TrialState) -> Record | None:
         epoch = trial.epoch + 1
-        return self._commit(
+        return self.commit(
             Reported(
                 trial=trial.id,
                 generation=trial.generation,
                 epoch=epoch,
                 metrics=self._metrics(trial, epoch),
                 checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
-                seconds=self.cost(trial.params, epoch),
+                seconds=self.seconds(trial, epoch),
             )
         )

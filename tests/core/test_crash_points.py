@@ -30,6 +30,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
     "promoting, tpe": ({"kind": "asha", "reduction_factor": 2, "promote": True}, TPE, 60, 9),
     "hyperband, tpe": ({"kind": "hyperband"}, TPE, 40, 9),
     "median, tpe": ({"kind": "median", "min_trials": 3}, TPE, 30, 9),
+    "auto": ({"kind": "auto"}, {"kind": "auto"}, 40, 9),
     "pbt, tpe": ({"kind": "pbt", "interval_epochs": 2}, TPE, 10, 16),
     "pbt, cmaes": ({"kind": "pbt", "interval_epochs": 2}, CMAES, 10, 16),
 }

@@ -45,14 +45,14 @@ class Core:
 
     def __init__(self, spec: Experiment, asker: Asker) -> None:
         self.spec, self.asker = spec, asker
-        self.rule = make_rule(spec)
+        self.rule = make_rule(spec, asker=asker)
         self.run = RunState()
 
     def apply(self, record: Record) -> None:
         """Take in one record."""
         self.run.apply(record)
         if isinstance(record, Asked) and record.changes:
-            self.spec, self.rule = self.run.spec, make_rule(self.run.spec, self.run.tops)
+            self.spec, self.rule = self.run.spec, make_rule(self.run.spec, self.run.tops, self.asker)
         self.asker.observe(record)
 
     def decide(self, event: Event) -> Record | None:
@@ -85,7 +85,7 @@ class Core:
         if not run.closed:
             if name := self.rule.next(run):
                 return Promoted(trial=name, reason=f"goes on after epoch {run.trials[name].epoch}")
-            if len(run.trials) < self.spec.trials:
+            if run.wants_trials:
                 return self._suggest(len(run.trials))
             if not any(trial.status == "running" for trial in run.trials.values()):
                 for trial in run.having("paused"):
@@ -96,7 +96,10 @@ class Core:
         if any(trial.id in names and trial.epoch <= top for top, names in self.run.tops.items()):
             reason = f"epoch {trial.epoch} was the last; not among the best when the budget grew"
             return Ended(trial=trial.id, outcome="finished", reason=reason)
-        reason = f"was never among the best at epoch {trial.epoch}"
+        if self.run.is_spent_by(0):
+            reason = f"paused at epoch {trial.epoch} when the run had trained its {self.spec.total_epochs} epochs"
+        else:
+            reason = f"was never among the best at epoch {trial.epoch}"
         return Ended(trial=trial.id, outcome="stopped", reason=reason)
 
     def _suggest(self, number: int) -> Suggested:

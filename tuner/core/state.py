@@ -155,12 +155,20 @@ class RunState:
         """The report whose params and model are the run's result: a confirmed winner's, else the best that is saved."""
         return confirm.chosen(self)
 
+    def is_spent_by(self, more: int) -> bool:
+        """Tell whether the epochs that all trials may train for together are trained, with so many more."""
+        total = self.spec.total_epochs
+        return total is not None and sum(trial.epoch for trial in self.trials.values()) + more >= total
+
+    @property
+    def wants_trials(self) -> bool:
+        """Tell whether new trials may begin."""
+        return not self.closed and len(self.trials) < self.spec.trials and not self.is_spent_by(0)
+
     @property
     def is_searching(self) -> bool:
         """Tell whether a trial of the search goes on, or is still to come."""
-        if not self.closed and len(self.trials) < self.spec.trials:
-            return True
-        return any(trial.status != "ended" for trial in self.trials.values())
+        return self.wants_trials or any(trial.status != "ended" for trial in self.trials.values())
 
     @property
     def is_closed(self) -> bool:

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from tuner.core.records import Record, Suggested
 from tuner.core.search.asker import Asker, OneAhead, Suggestion
+from tuner.core.search.thaw import FreezeThaw
 
 
 class Ahead:
@@ -34,5 +35,9 @@ class Ahead:
 
 
 def ahead(asker: Asker, next_number: int, last_number: int) -> Asker:
-    """Compute suggestions ahead where the kind of search allows it."""
+    """Compute suggestions ahead where the kind of search allows it; a model's fits, where it has one."""
+    if isinstance(asker, FreezeThaw):
+        pool = ThreadPoolExecutor(1, thread_name_prefix="fit")
+        asker.model.later = lambda job: pool.submit(job).result
+        return asker
     return Ahead(asker, next_number, last_number) if isinstance(asker, OneAhead) else asker

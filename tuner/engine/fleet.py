@@ -70,8 +70,8 @@ class Fleet:
 
     def _left(self) -> int:
         spec, run = self.core.spec, self.core.run
-        coming = 0 if run.closed else spec.trials - len(run.trials)
-        paused = sum(1 for _ in run.having("paused")) if spec.scheduler.kind == "pbt" else 0
+        coming = spec.trials - len(run.trials) if run.wants_trials else 0
+        paused = sum(1 for _ in run.having("paused")) if spec.scheduler.kind in ("pbt", "auto") else 0
         return sum(1 for _ in run.having("running")) + coming + paused
 
     def _bounded(self, slots: float, left: int) -> int:

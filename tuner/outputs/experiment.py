@@ -49,6 +49,8 @@ def resolved(experiment: Experiment, home: Path) -> dict[str, Any]:
     for key in ("trainable", "test"):
         if key in spec:
             spec[key] = portable(spec[key], home)
+    if experiment.start.learned:
+        spec["start"] = spec.pop("start")  # to the end: it is long, and not for people
     return spec
 
 

@@ -69,6 +69,8 @@ def epochs_left(run: RunState) -> float | None:
     last = run.spec.budget.epochs
     repeats = sum(max(0.5, last - one.epoch) for one in list(run.repeats.values()) if one.status != "ended")
     repeats += repeats_left(run) * last
+    if run.spec.total_epochs is not None and not run.closed:
+        return repeats + _left_of(run, run.spec.total_epochs)
     trials = list(run.trials.values())
     open_ones = [trial for trial in trials if trial.status != "ended"]
     coming = 0 if run.closed else run.spec.trials - len(trials)
@@ -82,6 +84,14 @@ def epochs_left(run: RunState) -> float | None:
         length = sum(ended) / len(ended)
     # Half an epoch at least: a trial that has outlived the others still has something to do.
     return repeats + coming * length + sum(max(0.5, length - trial.epoch) for trial in open_ones)
+
+
+def _left_of(run: RunState, total: int) -> float:
+    """Count what is left of the epochs of all trials together; then the best one alone is trained to the end."""
+    if left := max(0, total - _epochs(run)):
+        return left
+    best = run.trials[run.best.trial] if run.best else None
+    return run.spec.budget.epochs - best.epoch if best is not None and best.status != "ended" else 0
 
 
 def _epochs(run: RunState) -> int:

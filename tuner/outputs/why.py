@@ -24,6 +24,7 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
+from tuner.core.search.first import first
 from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
 from tuner.ledger import read
@@ -136,13 +137,14 @@ def _given(record: Given) -> str:
 def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
     """Say what a suggestion was made from."""
     spec = run.spec
-    if record.number < len(spec.start.points):
-        return f"point {record.number + 1} of start.points; what that leaves open is drawn by {spec.search.kind}"
+    if (given := first(spec, record.number)) is not None:
+        return f"{given.source}; what that leaves open is drawn by {spec.search.kind}"
     seen = records[: record.seen]
     trials = {one.trial for one in seen if isinstance(one, Report)}
     reports = sum(isinstance(one, Report) for one in seen)
     startup = getattr(spec.search, "startup", 0) or 0
-    at_random = ", still at random" if record.number < startup else ""
+    is_new = not any(trial.comparable for trial in spec.start.learned)
+    at_random = ", still at random" if record.number < startup and is_new else ""
     return f"by {spec.search.kind} from {reports} reports of {len(trials)} trials{at_random}"
 
 

@@ -124,16 +124,22 @@ def check(bound: Bound, space: Mapping[str, Any], fixed: Mapping[str, Any], key:
     yield from _missing(signature, {*space, *fixed})
 
 
-def check_pbt(bound: Bound) -> Iterator[Broken]:
-    """Yield why a function cannot be trained by PBT, as far as its source shows."""
+def can_pause(bound: Bound) -> bool:
+    """Tell whether a function's trials can go on from a checkpoint, as far as its source shows."""
+    return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.may_track
+
+
+def check_pausing(bound: Bound, section: str, kind: str) -> Iterator[Broken]:
+    """Yield why a function cannot be trained by a kind that pauses trials, as far as its source shows."""
     signature, function = bound.signature, bound.trainable.function
-    place = ("scheduler", "kind")
+    place, needs = (section, "kind"), "PBT" if kind == "pbt" else kind
     if bound.trainable.plain_ray:
-        what = f"since PBT needs trial.track and {function}(config) is a plain Ray function"
-        yield Broken(place, f"must be another kind than pbt, {what}, but got pbt", "Write kind: asha.")
+        what = f"since {needs} needs trial.track and {function}(config) is a plain Ray function"
+        instead = "Write kind: asha." if kind == "pbt" else "Write kind: tpe."
+        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", instead)
     elif signature is not None and not signature.may_track and signature.certain:
-        what = f"since PBT needs trial.track and {function} ({signature.place}) never calls it"
-        yield Broken(place, f"must be another kind than pbt, {what}, but got pbt",
+        what = f"since {needs} needs trial.track and {function} ({signature.place}) never calls it"
+        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}",
                      "Call trial.track(model=model, optimizer=optimizer) before the first epoch.")  # fmt: skip
 
 

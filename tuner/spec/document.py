@@ -69,13 +69,6 @@ def _sections() -> Iterator[str]:
     yield "## `loggers`\nA list of names, or of mappings with these keys ([loggers.md](loggers.md)).\n"
     for kind, model in LOGGERS.items():
         yield from _section(f"### `kind: {kind}`", model)
-    yield "## Not yet\nRefused until a later version brings them:\n"
-    yield LATER
-
-
-LATER = """- `start.runs`, `prior` and `confidence` of a parameter: give good values as `start.points`.
-- `search.kind: auto`: write `kind: tpe`.
-"""
 
 
 def filled(page: str, model: type[Model]) -> str:
@@ -96,8 +89,9 @@ def _section(title: str, model: type[Model]) -> Iterator[str]:
 
 def _table(model: type[Model]) -> str:
     properties = model.model_json_schema()["properties"]
-    # What chooses the form comes first, though what all forms share is declared before it.
-    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in ("dist", "kind"))
+    # What chooses the form comes first, though what all forms share is declared before it; a prior's confidence last.
+    places = {"dist": -1, "kind": -1, "confidence": 1}
+    fields = sorted(model.model_fields.items(), key=lambda item: places.get(item[0], 0))
     rows = [_row(key, field, properties[key]) for key, field in fields]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from itertools import count, pairwise, takewhile
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +15,8 @@ from tuner.spec.kinds import (
     AnyScheduler,
     AnySearch,
     Asha,
+    AutoScheduler,
+    AutoSearch,
     Cmaes,
     Gp,
     Grid,
@@ -32,6 +36,7 @@ from tuner.spec.objective import AnyObjective, Limit, LimitText, Objective, limi
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
+from tuner.spec.start import Learned, Start
 
 DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
 
@@ -47,13 +52,6 @@ class Budget(Model):
     """A hard cap on the run's time, all sessions together."""
     target: Finite | None = None
     """End the run as soon as the metric is this good."""
-
-
-class Start(Model):
-    """What is tried before the search begins."""
-
-    points: list[dict[str, Any]] = Field(default_factory=list)
-    """Params tried first; those left out are drawn by the search."""
 
 
 class Checkpoint(Model):
@@ -103,7 +101,7 @@ class Experiment(Model):
     constraints: dict[str, LimitText] = Field(default_factory=dict)
     """Limits by reported metric, such as `{latency_ms: "<= 5"}`; what breaks one ranks behind all that break none."""
     start: Start = Field(default_factory=Start)
-    """What is tried before the search begins."""
+    """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
     """How new params are found."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
@@ -131,15 +129,11 @@ class Experiment(Model):
     @classmethod
     def _default_kinds(cls, value: Any) -> Any:
         """Let `scheduler: {grace_epochs: 2}` mean the default kind."""
-        if not isinstance(value, dict):
-            return value
-        several = is_several(value.get("objective"))
-        given = {"search": {"kind": "tpe"}, "scheduler": {"kind": "none"}, **value} if several else value
-        return {key: _with_kind(key, part) for key, part in given.items()}
+        return with_kinds(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        parts = Parts(tuple(self.space), self.space, self.fixed, self.start.points,
+        parts = Parts(tuple(self.space), self.space, self.fixed, self.start,
                       self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
                       self.confirm is not None, self.objectives, self.budget.target is not None,
                       bool(self.constraints))  # fmt: skip
@@ -162,6 +156,13 @@ class Experiment(Model):
     def limits(self) -> list[Limit]:
         """The constraints, read."""
         return limits(self.constraints)
+
+    @property
+    def total_epochs(self) -> int | None:
+        """The epochs of all trials together after which `auto` ends; None for other kinds of search."""
+        if not isinstance(self.search, AutoSearch):
+            return None
+        return self.search.epochs or math.ceil(self.budget.trials * halved_epochs(self.budget.epochs))
 
     @property
     def trials(self) -> int:
@@ -208,14 +209,29 @@ def is_several(objective: Any) -> bool:
     return isinstance(objective, list) and len(objective) > 1
 
 
-def _with_kind(key: str, part: Any) -> Any:
-    if key in DEFAULT_KINDS and isinstance(part, dict) and "kind" not in part:
-        return {"kind": DEFAULT_KINDS[key], **part}
-    return part
+def halved_epochs(last: int) -> float:
+    """Tell how many epochs successive halving trains a trial for in the mean: one in three goes on from 1, 3, 9, …"""
+    rungs = [0, *takewhile(lambda rung: rung < last, (3**k for k in count())), last]
+    return math.fsum((after - before) / 3**k for k, (before, after) in enumerate(pairwise(rungs)))
+
+
+def with_kinds(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the kinds of search and scheduler where they are left out; `auto` stands for both."""
+    if is_several(value.get("objective")) and "search" not in value:
+        value = {"search": {"kind": "tpe"}, **value}
+    parts = {key: value[key] for key in DEFAULT_KINDS if isinstance(value.get(key), dict)}
+    is_auto = any(part.get("kind") == "auto" for part in parts.values())
+    filled = {key: {"kind": DEFAULT_KINDS[key], **part} for key, part in parts.items()}
+    if is_auto:
+        filled = {**{key: {"kind": "auto"} for key in DEFAULT_KINDS if key not in value}, **filled}
+    elif is_several(value.get("objective")):
+        filled = {"scheduler": {"kind": "none"}, **filled}
+    return {**value, **filled}
 
 
 __all__ = [
-    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "Budget", "Checkpoint", "Choice", "Cmaes", "Confirm",
-    "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Median", "NoScheduler", "Nsga2",
-    "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe", "Watchdog",
+    "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "AutoScheduler", "AutoSearch", "Budget", "Checkpoint",
+    "Choice", "Cmaes", "Confirm", "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Learned", "Median",
+    "NoScheduler", "Nsga2", "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems",
+    "Start", "Tpe", "Watchdog",
 ]  # fmt: skip

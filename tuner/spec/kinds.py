@@ -78,7 +78,16 @@ class Grid(Search):
     """Which searcher."""
 
 
-SomeSearch = Tpe | Gp | Cmaes | Nsga2 | Qmc | Random | Grid
+class AutoSearch(Search):
+    """Freeze-thaw: one model over params and epochs chooses new trials and which paused ones go on."""
+
+    kind: Literal["auto"]
+    """Which searcher; it is the scheduler too."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of all trials together; by default as many as `asha` would train."""
+
+
+SomeSearch = Tpe | Gp | Cmaes | Nsga2 | Qmc | Random | Grid | AutoSearch
 AnySearch = Annotated[SomeSearch, Field(discriminator="kind")]
 
 
@@ -142,6 +151,13 @@ class Pbt(Model):
     """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 
 
+class AutoScheduler(Model):
+    """What belongs to `search: {kind: auto}`, which decides which trials go on, too."""
+
+    kind: Literal["auto"]
+    """Which scheduler."""
+
+
 class NoScheduler(Model):
     """Every trial runs to its last epoch."""
 
@@ -149,5 +165,5 @@ class NoScheduler(Model):
     """Which scheduler."""
 
 
-SomeScheduler = Asha | Hyperband | Median | Pbt | NoScheduler
+SomeScheduler = Asha | Hyperband | Median | Pbt | NoScheduler | AutoScheduler
 AnyScheduler = Annotated[SomeScheduler, Field(discriminator="kind")]

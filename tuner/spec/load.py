@@ -15,7 +15,6 @@ from tuner.spec import bind
 from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
-from tuner.spec.later import check_later
 from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError
@@ -176,11 +175,13 @@ def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
 
 
 def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded:
-    check_later(draft)
     check_keys(draft)
+    bound = given or _find(draft, "trainable", file.parent)
+    if bound is not None:
+        _choose_search(draft, bound)
     experiment = validate(draft)
-    trainable = _bind(draft, "trainable", file.parent, given)
-    test = _bind(draft, "test", file.parent)
+    trainable = _fitting(draft, "trainable", bound)
+    test = _fitting(draft, "test", _find(draft, "test", file.parent))
     if experiment is not None and trainable is not None and trainable.plain_ray:
         for broken in refuse_ranks(experiment.resources, f"{trainable.function}(config) is a plain Ray function"):
             draft.report(broken)
@@ -190,24 +191,41 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded
     return Loaded(experiment, file, trainable, test, missing=tuple(missing))
 
 
-def _bind(draft: Draft, key: str, folder: Path, given: bind.Bound | None = None) -> bind.Trainable | None:
+def _find(draft: Draft, key: str, folder: Path) -> bind.Bound | None:
     ref = draft.value.get(key)
     if not isinstance(ref, str) or draft.is_refused((key,)):
         return None
     try:
-        bound = given or bind.find(ref, folder)
+        return bind.find(ref, folder)
     except BindError as error:
         draft.refuse((key,), error.what, error.fix)
+        return None
+
+
+def _fitting(draft: Draft, key: str, bound: bind.Bound | None) -> bind.Trainable | None:
+    """Report where the YAML and the function do not fit."""
+    if bound is None:
         return None
     for broken in _misfits(draft, bound, key):
         draft.report(broken)
     return bound.trainable
 
 
+def _choose_search(draft: Draft, bound: bind.Bound) -> None:
+    """Let `auto` search where nothing else is asked for, and trials can pause: it says what they would go on from."""
+    search = draft.value.get("search", {})
+    if not isinstance(search, dict) or not search.keys() <= {"seed", "epochs"} or "scheduler" in draft.value:
+        return
+    has_one_goal = not isinstance(draft.value.get("objective"), list) and not draft.value.get("constraints")
+    if bind.can_pause(bound) and has_one_goal:
+        draft.put(("search",), {"kind": "auto", **search}, {})
+
+
 def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
     yield from bind.check(bound, draft.mapping("space"), draft.mapping("fixed"), key)
-    if key == "trainable" and draft.mapping("scheduler").get("kind") == "pbt":
-        yield from bind.check_pbt(bound)
+    for section, kind in (("scheduler", "pbt"), ("search", "auto")):
+        if key == "trainable" and draft.mapping(section).get("kind") == kind:
+            yield from bind.check_pausing(bound, section, kind)
 
 
 def _by_line(problem: Problem) -> float:
@@ -243,7 +261,9 @@ def _plain(value: Any, place: Place, draft: Draft) -> Any:
 def describe(loaded: Loaded) -> str:
     """Say in a line what a run does."""
     spec = loaded.experiment
+    kinds = "auto" if spec.search.kind == "auto" else f"{spec.scheduler.kind} + {spec.search.kind}"
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{spec.scheduler.kind} + {spec.search.kind}, {spec.goal}"
+        f"{kinds}, {spec.goal}"
+        f"{', from ' + spec.start.told if spec.start.told else ''}"
     )

@@ -61,6 +61,8 @@ def _without_tags(place: Place) -> Place:
         place = place[:-1]
     if place[:1] == ("scheduler",) and place[2:3] == ("by",):
         place = place[:3] + place[4:]
+    if place[:1] == ("space",) and place[-2:-1] == ("confidence",):
+        place = place[:-1]
     depths = {"objective": 1, "space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}
     at = depths.get(str(place[0])) if place else None
     return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]

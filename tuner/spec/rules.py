@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.spec import several
+from tuner.spec import priors, several
 from tuner.spec import space as spaces
 from tuner.spec.kinds import Asha, Hyperband, Median, Pbt, SomeScheduler, SomeSearch
 from tuner.spec.model import Broken, Place
 from tuner.spec.objective import Objective
 from tuner.spec.resources import Resources, entries
 from tuner.spec.resources import check as check_resources
-from tuner.spec.space import Choice, Float, SomeDimension
-from tuner.spec.words import brief, did_you_mean, shown
+from tuner.spec.space import Choice, Float, SomeDimension, can_be
+from tuner.spec.start import Start
+from tuner.spec.words import did_you_mean, shown
 
 MOST_GRID_POINTS = 1_000_000
 
@@ -28,7 +29,7 @@ class Parts:
     """All names in `space`, those of dimensions that are not valid too."""
     space: Mapping[str, SomeDimension]
     fixed: Mapping[str, Any]
-    points: Sequence[Mapping[str, Any]]
+    start: Start
     search: SomeSearch | None
     scheduler: SomeScheduler | None
     trials: int | None
@@ -45,6 +46,7 @@ def check(parts: Parts) -> Iterator[Broken]:
     yield from _names(parts)
     yield from _conditions(parts)
     yield from _search(parts)
+    yield from priors.check(parts.space, parts.search)
     yield from _scheduler(parts)
     yield from _points(parts)
     yield from _resources(parts)
@@ -85,7 +87,7 @@ def _condition(parts: Parts, place: Place, other: str, wanted: Any) -> Iterator[
         for value in options:
             if not parts.space[other].contains(value):
                 yield Broken(place, f"must be a value that space.{other} can have, but got {shown(value)}",
-                             _can_be(parts.space[other]))  # fmt: skip
+                             can_be(parts.space[other]))  # fmt: skip
 
 
 def _search(parts: Parts) -> Iterator[Broken]:
@@ -132,6 +134,12 @@ def _scheduler(parts: Parts) -> Iterator[Broken]:
             yield Broken(("budget", "trials"), "must be at least 2 where scheduler.kind is pbt (it is the population), "
                          f"but got {parts.trials}", "Write trials: 8, say.")  # fmt: skip
 
+    kinds = [part.kind for part in (parts.search, scheduler) if part is not None]
+    if len(kinds) == 2 and kinds.count("auto") == 1:
+        yield Broken(("scheduler" if kinds[0] == "auto" else "search", "kind"), "must be auto where the kind of the "
+                     f"{'search' if kinds[0] == 'auto' else 'scheduler'} is, since one model does both, but got "
+                     f"{kinds[kinds[0] == 'auto']}", "Leave it out, or choose another kind of both.")  # fmt: skip
+
 
 def _mutate(parts: Parts, names: Sequence[str]) -> Iterator[Broken]:
     for i, name in enumerate(names):
@@ -146,17 +154,22 @@ def _at_most_epochs(parts: Parts, key: str, value: int) -> Iterator[Broken]:
 
 
 def _points(parts: Parts) -> Iterator[Broken]:
-    if parts.points and parts.search is not None and parts.search.kind in ("grid", "qmc"):
-        yield Broken(("start", "points"), f"must be empty where search.kind is {parts.search.kind}, whose points are "
-                     f"fixed, but got {len(parts.points)}", "Remove start, or use search.kind: tpe.")  # fmt: skip
-    for i, point in enumerate(parts.points):
+    for key, given in (("points", parts.start.points), ("runs", parts.start.runs)):
+        if given and parts.search is not None and parts.search.kind in ("grid", "qmc"):
+            yield Broken(("start", key), f"must be empty where search.kind is {parts.search.kind}, whose points are "
+                         f"fixed, but got {len(given)}", "Remove start, or use search.kind: tpe.")  # fmt: skip
+    points: list[tuple[Place, Mapping[str, Any]]] = [
+        *((("start", "points", i), point) for i, point in enumerate(parts.start.points)),
+        *((("start", "learned", i, "params"), trial.params) for i, trial in enumerate(parts.start.learned)),
+    ]
+    for at, point in points:
         for name, value in point.items():
-            place: Place = ("start", "points", i, name)
+            place = (*at, name)
             if name not in parts.names:
                 yield _unnamed(parts, place, name)
             elif name in parts.space and not parts.space[name].contains(value):
                 yield Broken(place, f"must be a value that space.{name} can have, but got {shown(value)}",
-                             _can_be(parts.space[name]))  # fmt: skip
+                             can_be(parts.space[name]))  # fmt: skip
 
 
 def _resources(parts: Parts) -> Iterator[Broken]:
@@ -171,11 +184,3 @@ def _resources(parts: Parts) -> Iterator[Broken]:
 
 def _unnamed(parts: Parts, place: Place, name: str) -> Broken:
     return Broken(place, f"must name a parameter of space, but got {name}", did_you_mean(name, parts.names))
-
-
-def _can_be(dimension: SomeDimension) -> str:
-    if isinstance(dimension, Choice):
-        return f"Use one of {shown(dimension.values)}."
-    kind = "number" if isinstance(dimension, Float) else "whole number"
-    step = f" in steps of {brief(dimension.step)}" if dimension.step not in (None, 1) else ""
-    return f"Use a {kind} from {brief(dimension.low)} to {brief(dimension.high)}{step}."

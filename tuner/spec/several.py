@@ -20,6 +20,9 @@ BY: Place = ("scheduler", "by")
 def check(parts: Parts) -> Iterator[Broken]:
     """Yield what does not go with the number of objectives."""
     metrics = [objective.metric for objective in parts.objectives]
+    if parts.has_constraints and parts.start.runs:
+        yield Broken(("start", "runs"), "must be left out where there are constraints, which earlier trials may break "
+                     "unseen, but got it", "Give their best params as start.points.")  # fmt: skip
     for i, metric in enumerate(metrics):
         if metric in metrics[:i]:
             yield Broken(("objective", i, "metric"), f"must be named once, but got {metric} a second time",
@@ -41,7 +44,7 @@ def _search(parts: Parts) -> Iterator[Broken]:
 
 def _scheduler(parts: Parts, metrics: list[str]) -> Iterator[Broken]:
     scheduler = parts.scheduler
-    if scheduler is None or isinstance(scheduler, NoScheduler):
+    if scheduler is None or isinstance(scheduler, NoScheduler) or (parts.search and parts.search.kind == "auto"):
         return
     if not isinstance(scheduler, Asha | Hyperband | Pbt):
         what = "must be none, asha, hyperband or pbt where there are several objectives, "
@@ -70,6 +73,9 @@ def _one_best(parts: Parts) -> Iterator[Broken]:
     if parts.has_target:
         yield Broken(("budget", "target"), "must be left out where there are several objectives, of which none alone "
                      "tells that the run is done, but got it", "Remove it, or write it as a constraint.")  # fmt: skip
+    if parts.start.runs:
+        yield Broken(("start", "runs"), "must be left out where there are several objectives, since of an earlier run "
+                     "one metric is learned, but got it", "Give their best params as start.points.")  # fmt: skip
     if parts.confirms:
         yield Broken(("confirm",), "must be left out where there are several objectives, since it looks for one best, "
                      "but got it", "Remove it, or give one objective and constraints.")  # fmt: skip

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuner.spec.modules import BindError, Source, locate
 from tuner.spec.words import did_you_mean
@@ -23,6 +25,8 @@ class Parameter:
     annotation: ast.expr | None
     required: bool
     none_by_default: bool
+    default: ast.expr | None = None
+    """As it is written there."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,16 @@ class Signature:
     def place(self) -> str:
         """Name file and line for people."""
         return f"{self.file.name}:{self.line}"
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Read the defaults that are plain values, by the names of their parameters."""
+        found = {}
+        for name, parameter in self.parameters.items():
+            with suppress(ValueError):
+                if parameter.default is not None:
+                    found[name] = ast.literal_eval(parameter.default)
+        return found
 
 
 def read(name: str, source: Source, folders: Sequence[Path], hops: int = 1) -> Signature | None:
@@ -174,7 +188,7 @@ def _signature(node: Function, file: Path) -> Signature:
 def _parameters(arguments: Sequence[ast.arg], defaults: Sequence[ast.expr | None]) -> Iterator[tuple[str, Parameter]]:
     for argument, default in zip(arguments, defaults, strict=True):
         none = isinstance(default, ast.Constant) and default.value is None
-        yield argument.arg, Parameter(argument.annotation, default is None, none)
+        yield argument.arg, Parameter(argument.annotation, default is None, none, default)
 
 
 def _last_name(node: ast.expr) -> str:

@@ -6,12 +6,24 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tuner.spec.model import Broken, Finite, Model, SpecProblems
 from tuner.spec.words import brief, shown
 
 Params = dict[str, Any]
+Level = Literal["low", "medium", "high"]
+CONFIDENCE: dict[Level, float] = {"low": 0.3, "medium": 0.5, "high": 0.8}
+"""What the words for a confidence mean: how likely the best value is within a tenth of the range of `prior`."""
+
+
+def _confidence_form(value: Any) -> str:
+    return "word" if isinstance(value, str) else "number"
+
+
+Confidence = Annotated[
+    Annotated[Level, Tag("word")] | Annotated[float, Field(gt=0, lt=1), Tag("number")], Discriminator(_confidence_form)
+]
 
 
 class Dimension(Model):
@@ -19,6 +31,8 @@ class Dimension(Model):
 
     when: dict[str, Any] = Field(default_factory=dict)
     """Other parameters and the value, or list of values, they must have for this one to be passed."""
+    confidence: Confidence | None = None
+    """How sure `prior` is: `low` (0.3), `medium` (0.5, the default), `high` (0.8), or a number."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -28,6 +42,11 @@ class Dimension(Model):
 
     def _problems(self) -> Iterator[Broken]:
         yield from ()
+
+    @property
+    def sureness(self) -> float:
+        """The confidence as a number between 0 and 1."""
+        return self.confidence if isinstance(self.confidence, float) else CONFIDENCE[self.confidence or "medium"]
 
     def active(self, params: Mapping[str, Any]) -> bool:
         """Tell whether this parameter is there, given those it depends on."""
@@ -47,6 +66,8 @@ class Float(Dimension):
     """Search on a log scale."""
     step: Finite | None = Field(default=None, gt=0)
     """Distance between neighbouring values; not together with `log`."""
+    prior: Finite | None = None
+    """Where the best value is believed to be."""
 
     def _problems(self) -> Iterator[Broken]:
         yield from _range_problems(self)
@@ -81,6 +102,8 @@ class Int(Dimension):
     """Search on a log scale."""
     step: int = Field(default=1, ge=1)
     """Distance between neighbouring values; with `log` it must be 1."""
+    prior: int | None = None
+    """Where the best value is believed to be."""
 
     def _problems(self) -> Iterator[Broken]:
         yield from _range_problems(self)
@@ -99,6 +122,8 @@ class Choice(Dimension):
     """What kind of parameter this is."""
     values: list[Any] = Field(min_length=1)
     """The values, each once."""
+    prior: Any = None
+    """Which value is believed to be the best; null means none."""
 
     def _problems(self) -> Iterator[Broken]:
         for i, value in enumerate(self.values):
@@ -164,6 +189,15 @@ def _grid_count(dimension: SomeDimension) -> int:
     if dimension.step is None:
         raise ValueError("a grid needs `step` or `choice` everywhere")
     return math.floor((dimension.high - dimension.low) / dimension.step + 1e-8) + 1
+
+
+def can_be(dimension: SomeDimension) -> str:
+    """Say which values a parameter can have."""
+    if isinstance(dimension, Choice):
+        return f"Use one of {shown(dimension.values)}."
+    kind = "number" if isinstance(dimension, Float) else "whole number"
+    step = f" in steps of {brief(dimension.step)}" if dimension.step not in (None, 1) else ""
+    return f"Use a {kind} from {brief(dimension.low)} to {brief(dimension.high)}{step}."
 
 
 def matches(when: Mapping[str, Any], params: Mapping[str, Any]) -> bool:

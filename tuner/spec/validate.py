@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from tuner.spec import rules
 from tuner.spec.draft import Draft
-from tuner.spec.experiment import DEFAULT_KINDS, Experiment, Objective, is_several
+from tuner.spec.experiment import Experiment, Objective, with_kinds
 from tuner.spec.kinds import AnyScheduler, AnySearch, SomeScheduler, SomeSearch
 from tuner.spec.messages import translate
 from tuner.spec.model import Broken
@@ -17,12 +17,14 @@ from tuner.spec.resources import AnyResources, Resources
 from tuner.spec.rules import Parts
 from tuner.spec.several import BY
 from tuner.spec.space import AnyDimension, SomeDimension
+from tuner.spec.start import Start
 
 _T = TypeVar("_T")
 _DIMENSION: TypeAdapter[SomeDimension] = TypeAdapter(AnyDimension)
 _SEARCH: TypeAdapter[SomeSearch] = TypeAdapter(AnySearch)
 _RESOURCES: TypeAdapter[Resources | Sequence[Resources]] = TypeAdapter(AnyResources)
 _OBJECTIVE: TypeAdapter[Objective] = TypeAdapter(Objective)
+_START: TypeAdapter[Start] = TypeAdapter(Start)
 _SCHEDULER: TypeAdapter[SomeScheduler] = TypeAdapter(AnyScheduler)
 
 
@@ -45,15 +47,15 @@ def validate(draft: Draft) -> Experiment | None:
 def _valid_parts(draft: Draft) -> Parts:
     """Collect the parts that hold by themselves: pydantic checks no rule between keys while one key is wrong."""
     space = draft.mapping("space")
+    kinds = {"search": {"kind": "tpe"}, "scheduler": {"kind": "asha"}, **with_kinds(draft.value)}
     dimensions = {name: _valid(_DIMENSION, value) for name, value in space.items()}
-    points = draft.mapping("start").get("points")
     return Parts(
         names=list(space),
         space={name: dimension for name, dimension in dimensions.items() if dimension is not None},
         fixed=draft.mapping("fixed"),
-        points=[point for point in points if isinstance(point, dict)] if isinstance(points, list) else [],
-        search=_valid(_SEARCH, _with_kind(draft, "search")),
-        scheduler=_valid(_SCHEDULER, _with_kind(draft, "scheduler")),
+        start=_start(draft.mapping("start")),
+        search=_valid(_SEARCH, kinds["search"]),
+        scheduler=_valid(_SCHEDULER, kinds["scheduler"]),
         trials=_whole(draft.mapping("budget").get("trials")),
         epochs=_whole(draft.mapping("budget").get("epochs")),
         resources=_valid(_RESOURCES, draft.value.get("resources", {})) or Resources(),
@@ -62,6 +64,13 @@ def _valid_parts(draft: Draft) -> Parts:
         has_target=draft.mapping("budget").get("target") is not None,
         has_constraints=bool(draft.mapping("constraints")),
     )
+
+
+def _start(given: Mapping[str, Any]) -> Start:
+    """Keep what holds by itself, of the points each that does."""
+    points = given.get("points")
+    kept = [point for point in points if isinstance(point, dict)] if isinstance(points, list) else []
+    return _valid(_START, {**given, "points": kept}) or Start(points=kept)
 
 
 def _dimension_rules(draft: Draft) -> Iterator[Broken]:
@@ -97,13 +106,6 @@ def _objectives(value: Any) -> list[Objective]:
     listed = value if isinstance(value, list) else [value]
     found = [objective for one in listed if (objective := _valid(_OBJECTIVE, one)) is not None]
     return found if len(found) == len(listed) else []
-
-
-def _with_kind(draft: Draft, section: str) -> Any:
-    if section == "scheduler" and section not in draft.value and is_several(draft.value.get("objective")):
-        return {"kind": "none"}
-    value = draft.value.get(section, {})
-    return {"kind": DEFAULT_KINDS[section], **value} if isinstance(value, dict) else value
 
 
 def _whole(value: Any) -> int | None:

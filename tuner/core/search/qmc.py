@@ -8,7 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from tuner.core import chance
-from tuner.core.search.study import distribution
+from tuner.core.search.earlier import distribution
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Qmc
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
@@ -17,6 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from tuner.core.records import Asked, Ended, Outcome, Record, Report, Suggested
 from tuner.core.search.asker import Suggestion
+from tuner.core.search.earlier import distribution, frozen, indexed
+from tuner.core.search.first import first
 from tuner.core.standing import excesses, values
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Known
@@ -57,6 +58,10 @@ class StudySearcher:
         self.keeps_attributes = conditional or spec.search.kind in ("cmaes", "nsga2")
         # Optuna knows no values on the way to several objectives, and NSGA-II learns of complete trials alone.
         self.takes_stopped = len(spec.objectives) > 1 or spec.search.kind == "nsga2"
+        for trial in frozen(spec):
+            self.study.add_trial(trial)
+        self.earlier = len(self._trials())
+        """So many trials of earlier runs are in the study."""
         self._last: tuple[int, Suggestion] | None = None
 
     def observe(self, record: Record) -> None:
@@ -77,8 +82,8 @@ class StudySearcher:
         return self._last[1]
 
     def _ask(self, number: int) -> Suggestion:
-        if number < len(self.spec.start.points):
-            self.study.enqueue_trial(self._indexed(self.spec.start.points[number]))
+        if (given := first(self.spec, number)) is not None:
+            self.study.enqueue_trial(indexed(self.spec, given.params))
         self.study.sampler = self.make_sampler(self.spec, number)
         try:
             trial = self.study.ask()
@@ -86,7 +91,7 @@ class StudySearcher:
         finally:
             # Samplers are told nothing afterwards: what they know must come from the study.
             self.study.sampler = RandomSampler(seed=0)
-        attributes = self._trials()[number].system_attrs if self.keeps_attributes else {}
+        attributes = self._trial(number).system_attrs if self.keeps_attributes else {}
         return Suggestion(params, choices, self.run.records, dict(attributes))
 
     def _draw(self, trial: Trial) -> tuple[dict[str, Any], dict[str, int]]:
@@ -111,7 +116,7 @@ class StudySearcher:
         return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
 
     def _add(self, record: Suggested) -> None:
-        if record.number < len(self._trials()):
+        if record.number < len(self._trials()) - self.earlier:
             return  # It was asked here.
         params = {name: record.choices.get(name, value) for name, value in record.params.items()}
         self.study.add_trial(
@@ -125,7 +130,7 @@ class StudySearcher:
 
     def _tell(self, name: str) -> None:
         trial = self.run.trials[name]
-        told = self._trials()[trial.number]
+        told = self._trial(trial.number)
         if trial.status != "ended" or told.state.is_finished():
             return
         assert trial.outcome is not None
@@ -139,9 +144,13 @@ class StudySearcher:
         if trial.outcome != "diverged":
             self._tell_on_the_way(handle, trial)
         if state == TrialState.COMPLETE and trial.best is not None:
-            self.study.tell(trial.number, list(values(self.spec, trial.best.metrics).values()))
+            self.study.tell(told.number, list(values(self.spec, trial.best.metrics).values()))
         else:
-            self.study.tell(trial.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
+            self.study.tell(told.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        """Find a trial of this run: those of earlier runs come before it in the study."""
+        return self._trials()[self.earlier + number]
 
     def _tell_on_the_way(self, handle: Trial, trial: Known) -> None:
         """Tell by how much a trial breaks each constraint, and its values so far, where there is one objective."""
@@ -157,20 +166,7 @@ class StudySearcher:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _indexed(self, point: dict[str, Any]) -> dict[str, Any]:
-        space = self.spec.space
-        return {n: d.index(v) if isinstance(d := space[n], Choice) else v for n, v in point.items()}
-
 
 def directions(spec: Experiment) -> list[StudyDirection]:
     """Translate the modes of the objectives."""
     return [getattr(StudyDirection, "MAXIMIZE" if one.mode == "max" else "MINIMIZE") for one in spec.objectives]
-
-
-def distribution(dimension: Float | Int | Choice) -> BaseDistribution:
-    """Translate a dimension; a choice becomes its index, since its values may be lists."""
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution(range(len(dimension.values)))
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)

@@ -1,0 +1,178 @@
+"""Write SEARCH.md and its picture from the kept cells."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.replay import figures, picture
+from benchmarks.replay.cells import RAW, kept
+from benchmarks.replay.figures import SHOWN, Line, Regrets
+from benchmarks.replay.methods import METHODS
+from benchmarks.replay.trace import POINTS
+
+HERE = Path(__file__).parents[1]
+REPORT = HERE / "SEARCH.md"
+PICTURE = HERE.parent / "docs" / "pictures" / "search.svg"
+LOG, HEADING = HERE / "LOG.md", "## Search on recorded curves"
+GUIDE, CHANCE = "ray-guide", "random"
+AIMS = {("taskset", 10): 0.045, ("taskset", 25): 0.006, ("lcbench", 10): 0.08, ("lcbench", 25): 0.012}
+"""What `auto` is to reach with the table's own configs as candidates: the mean over the tasks."""
+METHOD = """
+## How it was done
+- The curves are other people's: TaskSet's from runs that took place, LCBench's from a surrogate (`YAHPO`). Config and
+  curve are the table's; a suggestion runs as the nearest config that has not run yet (each param scaled to 0–1, on a
+  log axis where the table has one), for every method alike. A method with `-table` in its name is given the table's
+  configs to choose among. What a method remembers of a trial is the table's params where it can be told: this service's
+  core has them in its records, Syne Tune in its trials. Optuna keeps what it suggested: alone, below Ray, below `tpe`.
+- Regret = (best value seen at any epoch − best of the table) / (the median config's best − best of the table). A
+  config's best is over all its epochs before it diverged; what an untrained model has does not count.
+- Budget: epochs of all workers together / epochs of one training. Eight asynchronous workers on a virtual clock, an
+  epoch takes 1 of it{seconds}. Deciding takes no time on that clock.
+- A trial whose value is NaN ends. This service's core hears of the NaN; no peer bears one, so each is told the worst
+  value seen so far, or an untrained model's, and that the trial ended: that is kinder than what they do with it (Ray's
+  ASHA never stops such a trial, its OptunaSearch leaves it open for ever).
+- The interquartile mean is over all runs of all tasks; its interval is from {resamples} bootstrap samples, seeds drawn
+  anew within each task. The mean is over tasks, with its standard error over seeds.
+- CPU is process time inside the method, this service's core or the peer's searcher and scheduler, and nothing else.
+"""
+LEFT_OUT = """
+Not among the peers: NePS 0.17 (`neural-pipeline-search`), whose ifBO fetches its network from figshare, which cannot be
+reached from here, and which needs torchvision, of which PyPI has no build for CPUs alone; Syne Tune's MOBSTER and
+Hyper-Tune, which 0.16 has no longer, and its ASHABORE (see below).
+"""
+SECONDS = "; in the tables that say so, the table's seconds"
+
+
+def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> None:
+    """Write the report and the picture beside each other's places."""
+    groups: dict[str, dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
+    for line in kept(folder):
+        groups[line["family"] + (" by seconds" if line["seconds"] else "")][line["method"]].append(line)
+    families = {
+        family: {name: found for name in METHODS if (found := figures.regrets(methods.get(name, [])))}
+        for family, methods in sorted(groups.items())
+    }
+    drawn.write_text(picture.draw(families, list(METHODS)))
+    parts = ["# What the searches find, on other people's curves", "",
+             "Written by `benchmarks/search.py`; each run's figures are in `raw/search/`.", "",
+             "![Regret over the budget](../docs/pictures/search.svg)", "", _aims(families)]  # fmt: skip
+    for family, found in families.items():
+        parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
+        parts += [_costs({name: groups[family][name] for name in found})]
+    with_seconds = any(family.endswith("seconds") for family in families)
+    parts += [METHOD.format(seconds=SECONDS if with_seconds else "", resamples=figures.RESAMPLES)]
+    parts += [_methods(folder), _log()]
+    report.write_text("\n".join(parts))
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _iqms(found: dict[str, Regrets]) -> str:
+    rows = [
+        [f"`{name}`", *_each("{:.3f} ({:.3f} to {:.3f})", figures.iqm, one), _seeds(one)] for name, one in found.items()
+    ]
+    head = ["interquartile mean at", *(f"{budget} full trainings" for budget in SHOWN), "tasks × seeds"]
+    return _table(head, rows)
+
+
+def _each(form: str, figure: Callable[[Regrets, int], tuple[float, ...]], one: Regrets) -> list[str]:
+    """Show a figure at each budget that a method got to."""
+    places = [POINTS.index(budget) for budget in SHOWN]
+    return [form.format(*figure(one, place)) if place < figures.points(one) else "–" for place in places]
+
+
+def _seeds(found: Regrets) -> str:
+    counts = {len(rows) for rows in found.values()}
+    return f"{len(found)} × {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "")
+
+
+def _means(found: dict[str, Regrets]) -> str:
+    rows = [[f"`{name}`", *_each("{:.4f} ± {:.4f}", figures.mean, one)] for name, one in found.items()]
+    return _table(["mean over tasks at", *map(str, SHOWN)], rows)
+
+
+def _budgets(found: dict[str, Regrets]) -> str:
+    """Tell which budget each method needs for what Ray's guide has at the budgets that are shown."""
+    if GUIDE not in found:
+        return ""
+    curves = {name: [figures.mean(one, p)[0] for p in range(figures.points(one))] for name, one in found.items()}
+    shown = [budget for budget in SHOWN if POINTS.index(budget) < len(curves[GUIDE])]
+    rows = []
+    for name, curve in curves.items():
+        budgets = [figures.needed(np.array(curve), curves[GUIDE][POINTS.index(budget)]) for budget in shown]
+        rows.append([f"`{name}`", *("more" if budget is None else f"{budget:g}" for budget in budgets)])
+    return _table(["full trainings for the mean regret that Ray's guide has at", *map(str, shown)], rows)
+
+
+def _tasks(found: dict[str, Regrets]) -> str:
+    """Show each task at 25 full trainings, and mark what is worse than random there."""
+    point = POINTS.index(25)
+    found = {name: one for name, one in found.items() if point < figures.points(one)}
+    if not found:
+        return ""
+    rows = []
+    for task in sorted({task for one in found.values() for task in one}):
+        cells = []
+        for one in found.values():
+            text = f"{one[task][:, point].mean():.3f}" if task in one else ""
+            chance = found.get(CHANCE, {}).get(task)
+            is_worse = text and chance is not None and figures.worse(one[task], chance, point)
+            cells.append(f"**{text}**" if is_worse else text)
+        rows.append([task, *cells])
+    note = "Mean over seeds at 25 full trainings; bold where it is worse than `random` by two standard errors.\n"
+    return note + "\n" + _table(["task", *(f"`{name}`" for name in found)], rows)
+
+
+def _costs(methods: dict[str, list[Line]]) -> str:
+    rows = []
+    for name, lines in methods.items():
+        suggestion, decision, count, idle = figures.cost(lines)
+        rows.append([f"`{name}`", f"{suggestion:.1f}", f"{decision:.1f}", f"{count:.0f}", f"{100 * idle:.1f} %"])
+    head = ["", "CPU a suggestion, ms", "CPU an answer to a free worker, ms", "suggestions a run", "workers idle"]
+    return _table(head, rows)
+
+
+def _aims(families: dict[str, dict[str, Regrets]]) -> str:
+    """Hold the mean of each `auto` against what it is to reach."""
+    rows = []
+    for (family, budget), aim in AIMS.items():
+        for name, one in families.get(family, {}).items():
+            point = POINTS.index(budget)
+            if name.startswith("auto") and point < figures.points(one):
+                reached, about = figures.mean(one, point)
+                verdict = "yes" if reached <= aim else "**missed**"
+                rows.append([family, str(budget), f"`{name}`", f"{reached:.3f} ± {about:.3f}", f"≤ {aim:g}", verdict])
+    head = ["family", "at", "method", "mean over tasks", "aim", "reached"]
+    return "## Aims\n\n" + _table(head, rows) if rows else ""
+
+
+def _methods(folder: Path) -> str:
+    """Say what each method is, and when, where, with what and by which command it was run."""
+    file = folder / "about.json"
+    about = json.loads(file.read_text()) if file.exists() else {}
+    parts = ["## Methods", ""]
+    for name, method in METHODS.items():
+        if (facts := about.get(name)) is None:
+            parts.append(f"- `{name}`: {method.about}. Not run: {method.missing() or 'not asked for'}.")
+            continue
+        parts.append(f"- `{name}`: {method.about}. {facts['packages']}; {facts['date']}, commit {facts['commit']}.")
+    for key in ("hardware", "system", "command"):
+        values = dict.fromkeys(facts[key] for facts in about.values())
+        parts.append(f"- {key}: " + "; ".join(f"`{one}`" if key == "command" else one for one in values))
+    return "\n".join([*parts, LEFT_OUT])
+
+
+def _log() -> str:
+    """Copy what did not work from the log of negative results."""
+    _, _, after = LOG.read_text().partition(HEADING)
+    text = after.partition("\n## ")[0].partition("|")
+    rows = "".join(text[1:]).strip()
+    return f"## What did not work\n\nFrom [LOG.md](LOG.md):\n\n{rows or 'Nothing is noted yet.'}\n"

@@ -1,0 +1,179 @@
+"""Recorded learning curves: every config of a table was trained once, and its curve stands for training it again.
+
+A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and
+the curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`,
+and `time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a
+peer may live in an environment of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+LOG = frozenset(
+    ("learning_rate", "epsilon", "l1", "l2", "linear_decay", "exponential_decay", "batch_size", "max_units")
+)
+"""The params whose axis is logarithmic, as the tables' own README says."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One param of a table's space: its bounds are the least and the greatest value of the table."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+    @classmethod
+    def of(cls, name: str, column: np.ndarray) -> Axis:
+        """Read the bounds, and whether all values are whole, from a column."""
+        whole = bool((column == np.round(column)).all())
+        return cls(name, float(column.min()), float(column.max()), name in LOG, whole)
+
+    def unit(self, values: Any) -> np.ndarray:
+        """Scale values to [0, 1], on the log axis where the axis is one."""
+        low, high = (np.log(self.low), np.log(self.high)) if self.log else (self.low, self.high)
+        numbers = np.asarray(values, dtype=float)
+        return ((np.log(numbers) if self.log else numbers) - low) / ((high - low) or 1.0)
+
+    def value(self, number: float) -> float | int:
+        """Give a value its type."""
+        return int(number) if self.whole else float(number)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One table: the curves of its configs on one problem."""
+
+    family: str
+    name: str
+    axes: tuple[Axis, ...]
+    hp: np.ndarray
+    """The configs [configs, params]."""
+    values: np.ndarray
+    """What is reported [configs, epochs]; NaN from the epoch on at which a config diverged."""
+    mode: Literal["min", "max"]
+    guess: float
+    """What an untrained model has; NaN where that was not recorded."""
+    seconds: np.ndarray | None
+    """What each epoch took [configs, epochs], where it was recorded."""
+
+    @property
+    def epochs(self) -> int:
+        """The epochs of one full training."""
+        return int(self.values.shape[1])
+
+    @property
+    def configs(self) -> int:
+        """How many configs there are."""
+        return len(self.hp)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """The configs with each param scaled to [0, 1]."""
+        return np.stack([axis.unit(column) for axis, column in zip(self.axes, self.hp.T, strict=True)], axis=1)
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """Each config's best value over all epochs, less is better; infinite where it never had one."""
+        losses = self.values if self.mode == "min" else -self.values
+        return np.where(np.isnan(losses), np.inf, losses).min(axis=1)
+
+    def regret(self, best: float | None) -> float:
+        """Tell how far a value is from the table's best, in units of the median config's distance from it.
+
+        None, no value seen yet, counts as what an untrained model has, or else as the worst of the configs.
+        """
+        lowest, middle = self.losses.min(), float(np.median(self.losses))
+        if best is None:
+            best = self.guess
+        loss = best if self.mode == "min" else -best
+        if np.isnan(loss):
+            loss = self.losses[np.isfinite(self.losses)].max()
+        return float((loss - lowest) / (middle - lowest))
+
+    def params(self, row: int) -> dict[str, Any]:
+        """Give a config by its names."""
+        return {axis.name: axis.value(number) for axis, number in zip(self.axes, self.hp[row], strict=True)}
+
+    def candidates(self) -> list[dict[str, Any]]:
+        """Give all configs, for a method that chooses among them."""
+        return [self.params(row) for row in range(self.configs)]
+
+
+class Unused:
+    """Hands out each config of a table once: the nearest to what was suggested that has not run yet."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._free = np.ones(task.configs, dtype=bool)
+
+    @property
+    def left(self) -> int:
+        """Count the configs that have not run."""
+        return int(self._free.sum())
+
+    def meet(self, params: Mapping[str, Any]) -> int:
+        """Find the row that stands for these params, and use it up."""
+        if not self.left:
+            raise LookupError(f"all {self.task.configs} configs of {self.task.name} have run")
+        point = np.array([axis.unit(params[axis.name]) for axis in self.task.axes])
+        distance = ((self.task.points - point) ** 2).sum(axis=1)
+        row = int(np.where(self._free, distance, np.inf).argmin())
+        self._free[row] = False
+        return row
+
+
+def load(folder: Path, only: Sequence[str] = ()) -> list[Task]:
+    """Read the tables below a folder; `only` names families, or tasks by a part of their name."""
+    files = sorted(folder.glob("*/*.npz"))
+    if not files:
+        raise SystemExit(f"--data: must be a folder with FAMILY/*.npz in it, but got {folder}.")
+    from benchmarks.replay import misleading  # which is made of what stands here
+
+    tasks = [*(task for file in files for task in _read(file)), *misleading.tasks()]
+    chosen = [t for t in tasks if not only or any(word == t.family or word in t.name for word in only)]
+    if not chosen:
+        raise SystemExit(f"--tasks: must name some of {', '.join(t.name for t in tasks)}, but got {', '.join(only)}.")
+    return chosen
+
+
+def _read(file: Path) -> list[Task]:
+    with np.load(file) as data:
+        arrays = {name: data[name] for name in data.files if name != "test_loss"}
+    hp = arrays["hp"].astype(float)
+    axes = tuple(Axis.of(str(name), column) for name, column in zip(arrays["hp_names"], hp.T, strict=True))
+    is_loss = "valid_loss" in arrays
+    curves = arrays["valid_loss" if is_loss else "val_accuracy"].astype(float)
+    tasks = []
+    for place, name in enumerate(arrays["tasks"]):
+        values = curves[place, :, 1:] if is_loss else curves[place]
+        times = arrays["time_s"][place].astype(float) if "time_s" in arrays else None
+        tasks.append(
+            Task(
+                family=file.parent.name,
+                name=str(name),
+                axes=axes,
+                hp=hp,
+                values=_reachable(values),
+                mode="min" if is_loss else "max",
+                guess=float(np.nanmedian(curves[place, :, 0])) if is_loss else float("nan"),
+                # They were kept in half precision: two epochs may seem to end at one moment.
+                seconds=None if times is None else np.maximum(np.diff(times, axis=1, prepend=0.0), 1e-3),
+            )
+        )
+    return tasks
+
+
+def _reachable(values: np.ndarray) -> np.ndarray:
+    """Take away what came after a NaN: a trial ends there."""
+    finite = np.isfinite(values)
+    return np.where(np.logical_and.accumulate(finite, axis=1), values, np.nan)

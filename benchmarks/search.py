@@ -1,0 +1,66 @@
+"""What each method finds for how much, on recorded learning curves: `python -m benchmarks.search --data FOLDER`.
+
+FOLDER holds FAMILY/*.npz (`benchmarks/replay/tables.py` says in which form). Each cell, a method on a task with a seed,
+is kept in raw/search/METHOD.jsonl when it is done, so an interrupted benchmark goes on where it stopped; a method that
+has changed is played anew after its file was deleted. At the end it writes SEARCH.md and docs/pictures/search.svg;
+`--report` does only that. Syne Tune wants an environment of its own, named by TUNER_SYNE_PYTHON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.replay import cells, page
+from benchmarks.replay.methods import METHODS
+from benchmarks.replay.tables import load
+
+
+def main(words: list[str] | None = None) -> None:
+    """Play the cells that are missing, then write the report; exits with 1 where a cell failed."""
+    flags = _flags().parse_args(words)
+    failed: list[str] = []
+    if not flags.report:
+        if flags.data is None:
+            raise SystemExit("--data: must be the folder of the recorded curves.")
+        failed = _play(flags)
+    page.write()
+    print(page.REPORT)
+    if failed:
+        raise SystemExit("\n".join([f"{len(failed)} cells failed:", *failed]))
+
+
+def _flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--data", type=Path, help="folder of the recorded curves")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="all by default")
+    parser.add_argument("--tasks", nargs="+", default=[], help="families, or parts of the tasks' names; all by default")
+    parser.add_argument("--runs", type=int, default=30, help="seeds of each cell")
+    parser.add_argument("--budget", type=float, default=50, help="full trainings of each run")
+    parser.add_argument("--workers", type=int, default=8, help="asynchronous workers on the virtual clock")
+    parser.add_argument("--seconds", action="store_true", help="an epoch takes the table's seconds, where it has them")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that play cells at once")
+    parser.add_argument("--report", action="store_true", help="write the report from what is kept, and play nothing")
+    return parser
+
+
+def _play(flags: argparse.Namespace) -> list[str]:
+    tasks = [task for task in load(flags.data, flags.tasks) if task.seconds is not None or not flags.seconds]
+    methods = []
+    for name in flags.methods:
+        if reason := METHODS[name].missing():
+            print(f"{name} is left out: {reason}", file=sys.stderr)
+        else:
+            methods.append(name)
+    terms = {"budget": flags.budget, "workers": flags.workers, "seconds": flags.seconds}
+    todo = cells.jobs(methods, tasks, flags.runs, terms)
+    cells.note(sorted({job["method"] for job in todo}))
+    return cells.play(todo, flags.data, flags.jobs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""`benchmarks/search.py` on tables small enough to follow by hand, one cell a method."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.replay import cells, figures, ours, page
+from benchmarks.replay.clock import Work, play
+from benchmarks.replay.methods import METHODS
+from benchmarks.replay.tables import Task, Unused, load
+from benchmarks.replay.trace import POINTS, Terms, Trace
+from tuner.core.records import Record
+from tuner.core.search.asker import Suggestion
+
+NAN = math.nan
+CURVES = [[9.0, 5.0, 4.0], [9.0, 3.0, NAN], [9.0, 2.0, 6.0], [9.0, NAN, 1.0], [9.0, 7.0, 8.0]]
+"""The untrained model, and two epochs. Best values: 4, 3, 2, none, 7; so the best is 2 and the median 4."""
+RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny").mkdir()
+    hp = np.array([[rate, place] for place, rate in enumerate(RATES)])
+    names, curves = np.array(["learning_rate", "layers"]), np.array([CURVES])
+    np.savez(tmp_path / "tiny" / "t.npz", tasks=np.array(["one"]), hp_names=names, hp=hp, valid_loss=curves)
+    return tmp_path
+
+
+@pytest.fixture
+def task(folder: Path) -> Task:
+    return load(folder)[0]
+
+
+@pytest.fixture
+def larger(tmp_path: Path) -> Path:
+    """Forty configs of two params and six epochs, by a formula; some diverge."""
+    random = np.random.default_rng(0)
+    hp = np.stack([10 ** random.uniform(-4, 0, 40), random.integers(1, 9, 40)], axis=1)
+    aim = np.abs(np.log10(hp[:, :1]) + 2) + np.abs(hp[:, 1:] - 4) / 8
+    values = aim + np.exp(-np.arange(7)) * (1 + aim)
+    values[hp[:, 0] > 0.5, 3:] = NAN
+    (tmp_path / "made").mkdir()
+    names = np.array(["learning_rate", "layers"])
+    np.savez(tmp_path / "made" / "m.npz", tasks=np.array(["bowl"]), hp_names=names, hp=hp, valid_loss=values[None])
+    return tmp_path
+
+
+def test_regret_by_hand(task: Task) -> None:
+    assert task.epochs == 2
+    assert [task.regret(value) for value in (2.0, 4.0, 3.0, 7.0)] == [0.0, 1.0, 0.5, 2.5]
+    assert task.regret(None) == 3.5, "no value yet is what an untrained model has"
+    assert task.guess == 9.0
+
+
+def test_what_came_after_a_nan_is_never_seen(task: Task) -> None:
+    assert np.isnan(task.values[3]).all()
+    assert task.losses[3] == math.inf
+
+
+def test_a_suggestion_meets_the_nearest_config_on_the_log_axis_once(task: Task) -> None:
+    unused = Unused(task)
+    assert [unused.meet({"learning_rate": 2e-2, "layers": 2}) for _ in range(5)] == [2, 3, 1, 4, 0]
+    with pytest.raises(LookupError):
+        unused.meet({"learning_rate": 1e-2, "layers": 2})
+    assert task.params(2) == {"learning_rate": 1e-2, "layers": 2}
+    assert isinstance(task.params(2)["layers"], int)
+
+
+def test_regret_is_kept_at_the_points_of_the_budget(task: Task) -> None:
+    trace = Trace(task, Terms(seed=0, budget=2))
+    for value in (7.0, NAN, 3.0, 6.0):
+        trace.saw(value)
+    assert trace.over
+    assert dict(zip(POINTS, trace.line("x")["regret"], strict=False)) == {0.5: 2.5, 1: 2.5, 1.5: 0.5, 2: 0.5}
+
+
+class InOrder:
+    """Suggests the configs in the order of the table; pauses nothing, stops nothing."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.count = task, 0
+        self.heard: list[tuple[str, int, float, bool]] = []
+
+    def next(self) -> Work | None:
+        self.count += 1
+        return Work(str(self.count), self.task.params((self.count - 1) % 5))
+
+    def ran(self, trial: str, params: dict[str, float]) -> None:
+        assert params == self.task.params(int(trial) - 1)
+
+    def report(self, trial: str, epoch: int, value: float, ended: bool) -> str:
+        self.heard.append((trial, epoch, value, ended))
+        return "go"
+
+
+def test_the_clock_by_hand(task: Task) -> None:
+    """Two workers: a trial that diverges frees its own, and the last has nobody beside it."""
+    peer = InOrder(task)
+    trace = play(peer, task, Terms(seed=0, budget=50, workers=2))
+    assert peer.heard == [
+        ("1", 1, 5.0, False), ("2", 1, 3.0, False), ("1", 2, 4.0, False), ("2", 2, 9.0, True),
+        ("3", 1, 2.0, False), ("4", 1, 9.0, True), ("3", 2, 6.0, False), ("5", 1, 7.0, False), ("5", 2, 8.0, False),
+    ]  # fmt: skip
+    assert (trace.suggestions, trace.reports, trace.clock, trace.idle) == (5, 9, 5.0, 1.0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_plays_a_cell(name: str, larger: Path) -> None:
+    method = METHODS[name]
+    if reason := method.missing():
+        pytest.skip(reason)
+    task = load(larger)[0]
+    if method.elsewhere:
+        kept = larger / "kept"
+        todo = cells.jobs([name], [task], 1, {"budget": 5, "workers": 4, "seconds": False}, kept)
+        assert cells.play(todo, larger, 1, kept) == []
+        line = cells.kept(kept)[0]
+    else:
+        line = method.run(task, Terms(seed=1, budget=5, workers=4)).line(name)
+        again = method.run(task, Terms(seed=1, budget=5, workers=4)).line(name)
+        assert {**again, "cpu": 0} == {**line, "cpu": 0}, "a seed fixes what happens"
+    assert line["reports"] == 30 and line["idle"] == 0
+    assert len(line["regret"]) == sum(point <= 5 for point in POINTS)
+    assert line["regret"] == sorted(line["regret"], reverse=True)
+    assert 0 <= line["regret"][-1] < line["regret"][0]
+
+
+class Listed:
+    """Suggests the candidates that it was given, the last one first."""
+
+    def __init__(self, candidates: list[dict[str, float]]) -> None:
+        self.candidates, self.observed = candidates, 0
+
+    def observe(self, record: Record) -> None:
+        self.observed += 1
+
+    def ask(self, number: int) -> Suggestion:
+        return Suggestion(self.candidates[-1 - number], {}, self.observed)
+
+
+def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
+    task, terms = load(larger)[0], Terms(seed=0, budget=3, workers=2)
+    spec = ours.experiment(task, terms, {"search": {"kind": "tpe"}, "scheduler": {"kind": "none"}})
+    replay = ours.Replay(spec, task, terms, Listed(task.candidates()))
+    replay.fill()
+    while replay.busy and not replay.trace.over:
+        replay.step()
+    assert list(replay.rows.values()) == [39 - place for place in range(len(replay.rows))]
+    assert all(trial.params == task.params(replay.rows[name]) for name, trial in replay.core.run.trials.items())
+    with pytest.raises(ValueError, match="takes candidates, but got tpe"):
+        ours.run(task, terms, {"search": {"kind": "tpe"}}, on_table=True)
+
+
+def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
+    kept, tasks = larger / "kept", load(larger)
+    terms = {"budget": 5, "workers": 4, "seconds": False}
+    todo = cells.jobs(["random", "random-promote"], tasks, 2, terms, kept)
+    assert len(todo) == 4
+    assert cells.play(todo[:3], larger, 1, kept) == []
+    with (kept / "random.jsonl").open("a") as file:
+        file.write('{"method":"random","fam')
+    assert cells.jobs(["random", "random-promote"], tasks, 2, terms, kept) == todo[3:]
+    cells.note(["random"], kept)
+    page.write(kept, larger / "page.md", larger / "drawn.svg")
+    text = (larger / "page.md").read_text()
+    assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA. Not run" in text
+    assert (larger / "drawn.svg").read_text().count("<polyline") == 2
+
+
+def test_interquartile_mean() -> None:
+    assert figures.interquartile_mean(np.array([100.0, 2, 3, -50])) == 2.5
+    assert figures.interquartile_mean(np.array([9.0, 1, 2, 3, 0])) == pytest.approx((0.75 + 2 + 0.75 * 3) / 2.5)
+    assert figures.needed(np.array([1.0, 0.5, 0.2]), 0.5) == 1
+
+
+def test_lines_stay_small(task: Task) -> None:
+    trace = Trace(task, Terms(seed=0, budget=50))
+    for _ in range(100):
+        trace.saw(2 + math.pi)
+    assert len(json.dumps(trace.line("method"))) < 600

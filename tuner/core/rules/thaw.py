@@ -1,0 +1,83 @@
+"""Freeze-thaw (after Swersky et al. 2014): a trial pauses at each rung; a model says which of them go on."""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+from typing import Protocol, runtime_checkable
+
+from tuner.core.records import Decision, Mark
+from tuner.core.rules.rule import GO
+from tuner.core.standing import Metrics
+from tuner.core.state import RunState
+from tuner.core.trial import TrialState
+from tuner.spec.experiment import Experiment
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """The model, as the rule sees it."""
+
+    def target(self, trial: str) -> int:
+        """Tell the epoch at which a trial pauses next."""
+        ...
+
+    def keeps(self, run: RunState, trial: TrialState, epoch: int, score: float) -> bool:
+        """Tell whether a trial that comes to its rung goes on at once: it would be chosen among all that are paused."""
+        ...
+
+    def goes_on(self, run: RunState) -> str | None:
+        """Name the paused trial that goes on; None where a new one should begin, or nothing is left."""
+        ...
+
+
+def rung_epochs(last: int) -> list[int]:
+    """List the rungs: each a fifth after the one before, up to 0.8 of the last epoch, and that one."""
+    before = takewhile(lambda epoch: epoch < 0.8 * last, (round(1.2**k) for k in count()))
+    return [*dict.fromkeys(before), last]
+
+
+class Thaw:
+    """Pause a trial where the model wants to see it; let go on whom the model chooses.
+
+    Once the run's epochs are trained, the best trial alone goes on, to its last epoch.
+    """
+
+    version = 1
+
+    def __init__(self, experiment: Experiment, chooser: Chooser | None) -> None:
+        """Without a chooser it can only tell its rungs."""
+        self.objective, self.chooser = experiment.objective, chooser
+        self.rungs = rung_epochs(experiment.budget.epochs)
+
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
+        """Pause at the rung that the trial was sent to."""
+        assert self.chooser is not None
+        value = metrics[self.objective.metric]
+        score = self.objective.score(value)
+        target = self.chooser.target(trial.id)
+        if epoch < target:
+            return GO
+        rung = run.rungs.get((0, target), [])
+        rank = 1 + sum(-entry[0] > score for entry in rung)
+        mark = Mark(bracket=0, epoch=target, value=value, cutoff=None, rank=rank, of=len(rung) + 1)
+        if run.is_spent_by(epoch - trial.epoch):
+            goes = run.best is None or score > self.objective.score(run.best.value) or run.best.trial == trial.id
+        else:
+            goes = self.chooser.keeps(run, trial, epoch, score)
+        return Decision(action="go" if goes else "pause", mark=mark)
+
+    def next(self, run: RunState) -> str | None:
+        """Name the trial that the model chooses, or at the end the best one."""
+        assert self.chooser is not None
+        if not run.is_spent_by(0):
+            return self.chooser.goes_on(run)
+        best = run.trials[run.best.trial] if run.best else None
+        return best.id if best is not None and best.status == "paused" else None
+
+    def judged_epochs(self) -> frozenset[int]:
+        """The rungs."""
+        return self.saved_epochs()
+
+    def saved_epochs(self) -> frozenset[int]:
+        """The rungs."""
+        return frozenset(self.rungs)

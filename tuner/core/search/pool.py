@@ -1,0 +1,92 @@
+"""The candidates of a freeze-thaw search, and which column of the model is whose."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuner.core.search.joint import Array
+from tuner.core.search.points import Points
+
+SIZE = 512
+"""New params that compete at any time."""
+FRESH = 16
+"""So many of them, the oldest, are exchanged with each new trial."""
+UNBORN = 1_000_000
+"""Where the ids of columns begin that are no trial's: a trial's is its number."""
+
+Params = dict[str, Any]
+Put = Callable[[NDArray[np.int64], Array, NDArray[np.int64]], None]
+"""(places, points, ids) → nothing: puts columns into the model."""
+
+
+@dataclass(slots=True)
+class _Candidate:
+    params: Params
+    point: Array
+
+
+class Pool:
+    """New params by their column, in the order in which they came, and the columns of trials that may go on."""
+
+    def __init__(self, points: Points, put: Put) -> None:
+        self.points, self._put = points, put
+        self.candidates: dict[int, _Candidate] = {}
+        self.trials: dict[int, int] = {}
+        """Trial → its column."""
+        self._free: deque[int] = deque()
+        self._size = 0
+        self._made = 0
+
+    def add(self, several: Sequence[Params]) -> None:
+        """Let more new params compete."""
+        if not several:
+            return
+        x = self.points.all_of(several)
+        places = np.array([self._place() for _ in several], dtype=np.int64)
+        for place, params, point in zip(places.tolist(), several, x, strict=True):
+            self.candidates[place] = _Candidate(params, point)
+        ids = UNBORN + self._made + np.arange(len(several))
+        self._made += len(several)
+        self._put(places, x, ids)
+
+    def begin(self, trial: int, point: Array) -> None:
+        """Give a new trial a column: the one of the candidate that it was, if there was one."""
+        same = next((place for place, one in self.candidates.items() if np.array_equal(one.point, point)), None)
+        if same is not None:
+            del self.candidates[same]
+        place = self._place() if same is None else same
+        self.trials[trial] = place
+        self._put(np.array([place]), point[None], np.array([trial]))
+
+    def end(self, trial: int) -> None:
+        """Let the column of a trial go that will not go on."""
+        if (place := self.trials.pop(trial, None)) is not None:
+            self._free.append(place)
+
+    def drop(self, params: Params) -> None:
+        """Let a candidate go."""
+        for place in [place for place, one in self.candidates.items() if one.params == params]:
+            del self.candidates[place]
+            self._free.append(place)
+
+    def drop_oldest(self, count: int) -> None:
+        """Let the oldest candidates go."""
+        for place in list(self.candidates)[:count]:
+            del self.candidates[place]
+            self._free.append(place)
+
+    def params_at(self, place: int) -> Mapping[str, Any]:
+        """Give the params of a candidate."""
+        return self.candidates[place].params
+
+    def _place(self) -> int:
+        if self._free:
+            return self._free.popleft()
+        self._size += 1
+        return self._size - 1

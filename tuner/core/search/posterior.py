@@ -1,0 +1,106 @@
+"""What the process expects of trials at their last epoch; rows are appended one by one in O(n²)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, lapack
+
+from tuner.core.search.joint import JITTER, Array, Kernel, Rows
+
+ROOM = 64
+"""Rows and columns for which room is made at once."""
+
+
+class Posterior:
+    """Rows that were seen, and columns of which the last epoch is asked for.
+
+    The inverse of the Cholesky factor is kept, and for each column its product with the covariances: what is then
+    left for an answer is one product of a matrix and a vector.
+    """
+
+    def __init__(self, kernel: Kernel, rows: Rows, columns: Rows) -> None:
+        self.kernel = kernel
+        n, m = len(rows), len(columns)
+        self.n, self.m = n, m
+        self.rows, self.columns = _with_room(rows, n + ROOM), _with_room(columns, m + ROOM)
+        self._inverse = np.zeros((n + ROOM, n + ROOM))
+        self._parts = np.zeros((n + ROOM, m + ROOM))
+        """Row i, column j: how much of column j row i explains beyond the rows before it."""
+        if n:
+            cov = kernel(rows, rows)
+            cov[np.diag_indices(n)] += kernel.noise + JITTER
+            inverse, _ = lapack.dtrtri(cholesky(cov, lower=True, check_finite=False), lower=1)
+            self._inverse[:n, :n] = inverse
+            self._parts[:n, :m] = inverse @ kernel(rows, columns)
+        self._variance = np.zeros(m + ROOM)
+        self._variance[:m] = kernel.variance(columns.s) - (self._parts[:n, :m] ** 2).sum(0)
+
+    def append(self, row: Rows) -> None:
+        """Take in one more row; its value is asked for with every answer."""
+        n, m = self.n, self.m
+        if n == len(self.rows):
+            self._make_room_for_rows()
+        place = self.rows.part(np.arange(n))
+        beside = self.kernel(place, row)[:, 0]
+        along = self._inverse[:n, :n] @ beside
+        left = self.kernel.variance(row.s)[0] + self.kernel.noise + JITTER - along @ along
+        scale = 1 / np.sqrt(max(left, JITTER))
+        self._inverse[n, :n] = -scale * (along @ self._inverse[:n, :n])
+        self._inverse[n, n] = scale
+        new = scale * (self.kernel(row, self.columns.part(np.arange(m)))[0] - along @ self._parts[:n, :m])
+        self._parts[n, :m] = new
+        self._variance[:m] -= new * new
+        _put(self.rows, np.array([n]), row)
+        self.n += 1
+
+    def put(self, places: NDArray[np.int64], columns: Rows) -> None:
+        """Put columns at places: over others, or right behind the last one."""
+        n, end = self.n, int(places.max()) + 1
+        if end > len(self.columns):
+            self._make_room_for_columns(end)
+        _put(self.columns, places, columns)
+        parts = self._inverse[:n, :n] @ self.kernel(self.rows.part(np.arange(n)), columns)
+        self._parts[:n, places] = parts
+        self._variance[places] = self.kernel.variance(columns.s) - (parts**2).sum(0)
+        self.m = max(self.m, end)
+
+    def means(self, y: Array) -> Array:
+        """Compute the expected value of each column, where the rows have these values; (m,)."""
+        return np.asarray((self._inverse[: self.n, : self.n] @ y) @ self._parts[: self.n, : self.m])
+
+    def deviations(self) -> Array:
+        """Compute the standard deviation of each column; (m,)."""
+        return np.asarray(np.sqrt(np.maximum(self._variance[: self.m], 1e-6)))
+
+    def mean_at(self, place: Rows, y: Array) -> float:
+        """Compute the expected value at one place."""
+        inverse = self._inverse[: self.n, : self.n]
+        beside = self.kernel(self.rows.part(np.arange(self.n)), place)[:, 0]
+        return float((inverse @ y) @ (inverse @ beside))
+
+    def _make_room_for_rows(self) -> None:
+        size = 2 * len(self.rows)
+        self.rows = _with_room(self.rows, size)
+        inverse, parts = np.zeros((size, size)), np.zeros((size, self._parts.shape[1]))
+        inverse[: self.n, : self.n] = self._inverse[: self.n, : self.n]
+        parts[: self.n] = self._parts[: self.n]
+        self._inverse, self._parts = inverse, parts
+
+    def _make_room_for_columns(self, least: int) -> None:
+        size = max(least, 2 * len(self.columns))
+        self.columns = _with_room(self.columns, size)
+        parts = np.zeros((len(self._parts), size))
+        parts[:, : self.m] = self._parts[:, : self.m]
+        self._parts = parts
+        self._variance = np.concatenate([self._variance, np.zeros(size - len(self._variance))])
+
+
+def _with_room(rows: Rows, size: int) -> Rows:
+    bigger = Rows(np.zeros((size, rows.x.shape[1])), np.zeros(size), np.full(size, -1, dtype=np.int64))
+    _put(bigger, np.arange(len(rows)), rows)
+    return bigger
+
+
+def _put(rows: Rows, places: NDArray[np.int64], new: Rows) -> None:
+    rows.x[places], rows.s[places], rows.trial[places] = new.x, new.s, new.trial
