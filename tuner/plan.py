@@ -36,7 +36,7 @@ def plan(spec: Experiment, slots: int) -> Plan:
     if spec.total_epochs is not None:
         return Plan(spec.total_epochs, {}, repeats)
     trials = min(spec.trials, MOST_TRIALS, max(10, MOST_EPOCHS // spec.budget.epochs))
-    update = {
+    update: dict[str, Any] = {
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
         "search": Random(kind="random"),
         "start": type(spec.start)(),

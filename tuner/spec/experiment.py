@@ -224,7 +224,7 @@ def with_kinds(value: Mapping[str, Any]) -> dict[str, Any]:
     filled = {key: {"kind": DEFAULT_KINDS[key], **part} for key, part in parts.items()}
     if is_auto:
         filled = {**{key: {"kind": "auto"} for key in DEFAULT_KINDS if key not in value}, **filled}
-    elif is_several(value.get("objective")):
+    elif is_several(value.get("objective")) and "scheduler" not in value:
         filled = {"scheduler": {"kind": "none"}, **filled}
     return {**value, **filled}
 

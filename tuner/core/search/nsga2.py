@@ -14,6 +14,8 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Nsga2
 
 PARENTS = "nsga2:parents"
+TRIES = 20
+"""So often a child is bred anew that would be a copy of a trial: in training it would teach nothing."""
 
 
 class _Written(NSGAIISampler):
@@ -30,7 +32,12 @@ class _Written(NSGAIISampler):
         if generation and self._known(study, generation) is None:
             chosen = [parent.number for parent in self.select_parent(study, generation)]
             study._storage.set_trial_system_attr(trial._trial_id, PARENTS, chosen)
-        return super().sample_relative(study, trial, search_space)
+        known = [other.params for other in study._get_trials(deepcopy=False)]
+        for _ in range(TRIES):
+            child = super().sample_relative(study, trial, search_space)
+            if len(child) < len(search_space) or not any(child.items() <= params.items() for params in known):
+                break  # what the child lacks is a mutation, drawn at random
+        return child
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
         if generation == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_pareto_front
 
@@ -52,7 +53,8 @@ def _caption(history: History, metrics: list[str], pair: tuple[int, int]) -> str
 def _study(history: History) -> optuna.Study:
     """Build a study of the front and the best report of each trial that is not on it, all of them complete."""
     run = history.run
-    study = optuna.create_study(directions=[f"{objective.mode}imize" for objective in run.spec.objectives])
+    modes = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+    study = optuna.create_study(directions=[modes[objective.mode] for objective in run.spec.objectives])
     reports = [found.report_of(run, best) for best in run.front]
     others = [run.trials[row.trial].best for row in history.rows if row.front != 1]
     for report in [*reports, *(best for best in others if best is not None)][:MOST_POINTS]:
