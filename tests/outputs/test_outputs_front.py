@@ -87,7 +87,7 @@ def test_text_has_the_front_as_a_table(folder: Path) -> None:
     run = results.read_state(folder)
     text = printed(run)
     assert run.chosen is not None
-    assert f"In best/ is {run.chosen.trial} at epoch {run.chosen.epoch}, the compromise" in text
+    assert f"In best/ is {run.chosen.trial} at epoch {run.chosen.epoch}: accuracy {run.chosen.value:.6g}, " in text
     assert f"Pareto front, max accuracy, min latency: {len(run.front)} report" in text
     assert "✗" in text, "a value that breaks its limit is marked"
     assert all(line.cell_len <= 60 for line in [*front.lines(run, 60), *report.leaders_text(run, 60, 10)])

@@ -88,7 +88,7 @@ def why_chosen(run: RunState) -> str:
     """Say why one of the front is the one in `best/`."""
     if standing.weights_of(run.spec):
         return "the best of the front by the weights of the scheduler"
-    return "the compromise: of the front the nearest to the best of each objective"
+    return "the compromise, of the front the nearest to the best of each objective"
 
 
 def nothing(run: RunState) -> str:

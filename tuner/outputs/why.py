@@ -153,8 +153,7 @@ def _reported(report: Report, run: RunState) -> str:
     value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
     parts = [value, *([_rank(decision.mark)] if decision.mark else [])]
-    tells = decision.reason and (not decision.mark or decision.mark.cutoff is None)
-    reason = f" ({decision.reason})" if tells else ""
+    reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
     return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
 
 

@@ -159,9 +159,10 @@ class StudySearcher:
                 handle.set_constraint(name, over)
         if len(self.spec.objectives) > 1:
             return
-        for report in trial.reports:
-            if math.isfinite(value := self.run.objective(report)):
-                handle.report(value, report.epoch)
+        told = {report.epoch: self.run.objective(report) for report in trial.reports}
+        for epoch, value in told.items():
+            if math.isfinite(value):
+                handle.report(value, epoch)
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
