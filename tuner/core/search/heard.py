@@ -15,8 +15,11 @@ from tuner.core.search.joint import Array
 from tuner.core.search.model import Model
 from tuner.core.search.points import Points
 from tuner.core.search.pool import FRESH, SIZE, Pool
+from tuner.core.standing import Metrics, violation
 from tuner.spec.experiment import Experiment
 
+BEHIND = -1e300
+"""Less than any metric's score."""
 BEST = 8
 """Near so many of the best trials new params are drawn."""
 
@@ -70,6 +73,17 @@ class Heard:
             number = trial_number(record.trial) if record.trial[1:].isdecimal() else -1
             if number in self.trials:
                 self._hears(number, self.trials[number], record)
+
+    def score(self, metrics: Metrics) -> float:
+        """Find what a report is ranked by: higher is better, minus infinity where it is not finite.
+
+        One that breaks a constraint ranks behind all that break none, by how much it does.
+        """
+        value = metrics[self.spec.objective.metric]
+        if not math.isfinite(value):
+            return -math.inf
+        over = violation(self.spec, metrics)
+        return BEHIND * (1 + over / (1 + over)) if over else self.spec.objective.score(value)
 
     def next_rung(self, number: int) -> int:
         """Tell where a trial would be judged next if it went on."""
@@ -130,9 +144,7 @@ class Heard:
             self.pool.end(number)
 
     def _reported(self, number: int, known: Known, record: Report) -> None:
-        value = record.metrics[self.spec.objective.metric]
-        known.epoch = record.epoch
-        known.score = self.spec.objective.score(value) if math.isfinite(value) else -math.inf
+        known.epoch, known.score = record.epoch, self.score(record.metrics)
         if known.score > self._best_score:
             self.best_trial, self._best_score = number, known.score
         ends = record.decision.action == "end"

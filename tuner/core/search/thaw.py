@@ -22,6 +22,7 @@ from tuner.core.search.asker import Suggestion
 from tuner.core.search.first import first
 from tuner.core.search.heard import Heard
 from tuner.core.search.joint import Array
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -69,15 +70,15 @@ class FreezeThaw(Heard):
         """Tell the epoch at which a trial is to be judged next."""
         return self.trials[trial_number(trial)].target
 
-    def keeps(self, run: RunState, trial: TrialState, epoch: int, score: float) -> bool:
-        """Tell whether a trial that comes to its rung with a score goes on at once.
+    def keeps(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> bool:
+        """Tell whether a trial that comes to its rung goes on at once.
 
         What would be chosen if it paused is chosen from the same draws as when it does: no decision is drawn twice.
         """
         known = self.trials[trial.number]
         if known.straight:
             return True
-        before = known.epoch, known.score
+        before, score = (known.epoch, known.score), self.score(metrics)
         known.epoch, known.score = epoch, score
         with self.model.seen.supposing(trial.number, score):
             choice = self._decide(run, trial.number)
