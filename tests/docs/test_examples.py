@@ -56,7 +56,8 @@ def test_a_search_suggests_params_of_its_space(kind: str, tmp_path: Path) -> Non
     assert spec.search.kind == kind
     records = play(spec, FEW.get(kind))
     found = [record.params for record in records if isinstance(record, Suggested)]
-    assert len(found) == FEW.get(kind, spec.budget.trials)
+    most = FEW.get(kind, spec.budget.trials)
+    assert len(found) == most or (kind == "auto" and 20 < len(found) < most)
     assert len({repr(params) for params in found}) == len(found)
     for params in found:
         assert all(spec.space[name].contains(value) for name, value in params.items())
@@ -76,10 +77,10 @@ def test_a_scheduler_ends_every_trial(kind: str, tmp_path: Path) -> None:
     assert spec.scheduler.kind == kind
     records = play(spec)
     counted = epochs(records)
-    assert len(counted) == spec.budget.trials
+    assert len(counted) == spec.budget.trials or (kind == "auto" and len(counted) > 20)
     assert max(record.epoch for record in records if isinstance(record, Report)) == spec.budget.epochs
     full = spec.budget.trials * spec.budget.epochs
-    if kind in ("asha", "hyperband", "median"):
+    if kind in ("auto", "asha", "hyperband", "median"):
         assert sum(counted.values()) < full
         assert any(isinstance(record, Ended | Report) and _stopped(record) for record in records)
     if kind == "none":

@@ -147,7 +147,9 @@ def best_line(run: RunState) -> str:
     if run.best is None:
         return front.nothing(run)
     if front.is_several(run) and (best := run.chosen) is not None:
-        text = f"In best/ is {best.trial} at epoch {best.epoch}: {front.values_text(best)}  ({params_text(best.params)})"
+        text = (
+            f"In best/ is {best.trial} at epoch {best.epoch}: {front.values_text(best)}  ({params_text(best.params)})"
+        )
         return f"{text}; {front.why_chosen(run)}"
     best = run.best
     text = f"Best {run.spec.objective.metric} {best.value:.6g}: {best.trial} at epoch {best.epoch}"

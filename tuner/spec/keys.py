@@ -18,10 +18,10 @@ SECTIONS: dict[str, type[Model]] = {
 LISTS = ("objective", "resources")
 """Sections that may be a list of mappings."""
 KINDS: dict[str, dict[str, type[Model]]] = {
-    "search": {"tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "nsga2": exp.Nsga2, "qmc": exp.Qmc,
-               "random": exp.Random, "grid": exp.Grid},
-    "scheduler": {"asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median, "pbt": exp.Pbt,
-                  "none": exp.NoScheduler},
+    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "nsga2": exp.Nsga2,
+               "qmc": exp.Qmc, "random": exp.Random, "grid": exp.Grid},
+    "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median,
+                  "pbt": exp.Pbt, "none": exp.NoScheduler},
 }  # fmt: skip
 LOGGERS: dict[str, type[Model]] = {"csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
 DISTS: dict[str, type[Model]] = {"float": exp.Float, "int": exp.Int, "choice": exp.Choice}
@@ -78,7 +78,8 @@ MEANT_LOGGERS = {
     **dict.fromkeys(("ml-flow", "ml_flow"), "mlflow"),
 }
 MEANT_KINDS = {
-    **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "bohb", "hebo"), "tpe"),
+    **dict.fromkeys(("optuna", "bayes", "bayesian", "bayesopt", "hyperopt", "hebo"), "tpe"),
+    **dict.fromkeys(("bohb", "dehb", "mobster", "ifbo", "dyhpo", "freeze-thaw", "freezethaw"), "auto"),
     **dict.fromkeys(("sha", "successive_halving", "successivehalving", "hb"), "asha"),
     **dict.fromkeys(("fifo", "null", "no", "off", "nop"), "none"),
     **dict.fromkeys(("pb2", "population"), "pbt"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from tuner.core import chance
@@ -32,9 +33,10 @@ from tuner.spec.space import Choice
 
 BY_CHANCE = 0.1
 """The share of decisions that start a random trial, whatever the model says."""
-STRAIGHT, MISLED = 0.2, 0.75
-"""The share of all epochs for random trials that run to the end without a pause, and what it is while one of these is
-the best of all: then the model is misled, say by curves that cross. They are the safeguard, and tell it where it errs.
+STRAIGHT, MISLED = 0.1, 0.5
+"""The share of all epochs for trials that run to the end without a pause, one by chance, one by the model, in turn; and
+what it is while one by chance is the best of all. Then the model is misled, say by curves that cross. They are the
+safeguard: they are judged by nothing but their end, and tell the model where it errs.
 """
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
@@ -54,7 +56,8 @@ class _Known:
 
     params: dict[str, Any]
     point: Array
-    straight: bool
+    straight: str
+    """`chance` or `model`, by which it was chosen to run to the end without a pause; empty for any other trial."""
     target: int
     """The epoch of its open row."""
     epoch: int = 0
@@ -69,7 +72,7 @@ class _Choice:
     trial: int | None
     params: Mapping[str, Any]
     rung: int
-    straight: bool = False
+    straight: str = ""
 
 
 class FreezeThaw:
@@ -137,7 +140,7 @@ class FreezeThaw:
         choice = self._choice[1]
         params = dict(choice.params)
         choices = {n: d.index(params[n]) for n, d in self.spec.space.items() if isinstance(d, Choice) and n in params}
-        attributes = {"rung": choice.rung, **({"straight": True} if choice.straight else {})}
+        attributes = {"rung": choice.rung, **({"straight": choice.straight} if choice.straight else {})}
         return Suggestion(params, choices, self.seen, attributes)
 
     def _choose(self, run: RunState) -> _Choice | None:
@@ -156,7 +159,7 @@ class FreezeThaw:
             if (given := first(self.spec, number)) is not None:
                 return self._new(self.points.fill(given.params, self.seed, "fill", number))
             if self._owes_straight():
-                return self._by_chance(number, straight=True)
+                return self._straight(number)
             if not self.model.is_ready or self._uniform("chance") < BY_CHANCE:
                 return self._by_chance(number)
         if self.model.is_ready:
@@ -170,16 +173,19 @@ class FreezeThaw:
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
-        expected, rung = self.model.expects(), self._first_rung()
-        epochs = [rung] * len(new) + [self._next_rung(n) - self.trials[n].epoch for n in paused]
-        margin = MARGIN * 10 ** (-2 * self._uniform("margin"))
-        means, deviations = expected.means[places], expected.deviations[places]
-        odds = log_ndtr((means - expected.best - margin) / deviations) - COST * np.log(epochs)
+        epochs = [self._first_rung()] * len(new) + [self._next_rung(n) - self.trials[n].epoch for n in paused]
+        odds = self._odds(places) - COST * np.log(epochs)
         odds[: len(new)] += self._beliefs(new)
         best = int(odds.argmax())
         if best < len(new):
             return self._new(self.pool.candidates[new[best]].params)
         return self._on(paused[best - len(new)])
+
+    def _odds(self, places: NDArray[np.int64]) -> Array:
+        """Compute the logarithm of the odds that columns end better than the best so far by the decision's margin."""
+        expected, margin = self.model.expects(), MARGIN * 10 ** (-2 * self._uniform("margin"))
+        means, deviations = expected.means[places], expected.deviations[places]
+        return np.asarray(log_ndtr((means - expected.best - margin) / deviations))
 
     def _beliefs(self, places: Sequence[int]) -> Array | float:
         """Weigh candidates by the user's priors, the less the more trials there are (πBO, Hvarfner et al. 2022)."""
@@ -189,13 +195,22 @@ class FreezeThaw:
         weights = np.array([prior.log_density(self.spec.space, one) for one in params])
         return BELIEF / max(len(self.trials), 1) * weights
 
-    def _by_chance(self, number: int, straight: bool = False) -> _Choice:
+    def _straight(self, number: int) -> _Choice:
+        """Begin a trial that runs to the end: by chance, and every other time by the model."""
+        begun = sum(bool(known.straight) for known in self.trials.values())
+        if begun % 2 and self.model.is_ready and self.pool.candidates:
+            new = list(self.pool.candidates)
+            odds = self._odds(np.array(new, dtype=np.int64)) + self._beliefs(new)
+            return self._new(self.pool.candidates[new[int(odds.argmax())]].params, "model")
+        return self._by_chance(number, "chance")
+
+    def _by_chance(self, number: int, straight: str = "") -> _Choice:
         if self._is_table:
             left = list(self.pool.candidates.values())
             return self._new(left[chance.integer(self.seed, "table", number, below=len(left))].params, straight)
         return self._new(self.points.draw(self.seed, "random", number), straight)
 
-    def _new(self, params: Mapping[str, Any], straight: bool = False) -> _Choice:
+    def _new(self, params: Mapping[str, Any], straight: str = "") -> _Choice:
         return _Choice(None, params, self.rungs[0] if straight else self._first_rung(), straight)
 
     def _on(self, number: int) -> _Choice:
@@ -205,7 +220,7 @@ class FreezeThaw:
         last = self.spec.budget.epochs
         trained = sum(known.epoch for known in self.trials.values())
         due = sum(last for known in self.trials.values() if known.straight)
-        is_misled = self._best >= 0 and self.trials[self._best].straight
+        is_misled = self._best >= 0 and self.trials[self._best].straight == "chance"
         return due + last <= (MISLED if is_misled else STRAIGHT) * trained
 
     def _first_rung(self) -> int:
@@ -221,7 +236,7 @@ class FreezeThaw:
     def _begins(self, record: Suggested) -> None:
         number, point = record.number, self.points.of(record.params)
         rung = record.attributes["rung"]
-        self.trials[number] = _Known(dict(record.params), point, record.attributes.get("straight", False), rung)
+        self.trials[number] = _Known(dict(record.params), point, record.attributes.get("straight", ""), rung)
         self._decisions += 1
         self.pool.begin(number, point)
         self.model.open(number, point, rung)
