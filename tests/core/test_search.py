@@ -352,13 +352,14 @@ def smooth(params: Mapping[str, Any], epoch: int) -> float:
     return (math.log10(lr) + 2) ** 2 + (10 * (momentum - 0.9)) ** 2 + ((layers - 4) / 2) ** 2
 
 
-def best(kind: str, seed: int, trials: int) -> float:
+def best(kind: str, seed: int, trials: int, **parts: Any) -> float:
     made = experiment(
         space=PLAIN,
         search={"kind": kind},
         seed=seed,
         objective={"metric": "score", "mode": "min"},
         budget={"trials": trials, "epochs": 1},
+        **parts,
     )
     hand = Hand(made)
     for record in simulate(made, smooth, slots=2):

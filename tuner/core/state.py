@@ -158,7 +158,7 @@ class RunState:
     def is_spent_by(self, more: int) -> bool:
         """Tell whether the epochs that all trials may train for together are trained, with so many more."""
         total = self.spec.total_epochs
-        return total is not None and sum(trial.epoch for trial in self.trials.values()) + more >= total
+        return total is not None and more + sum(trial.epoch for trial in self.trials.values()) >= total
 
     @property
     def wants_trials(self) -> bool:

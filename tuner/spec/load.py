@@ -72,6 +72,19 @@ def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str]
     return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
 
 
+def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:
+    """Put `KEY=VALUE` texts over plain values, and check them; no function is looked for. Raises UserError."""
+    draft = Draft()
+    draft.value = _plain(mapping, (), draft)
+    for override in overrides:
+        _override(draft, override)
+    check_keys(draft)
+    experiment = validate(draft)
+    if draft.problems or experiment is None:
+        raise UserError(*sorted(draft.problems, key=_by_line))
+    return experiment
+
+
 def find(path: str | Path) -> Path:
     """Find a YAML file by its path or by its name under search_spaces/. Raises UserError."""
     path = Path(path).expanduser()
