@@ -24,6 +24,7 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
+from tuner.core.rules import ranking
 from tuner.core.search.first import first
 from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
@@ -152,17 +153,20 @@ def _reported(report: Report, run: RunState) -> str:
     names = [objective.metric for objective in run.spec.objectives]
     value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
-    parts = [value, *([_rank(decision.mark)] if decision.mark else [])]
+    parts = [value, *([_rank(decision.mark, run)] if decision.mark else [])]
     reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
     return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
 
 
-def _rank(mark: Mark) -> str:
+def _rank(mark: Mark, run: RunState) -> str:
     bracket = f" of bracket {mark.bracket}" if mark.bracket else ""
-    place = f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}"
-    if mark.cutoff is None:
-        return place if mark.of > 1 else f"{place}, nothing to hold it against"
-    return f"{place}, cutoff {number(mark.cutoff)}"
+    if mark.cutoff is not None:
+        by = f"cutoff {number(mark.cutoff)}"
+    elif mark.of == 1:
+        by = "nothing to hold it against"
+    else:
+        by = "judged by the model" if run.spec.search.kind == "auto" else f"by {ranking.how(run.spec)}"
+    return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {by}"
 
 
 def _is_quiet(report: Report) -> bool:
