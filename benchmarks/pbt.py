@@ -23,7 +23,7 @@ import yaml
 from benchmarks import machine
 from tuner import Options, run
 from tuner.core.student import error_of_mean, mean, quantile
-from tuner.outputs import epochs
+from tuner.core import epochs
 
 HERE = Path(__file__).parent
 RAW = HERE / "raw" / "pbt.json"
