@@ -22,8 +22,8 @@ import yaml
 
 from benchmarks import machine
 from tuner import Options, run
-from tuner.core.student import error_of_mean, mean, quantile
 from tuner.core import epochs
+from tuner.core.student import error_of_mean, mean, quantile
 
 HERE = Path(__file__).parent
 RAW = HERE / "raw" / "pbt.json"
