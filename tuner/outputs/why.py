@@ -149,7 +149,8 @@ def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
 
 
 def _reported(report: Report, run: RunState) -> str:
-    value = f"{run.spec.objective.metric} {number(run.objective(report))}"
+    names = [objective.metric for objective in run.spec.objectives]
+    value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
     parts = [value, *([_rank(decision.mark)] if decision.mark else [])]
     reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
@@ -158,10 +159,10 @@ def _reported(report: Report, run: RunState) -> str:
 
 def _rank(mark: Mark) -> str:
     bracket = f" of bracket {mark.bracket}" if mark.bracket else ""
-    cutoff = "nothing to hold it against" if mark.of == 1 else "judged by the model"
-    if mark.cutoff is not None:
-        cutoff = f"cutoff {number(mark.cutoff)}"
-    return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {cutoff}"
+    place = f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}"
+    if mark.cutoff is None:
+        return place if mark.of > 1 else f"{place}, nothing to hold it against"
+    return f"{place}, cutoff {number(mark.cutoff)}"
 
 
 def _is_quiet(report: Report) -> bool:
