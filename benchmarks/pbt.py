@@ -1,9 +1,11 @@
 """Population based training against a random population of the same size, at equal epochs: `python -m benchmarks.pbt`.
 
 Real runs of the job of overhead.yaml, with a Ray of their own. With one seed both populations begin with the same
-params, initial weights and order of the data, so each seed gives a difference. It writes raw/pbt.json and prints the
-tables of docs/schedulers/pbt.md: what the best member of each population had, and the mean difference with its 95 %
-interval by Student's t.
+params, initial weights and order of the data, so each seed gives a difference. A clone goes on from its donor's epoch,
+which may be an earlier one, so PBT trains for longer: what it had when as many epochs were trained as the random
+population trains is told beside what it had in the end. It writes raw/pbt.json and prints the tables of
+docs/schedulers/pbt.md, with the mean difference and its 95 % interval by Student's t. Runs that --work holds already
+are read, not made again.
 
 python -m benchmarks.pbt --seeds 1 --population 4 --epochs 4 --interval 2   # a smoke test of a minute
 python -m benchmarks.pbt --add                                               # more seeds beside those that are kept
@@ -13,17 +15,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks import machine
-from tuner import Options, run
+from tuner import Options, Result, run
+from tuner.core import epochs
+from tuner.core.records import Report
 from tuner.core.student import error_of_mean, mean, quantile
-from tuner.outputs import epochs
+from tuner.ledger import read
 
 HERE = Path(__file__).parent
 RAW = HERE / "raw" / "pbt.json"
@@ -46,13 +52,27 @@ def experiment(kind: str, seed: int, flags: argparse.Namespace) -> dict[str, Any
     }
 
 
-def one(kind: str, seed: int, flags: argparse.Namespace) -> dict[str, float]:
-    """Run one population; returns the best of each metric over all members and epochs, and what it cost."""
-    began = time.perf_counter()
-    result = run(experiment(kind, seed, flags), f"{kind}-{seed}", Options(dashboard=False))
-    reports = [report for trial in result.run.trials.values() for report in trial.reports]
-    found = {name: end(report.metrics[name] for report in reports) for name, end in METRICS.items()}
-    return {**found, "epochs": epochs.of_run(result.run), "seconds": time.perf_counter() - began}
+def one(kind: str, seed: int, flags: argparse.Namespace) -> dict[str, Any]:
+    """Run one population; returns the best of each metric over all members, at equal epochs and in the end."""
+    name = f"{kind}-{seed}"
+    folder = flags.work / name
+    result = Result(folder) if folder.exists() else run(experiment(kind, seed, flags), name, Options(dashboard=False))
+    reports = [record for record in read(folder) if isinstance(record, Report)]
+    trained = list(accumulate(epochs.between(reports)))
+    equal = [one for one, spent in zip(reports, trained, strict=True) if spent <= flags.population * flags.epochs]
+    return {
+        **{when: best(some) for when, some in (("equal", equal), ("end", reports))},
+        "epochs": trained[-1],
+        "seconds": result.run.elapsed,
+    }
+
+
+def best(reports: Sequence[Report]) -> dict[str, float]:
+    """Find the best finite value of each metric."""
+    return {
+        name: end(report.metrics[name] for report in reports if math.isfinite(report.metrics[name]))
+        for name, end in METRICS.items()
+    }
 
 
 def interval(differences: Sequence[float]) -> float:
@@ -60,19 +80,31 @@ def interval(differences: Sequence[float]) -> float:
     return quantile(0.025, len(differences) - 1) * error_of_mean(differences)
 
 
-def table(rounds: Sequence[Mapping[str, Any]]) -> str:
-    """Show each seed, and the mean difference."""
-    lines = []
-    for metric in METRICS:
-        pairs = [(each["none"][metric], each["pbt"][metric]) for each in rounds]
-        differences = [after - before for before, after in pairs]
-        lines += [f"| seed | best of a random population, {metric} | PBT | difference |", "|---|---|---|---|"]
-        for each, (before, after), difference in zip(rounds, pairs, differences, strict=True):
-            lines.append(f"| {each['seed']} | {before:.5f} | {after:.5f} | {difference:+.5f} |")
-        means = [mean([pair[i] for pair in pairs]) for i in range(2)]
-        width = f" ± {interval(differences):.5f}" if len(differences) > 1 else ""
-        lines += [f"| mean | {means[0]:.5f} | {means[1]:.5f} | {mean(differences):+.5f}{width} |", ""]
-    return "\n".join(lines)
+def table(rounds: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Show each seed, and the mean differences."""
+    titles = (
+        "seed",
+        f"random: {metric}",
+        "PBT, equal epochs",
+        "difference",
+        "PBT, in the end",
+        "difference",
+        "its epochs",
+    )
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    rows = [[each["none"]["end"][metric], *(each["pbt"][when][metric] for when in ("equal", "end"))] for each in rounds]
+    for each, (before, equal, end) in zip(rounds, rows, strict=True):
+        shown = f"{before:.4f} | {equal:.4f} | {equal - before:+.4f} | {end:.4f} | {end - before:+.4f}"
+        lines.append(f"| {each['seed']} | {shown} | {each['pbt']['epochs']} for {each['none']['epochs']} |")
+    middles = [mean([row[i] for row in rows]) for i in range(3)]
+    apart = [difference([row[i] - row[0] for row in rows]) for i in (1, 2)]
+    shown = f"{middles[0]:.4f} | {middles[1]:.4f} | {apart[0]} | {middles[2]:.4f} | {apart[1]}"
+    return "\n".join([*lines, f"| mean | {shown} | |"])
+
+
+def difference(values: Sequence[float]) -> str:
+    """Show the mean, and its interval where there is one."""
+    return f"{mean(values):+.4f}" + (f" ± {interval(values):.4f}" if len(values) > 1 else "")
 
 
 def parse() -> argparse.Namespace:
@@ -99,7 +131,7 @@ def main() -> None:
         data = {"machine": machine.facts(), "setting": setting, "rounds": kept}
         flags.raw.parent.mkdir(parents=True, exist_ok=True)
         flags.raw.write_text(json.dumps(data, indent=1) + "\n")
-    print(f"{table(kept)}\n{flags.raw}")
+    print("\n\n".join([*(table(kept, metric) for metric in METRICS), str(flags.raw)]))
 
 
 if __name__ == "__main__":

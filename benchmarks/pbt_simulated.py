@@ -2,7 +2,7 @@
 
 A member is SGD with momentum on a noisy quadratic: the best learning rate is high at first and falls later.
 The core plays the populations; a clone goes on from its donor's weights. It prints the table of
-docs/schedulers/pbt.md: the best log10 of the loss over all members and epochs.
+docs/schedulers/pbt.md: the best log10 of the loss over all members, at equal epochs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from tuner.core.records import Report
 from tuner.core.trial import TrialState
+from tuner.outputs import epochs
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 
@@ -81,8 +83,10 @@ def best(scheduler: dict[str, Any], population: int, seed: int) -> float:
             "seed": seed,
         }
     )
-    records = Population(spec).run()
-    values = [record.metrics["loss"] for record in records if isinstance(record, Report)]
+    reports = [record for record in Population(spec).run() if isinstance(record, Report)]
+    trained = accumulate(epochs.between(reports))
+    # A clone may go on from an earlier epoch, so that PBT trains for longer: what comes then does not count.
+    values = [one.metrics["loss"] for one, spent in zip(reports, trained, strict=True) if spent <= population * EPOCHS]
     return min(value for value in values if math.isfinite(value))
 
 

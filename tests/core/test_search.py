@@ -17,7 +17,8 @@ from tuner.core.records import OUTCOMES, Ended, Record, Suggested
 from tuner.core.run import MAX_LOSSES
 from tuner.core.search.asker import AtNeed, OneAhead
 from tuner.core.search.kinds import KINDS
-from tuner.core.search.study import STATES, StudySearcher
+from tuner.core.search.outcomes import STATES
+from tuner.core.search.study import StudySearcher
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import grid_values
 

@@ -45,9 +45,7 @@ class RunState:
         self.name = ""
         self.folder = ""
         self.versions: dict[str, str] = {}
-        self.attempt = 0
-        self.slots = 1
-        self.records = 0
+        self.attempt, self.slots, self.records = 0, 1, 0
         self.trials: dict[str, TrialState] = {}
         """Those of the search."""
         self.repeats: dict[str, TrialState] = {}

@@ -164,11 +164,11 @@ def _evaluate(
 ) -> None:
     if mirror is not None:
         mirror.fetch_best(run)
-    if (manifest := read_best(folder, run, say)) is None:
+    if (model := read_best(folder, run, say)) is None:
         return
-    if problem := evaluate(folder, run, manifest, code, test, zygote):
+    if problem := evaluate(folder, run, model, code, test, zygote):
         say(f"The best could not be measured on the test split: {problem}")
-    for problem in write_formats(folder, run, manifest, code, zygote):
+    for problem in write_formats(folder, run, model, code, zygote):
         say(f"best/ lacks a format of the model: {problem}")
 
 

@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from tuner.core import epochs
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
-from tuner.outputs import epochs
 from tuner.outputs.confirmed import progress
 from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
@@ -169,9 +169,8 @@ class Show:
 
     def _row(self, trial: TrialState, run: RunState) -> tuple[list[str], str]:
         state = trial.outcome or trial.status
-        top = trial.best
         now = number(run.objective(trial.reports[-1])) if trial.reports else ""
-        best = ["", ""] if top is None else [number(run.objective(top)), str(top.epoch)]
+        best = ["", ""] if trial.best is None else [number(run.objective(trial.best)), str(trial.best.epoch)]
         so_far = f"{trial.epoch}/{run.spec.budget.epochs}"
         style = STYLES.get(state, "red")
         is_best = run.best is not None and run.best.trial == trial.id

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.core import epochs
 from tuner.core.records import OUTCOMES, Report
 from tuner.core.standing import broken
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
-from tuner.outputs import best, epochs, front
+from tuner.outputs import best, front
 from tuner.outputs.confirmed import confirmed
+from tuner.spelled import spelled
 from tuner.storage import BEST, write_whole
 
 if TYPE_CHECKING:
@@ -96,15 +98,6 @@ def write(folder: Path, run: RunState, state: str, say: Callable[[str], None] = 
     write_whole(folder / "summary.json", json.dumps(spelled(facts), indent=2) + "\n")
     write_whole(folder / "leaderboard.csv", _csv(run))
     best.write(folder, run, say)
-
-
-def spelled(value: Any) -> Any:
-    """Spell out the numbers that JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: spelled(item) for key, item in value.items()}
-    return [spelled(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Result:

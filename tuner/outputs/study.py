@@ -17,15 +17,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.core import standing
-from tuner.core.records import Asked, Ended, Header, Outcome, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
+from tuner.core.search.outcomes import STATES
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Trial
 from tuner.spec.space import Choice, Float, Int
 from tuner.storage import append_whole, is_full
 
 NAME = "study.journal"
-STATES: dict[Outcome, TrialState] = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
-"""All other outcomes are failures."""
 METRIC_NAMES = "study:metric_names"
 """Where Optuna's own `set_metric_names` puts them."""
 CONSTRAINTS = "constraints"
@@ -102,8 +101,8 @@ class Study:
         number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
-        state = TrialState.COMPLETE if trial.breaks else STATES.get(trial.outcome, TrialState.FAIL)
-        if trial.best is None or state == TrialState.FAIL:
+        state = TrialState.COMPLETE if trial.breaks else STATES[trial.outcome]
+        if trial.best is None or trial.outcome == "diverged" or state == TrialState.FAIL:
             self.storage.set_trial_state_values(number, TrialState.FAIL, None)
             return
         for limit, excess in standing.excesses(run.spec, trial.best.metrics).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,11 +37,6 @@ def as_epoch(value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise UserError(f"trial.report: epoch must be a whole number, but got {_shown(value)}.") from None
-
-
-def spell(values: Mapping[str, float]) -> dict[str, float | str]:
-    """Spell out what JSON has no number for."""
-    return {name: value if math.isfinite(value) else repr(value) for name, value in values.items()}
 
 
 def _shown(value: Any) -> str:

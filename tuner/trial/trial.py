@@ -18,7 +18,7 @@ from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
-from tuner.trial.metrics import as_epoch, as_numbers, check_report, spell
+from tuner.trial.metrics import as_epoch, as_numbers, check_report
 from tuner.trial.pace import PROBE_STEPS, Pace
 from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
@@ -206,7 +206,8 @@ class Trial:
         self._began = time.monotonic()
 
     def _hand_in(self, epoch: int, values: dict[str, float], costs: Costs, states: list[dict[str, Any]]) -> None:
-        self._unsaved.append({"epoch": epoch, "metrics": spell(values), **asdict(costs)})
+        self._unsaved.append({"epoch": epoch, "metrics": values, **asdict(costs)})
+        # A trial whose objective is not finite ends as diverged: nobody goes on from there.
         saves = self._assignment.is_finite(values) and (
             self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
         )

@@ -14,10 +14,11 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from tuner.core.records import Asked, Ended, Outcome, Record, Report, Suggested
+from tuner.core.records import Asked, Ended, Record, Report, Suggested
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.earlier import distribution, frozen, indexed
 from tuner.core.search.first import first
+from tuner.core.search.outcomes import STATES
 from tuner.core.standing import excesses, values
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Known
@@ -26,18 +27,6 @@ from tuner.spec.space import Choice, Float, Int, order
 
 logging.getLogger("optuna").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
-
-STATES: dict[Outcome, TrialState] = {
-    "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "diverged": TrialState.PRUNED,
-    "killed": TrialState.FAIL,
-    "failed": TrialState.FAIL,
-    "infeasible": TrialState.FAIL,
-    "lost": TrialState.FAIL,
-    "stalled": TrialState.FAIL,
-}
-"""What each outcome is to Optuna. A diverged trial has no values: the samplers rank it behind all others."""
 
 
 class StudySearcher:

@@ -10,12 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuner.core import standing
+from tuner.core import epochs, standing
 from tuner.core.records import Record, Report, Session
 from tuner.core.state import RunState, replay
 from tuner.errors import Problem, UserError
 from tuner.ledger import read
-from tuner.outputs import epochs
 from tuner.outputs.results import Row, leaderboard
 
 T = TypeVar("T")

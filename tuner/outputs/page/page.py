@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tuner.outputs import confirmed, epochs
+from tuner.core import epochs
+from tuner.outputs import confirmed
 from tuner.outputs.best import read_test
 from tuner.outputs.front import nothing
 from tuner.outputs.grid import duration

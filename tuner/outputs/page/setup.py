@@ -11,8 +11,9 @@ from tuner.outputs import experiment, front
 from tuner.outputs.best import PARAMS
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import block, folded, paragraph, table
-from tuner.outputs.results import Row, spelled
+from tuner.outputs.results import Row
 from tuner.spec.space import Choice
+from tuner.spelled import spelled
 from tuner.storage import BEST
 
 MOST_ROWS = 2000
