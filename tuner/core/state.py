@@ -55,10 +55,8 @@ class RunState:
         """The best report that keeps the constraints; with several objectives by the first."""
         self.best_saved: Best | None = None
         """The best of those that have a checkpoint."""
-        self.front: list[Best] = []
-        """With several objectives the reports that no other dominates (Pareto), in the order in which they came."""
-        self.front_saved: list[Best] = []
-        """The same among those that have a checkpoint."""
+        self.front, self.front_saved = list[Best](), list[Best]()
+        """With several objectives the reports that no other dominates; the same among those that have a checkpoint."""
         self.closed: Literal["", "target", "hours", "asked"] = ""
         self.reached = False
         """The target was reached, whatever has closed the run since: the search is over."""
