@@ -229,8 +229,7 @@ def _choose_search(draft: Draft, bound: bind.Bound) -> None:
     search = draft.value.get("search", {})
     if not isinstance(search, dict) or not search.keys() <= {"seed", "epochs"} or "scheduler" in draft.value:
         return
-    has_one_goal = not isinstance(draft.value.get("objective"), list) and not draft.value.get("constraints")
-    if bind.can_pause(bound) and has_one_goal:
+    if bind.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
         draft.put(("search",), {"kind": "auto", **search}, {})
 
 
