@@ -26,10 +26,10 @@ import yaml
 
 from benchmarks import machine
 from tuner import Options, Result, run
+from tuner.core import epochs
 from tuner.core.records import Report
 from tuner.core.student import error_of_mean, mean, quantile
 from tuner.ledger import read
-from tuner.outputs import epochs
 
 HERE = Path(__file__).parent
 RAW = HERE / "raw" / "pbt.json"

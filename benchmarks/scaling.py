@@ -152,7 +152,7 @@ def main() -> None:
     flags = parser.parse_args()
     stamp, work = time.strftime("%m%d-%H%M%S"), Path(tempfile.mkdtemp(prefix="scaling", dir="/tmp"))
     data = json.loads(KEPT.read_text()) if KEPT.exists() and not flags.quick else {}
-    counts, paces, window = ((2, 3), (0.5,), 3.0) if flags.quick else (tuple(flags.live), PACES, WINDOW)
+    counts, paces, window = ((2,), (0.5,), 3.0) if flags.quick else (tuple(flags.live), PACES, WINDOW)
     if flags.only != "live":
         size = ((1, 2), 4, 3) if flags.quick else (NODES, TRIALS, EPOCHS)
         rounds = [on_nodes(work, f"{stamp}-{turn}", *size) for turn in range(1 if flags.quick else ROUNDS)]

@@ -16,7 +16,10 @@ from tuner.core.records import Record, Report
 
 TRAINABLE = """
 import time
+from pathlib import Path
 import torch
+
+SLOW = Path(__file__).with_name("slow")
 
 def train(trial, *, lr, sleep=0.2):
     model = torch.nn.Linear(4, 1)
@@ -24,7 +27,7 @@ def train(trial, *, lr, sleep=0.2):
     steps = Steps()
     trial.track(model=model, optimizer=optimizer, steps=steps)
     for epoch in trial.epochs():
-        time.sleep(sleep)
+        time.sleep(1.0 if SLOW.exists() else sleep)
         steps.n += 1
         assert steps.n == epoch
         print("trained", epoch, flush=True)

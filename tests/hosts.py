@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from support import command, environment, reports, trained, wait_for
+from support import IDLE, command, environment, reports, trained, wait_for
 
 from tuner.core.state import RunState, replay
 from tuner.ledger import read
@@ -144,11 +144,13 @@ def nodes(monkeypatch: pytest.MonkeyPatch, *asked: dict[str, Any]) -> Iterator[t
 
     with tempfile.TemporaryDirectory(prefix="rc", dir="/tmp") as scratch:
         monkeypatch.setenv("RAY_TMPDIR", scratch)
+        monkeypatch.setenv(IDLE, "0")
         (Path(scratch) / "ray").mkdir()
-        head = {**asked[0], "temp_dir": scratch, "include_dashboard": False}
-        cluster = Cluster(True, head_node_args=head)
+        few = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+        cluster = Cluster(True, head_node_args={**asked[0], "temp_dir": scratch, **few})
         try:
-            yield cluster, [cluster.head_node, *(cluster.add_node(**one) for one in asked[1:])]
+            others = [cluster.add_node(include_log_monitor=False, **one) for one in asked[1:]]
+            yield cluster, [cluster.head_node, *others]
         finally:
             cluster.shutdown()
 

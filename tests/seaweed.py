@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import free_ports, wait_for
@@ -42,8 +43,6 @@ class Seaweed:
 
     def start(self) -> None:
         """Start it, and wait until objects can be written."""
-        import fsspec
-
         names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
                  "filer.port", "filer.port.grpc")  # fmt: skip
         ports = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=False)]
@@ -56,7 +55,7 @@ class Seaweed:
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "GOMAXPROCS": "1"},
             )  # fmt: skip
-        files = fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+        files = self._files()
 
         def answers() -> bool:
             assert self._process is not None and self._process.poll() is None, (self.folder / "weed.txt").read_text()
@@ -70,6 +69,18 @@ class Seaweed:
             return True
 
         wait_for(answers)
+
+    def _files(self) -> Any:
+        import fsspec
+
+        return fsspec.filesystem("s3", key=KEY, secret=SECRET, endpoint_url=self.environment["AWS_ENDPOINT_URL"])
+
+    def clear(self) -> None:
+        """Delete all objects."""
+        files = self._files()
+        files.invalidate_cache()
+        for path in files.ls(BUCKET):
+            files.rm(path, recursive=True)
 
     def kill(self) -> None:
         """End it at once, as a power cut would."""

@@ -16,11 +16,13 @@ from tuner.core.records import Record, Report
 from tuner.ledger import read
 
 ROOT = Path(__file__).parent.parent
+IDLE = "RAY_prestart_worker_first_driver"
 
 
 def environment() -> dict[str, str]:
-    """Leave out what would lead a run to a cluster of somebody else."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    """Leave out what would lead a run to a cluster of somebody else; no Ray that is started shall have idle workers."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    return {**kept, IDLE: "0"}
 
 
 def command(*flags: str) -> list[str]:

@@ -139,7 +139,7 @@ def test_the_winner_is_the_result_and_the_best_of_the_search_stays_what_it_was(o
     assert chosen.value == best
     assert (over.folder / str(chosen.checkpoint)).is_dir()
     assert (over.folder / str(run.best.checkpoint)).is_dir()
-    asked = stint(over.folder, run, "test")
+    asked = stint(over.folder, run, chosen, "test")
     assert (asked.trial, asked.checkpoint) == (chosen.trial, chosen.checkpoint)
     assert asked.seed == run.repeats[chosen.trial].training_seed(0)
 

@@ -16,7 +16,7 @@ from tuner.core import confirm
 from tuner.core.events import Elapsed, Free
 from tuner.core.records import Given, Machines, Repeated
 from tuner.engine import stops
-from tuner.engine.evaluate import RESULT, evaluate
+from tuner.engine.evaluate import RESULT, Model, evaluate
 from tuner.engine.keep import needed
 from tuner.engine.machines import Node
 from tuner.engine.run import drive
@@ -122,8 +122,9 @@ def test_the_test_split_waits_for_a_confirmation_that_may_go_on(tmp_path: Path) 
     played.live.tick()
     run = played.core.run
     assert (run.closed, confirm.is_pending(run)) == ("hours", True)
-    assert run.chosen == run.best_saved
-    assert evaluate(tmp_path, run, {"has_test": True, "kinds": {}}, NOTHING, None) is None
+    assert run.chosen is not None and run.chosen == run.best_saved
+    model = Model(run.chosen, {"has_test": True, "kinds": {}})
+    assert evaluate(tmp_path, run, model, NOTHING, None) is None
     assert not (tmp_path / RESULT).exists()
     lines = [line.plain for line in confirmed.lines(run, 120)]
     assert lines[:2] == [

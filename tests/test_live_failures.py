@@ -53,6 +53,14 @@ def test_a_function_that_returns_without_any_report_is_misuse_at_first_and_a_fai
     assert played.core.run.trials[first.trial].outcome == "finished"
 
 
+def test_pbt_is_refused_when_its_first_comparison_finds_nothing_saved(tmp_path: Path) -> None:
+    played = Played(tmp_path, budget={"trials": 4, "epochs": 3}, scheduler={"kind": "pbt", "interval_epochs": 1})
+    work = played.work()
+    assert played.report(work, 1, 0.5, checkpoint=None) == "stop"
+    assert isinstance(played.live.error, UserError)
+    assert "pbt copies weights, so the function must call trial.track" in str(played.live.error)
+
+
 def test_three_trials_in_a_row_with_the_same_error_end_the_run(tmp_path: Path) -> None:
     played = Played(tmp_path, slots=1)
     for count in range(1, LONGEST + 1):

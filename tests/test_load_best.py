@@ -22,7 +22,7 @@ from support import environment
 
 import tuner
 from tuner.api import to_code
-from tuner.engine.evaluate import read_best, stint
+from tuner.engine.evaluate import Model, read_best, stint
 from tuner.engine.formats import write_formats
 from tuner.errors import UserError
 from tuner.outputs import results
@@ -93,9 +93,9 @@ def run_of(home: Path, function: str) -> Path:
     trained(folder, code.load(), trainable=f"noisy.py:{function}", budget=budget, fixed=fixed, home=str(home))
     if function == "train":
         state = results.read_state(folder)
-        manifest = read_best(folder, state, print)
-        assert manifest is not None
-        assert write_formats(folder, state, manifest, code) == []
+        model = read_best(folder, state, print)
+        assert model is not None
+        assert write_formats(folder, state, model, code) == []
     results.write(folder, results.read_state(folder), "finished")
     return folder
 
@@ -139,7 +139,9 @@ def test_a_copied_best_is_used_in_a_new_process(runs: Runs, tmp_path: Path) -> N
 def test_what_is_taken_away_asks_for_no_gpu(runs: Runs) -> None:
     state = results.read_state(runs("train"))
     state.spec = state.spec.with_parts({"resources": {"gpus": 1}})
-    assert (stint(runs("train"), state, "take").gpus, stint(runs("train"), state, "test").gpus) == (0, 1)
+    assert state.chosen is not None
+    asked = partial(stint, runs("train"), state, state.chosen)
+    assert (asked("take").gpus, asked("test").gpus) == (0, 1)
 
 
 def test_a_checkpoint_that_names_no_kinds_has_no_other_formats(runs: Runs, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_checkpoint_that_names_no_kinds_has_no_other_formats(runs: Runs, tmp_p
     manifest = json.loads(file.read_text())
     del manifest["kinds"]
     code = to_code(bind.find("noisy.py:train", runs("train").parent).trainable)
-    assert write_formats(copy, state, manifest, code) == []
+    assert write_formats(copy, state, Model(state.best_saved, manifest), code) == []
     assert not (copy / "best" / "formats.json").exists()
 
 
@@ -196,9 +198,10 @@ def test_several_models_come_by_name(runs: Runs) -> None:
 
 def test_a_model_that_cannot_be_exported_is_told_and_costs_nothing_else(runs: Runs) -> None:
     run = runs("closed")
-    best = results.read_state(run).best_saved
+    state = results.read_state(run)
+    best = state.best_saved
     assert best is not None
-    facts = formats.write(sys.modules["noisy"].closed, stint(run, results.read_state(run), "take"))
+    facts = formats.write(sys.modules["noisy"].closed, stint(run, state, best, "take"))
     assert facts["written"] == ["model.safetensors"]
     assert list(facts["problems"]) == ["model.pt2"]
     facts["checkpoint"] = best.checkpoint

@@ -18,10 +18,11 @@ ROOMS = {
     "tuner/__main__.py": {"tuner.cli"},
     "tuner/__init__.py": {"tuner.api", "tuner.best", "tuner.trial", "tuner.outputs.results"},
     "tuner/errors.py": set(),
+    "tuner/spelled.py": set(),
     "tuner/versions.py": set(),
     "tuner/spot.py": set(),
     "tuner/spec": {"tuner.errors", "pydantic", "pydantic_core", "yaml"},
-    "tuner/core": {"tuner.spec", "tuner.errors"},
+    "tuner/core": {"tuner.spec", "tuner.errors", "tuner.spelled"},
     "tuner/core/search": {"tuner.core", "tuner.spec", "tuner.errors", "optuna", "numpy", "scipy"},
     "tuner/storage": {"tuner.errors", "fsspec"},
     "tuner/ledger.py": {"tuner.core", "tuner.storage", "tuner.errors"},
@@ -34,12 +35,12 @@ ROOMS = {
                      "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
-    "tuner/trial": {"tuner.errors", "tuner.storage", "torch", "numpy", "PIL", "safetensors"},
+    "tuner/trial": {"tuner.errors", "tuner.spelled", "tuner.storage", "torch", "numpy", "PIL", "safetensors"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
-                     "tuner.errors", "tuner.ship", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
+                     "tuner.errors", "tuner.ship", "tuner.spelled", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
     "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
-                      "tuner.trial.checkpoint", "tuner.replay",
+                      "tuner.spelled", "tuner.trial.checkpoint", "tuner.replay",
                       "optuna", "rich", "tensorboardX", "pandas", "plotly", "numpy", "PIL", "yaml"},
     "tuner/outputs/loggers": {"tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
     "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.earlier", "tuner.engine", "tuner.ledger",
@@ -123,6 +124,26 @@ def test_imports_stay_in_the_room(file: str) -> None:
 def test_heavy_libraries_are_imported_when_they_are_needed(file: str) -> None:
     tops = {module.split(".")[0] for module in imports(file, top_level_only=True)}
     assert not tops & HEAVY, file
+
+
+def file_of(module: str) -> str | None:
+    """Find the file that an imported module, or a name out of one, comes from."""
+    for name in (module, module.rpartition(".")[0]):
+        for end in (".py", "/__init__.py"):
+            if (ROOT / (file := name.replace(".", "/") + end)).is_file():
+                return file
+    return None
+
+
+def test_a_worker_starts_without_the_core_and_the_spec() -> None:
+    """Each of a run's workers pays for what it imports; pydantic's models are built anew in each."""
+    seen, ahead = set[str](), ["tuner/engine/worker.py"]
+    while ahead:
+        seen.add(file := ahead.pop())
+        found = {file_of(module) for module in imports(file, top_level_only=True) if module.startswith("tuner.")}
+        ahead += [other for other in found if other and other not in seen]
+    assert "tuner/slot/slot.py" in seen
+    assert not [file for file in seen if file.startswith(("tuner/core/", "tuner/spec/"))]
 
 
 def test_only_these_files_of_the_slot_know_ray() -> None:

@@ -15,8 +15,8 @@ from tuner.core.search.kinds import make_asker
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 
-Curve = Callable[[Mapping[str, Any], int], float]
-"""(params, epoch) → the objective's value."""
+Curve = Callable[[Mapping[str, Any], int], float | Mapping[str, float]]
+"""(params, epoch) → the objective's value; or all metrics, where there are several objectives or constraints."""
 Cost = Callable[[Mapping[str, Any], int], float]
 """(params, epoch) → virtual seconds of that epoch."""
 
@@ -78,7 +78,7 @@ class Simulation:
             heapq.heapify(self._due)
         self.fill()
 
-    def value(self, trial: TrialState, epoch: int) -> float:
+    def value(self, trial: TrialState, epoch: int) -> float | Mapping[str, float]:
         """Find what a trial reports at an epoch."""
         return self.curve(trial.params, epoch)
 
@@ -93,10 +93,14 @@ class Simulation:
             trial=trial.id,
             generation=trial.generation,
             epoch=epoch,
-            metrics={self.spec.objective.metric: self.value(trial, epoch)},
+            metrics=self._metrics(trial, epoch),
             checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
             seconds=self.seconds(trial, epoch),
         )
+
+    def _metrics(self, trial: TrialState, epoch: int) -> dict[str, float]:
+        value = self.value(trial, epoch)
+        return dict(value) if isinstance(value, Mapping) else {self.spec.objective.metric: value}
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""

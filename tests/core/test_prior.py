@@ -17,6 +17,8 @@ from tuner.spec.space import CONFIDENCE, Float, Int
 
 from .experiments import CONDITIONAL, PLAIN, STEPPED, curve, experiment, play
 
+pytestmark = pytest.mark.filterwarnings("ignore:.(x0|sigma0). has been")
+
 LR = {"dist": "float", "low": 1e-5, "high": 1.0, "log": True}
 BELIEVED: dict[str, Any] = {
     **CONDITIONAL,
@@ -28,7 +30,7 @@ BELIEVED: dict[str, Any] = {
 
 
 def made(space: Mapping[str, Any], kind: str = "random", **parts: Any) -> Experiment:
-    return experiment(space=space, search={"kind": kind}, **parts)
+    return experiment(**{"space": space, "search": {"kind": kind}, **parts})
 
 
 @pytest.mark.parametrize("name", [*PLAIN, "dropout", "odd"])
@@ -126,3 +128,13 @@ def test_a_start_point_comes_before_the_belief() -> None:
     assert [(given := first(spec, i)) and given.source for i in range(4)] == [
         "point 1 of start.points", "the priors", "drawn from the priors", None,
     ]  # fmt: skip
+
+
+def test_cmaes_starts_around_what_is_believed() -> None:
+    far = {name: {**part, "prior": PRIORS[name]} for name, part in PLAIN.items()}
+    steps: dict[str, list[float]] = {}
+    for name, space in (("believed", far), ("middle", PLAIN)):
+        spec = made(space, "cmaes", search={"kind": "cmaes", "sigma": 0.01}, budget={"trials": 5, "epochs": 1})
+        trials = list(play(spec, curve, faults=0.0).core.run.trials.values())
+        steps[name] = [abs(math.log10(trial.params["lr"] / PRIORS["lr"])) for trial in trials[3:]]
+    assert max(steps["believed"]) < 0.2 < min(steps["middle"])

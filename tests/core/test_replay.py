@@ -245,7 +245,7 @@ def test_another_kind_of_scheduler_begins_with_its_defaults_and_the_same_keeps_w
     spec = experiment(budget=SMALL, scheduler={"kind": "asha", "reduction_factor": 5, "grace_epochs": 2})
     other = alternative(spec, ["scheduler.kind=hyperband"], 12)
     assert other.scheduler.model_dump() == {
-        "kind": "hyperband", "grace_epochs": 1, "reduction_factor": 3, "brackets": None, "promote": False,
+        "kind": "hyperband", "grace_epochs": 1, "reduction_factor": 3, "brackets": None, "promote": False, "by": None,
     }  # fmt: skip
     other = alternative(spec, ["scheduler.promote=true"], 12)
     assert other.scheduler.model_dump() == {**spec.scheduler.model_dump(), "promote": True}

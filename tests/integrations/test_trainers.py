@@ -92,7 +92,8 @@ def test_the_best_is_taken_away(name: str, tmp_path: Path, folders: Path) -> Non
     trained(folder, module.train, trainable=f"trainables.{name}:train", objective=objective, budget=budget, **parts)
     state = results.read_state(folder)
     results.write(folder, state, "finished")
-    assert formats.write(module.train, stint(folder, state, "take"))["problems"] == {}
+    assert state.chosen is not None
+    assert formats.write(module.train, stint(folder, state, state.chosen, "take"))["problems"] == {}
     kept = {path.name for path in (folder / "best").iterdir() if path.suffix == ".pt"}
     assert kept == ({"model.pt", "normalize.pt"} if name == "hf_trainer" else {"model.pt"})
     model = tuner.load_best(folder)

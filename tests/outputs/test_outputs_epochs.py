@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tuner.core import epochs
 from tuner.core.records import Lost, Record
-from tuner.outputs import epochs, results
+from tuner.outputs import results
 from tuner.outputs.forecast import share_done
 from tuner.outputs.live import Show
 from tuner.outputs.page import compare, progress

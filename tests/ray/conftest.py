@@ -52,9 +52,15 @@ def kills(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--kills"))
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Seaweed]:
-    """Have a real S3 server."""
-    (tmp_path / "seaweed").mkdir()
-    with started(tmp_path / "seaweed") as made:
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """Start a real S3 server."""
+    with started(tmp_path_factory.mktemp("seaweed")) as made:
         yield made
+
+
+@pytest.fixture
+def server(seaweed: Seaweed) -> Seaweed:
+    """Have a real S3 server on which no run lies."""
+    seaweed.clear()
+    return seaweed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hosts import Driver, nodes
@@ -14,6 +14,9 @@ from tuner.core.records import Given, Probed, Report
 from tuner.core.state import replay
 from tuner.ledger import read
 from tuner.trial.meter import SIMULATED
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = pytest.mark.ray
 MIB = 2**20
@@ -44,19 +47,19 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def two_sizes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Start a cluster of two nodes with a simulated GPU each, one of 2 MiB and one of 16; gives its address."""
+@pytest.fixture(scope="module")
+def two_sizes() -> Iterator[tuple[Cluster, Any]]:
+    """Start a cluster of two nodes with a simulated GPU each, one of 2 MiB and one of 16; gives it and the latter."""
     sizes = [{"num_cpus": 2, "num_gpus": 1, "env_vars": {SIMULATED: size}} for size in ("2MiB", "16MiB")]
-    with nodes(monkeypatch, *sizes) as (made, _):
-        yield str(made.address)
+    with pytest.MonkeyPatch.context() as patch, nodes(patch, *sizes) as (made, (_, large)):
+        yield made, large
 
 
 def test_each_trial_lies_on_a_gpu_that_holds_it(
-    two_sizes: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
+    two_sizes: tuple[Cluster, Any], launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:
     write(MODEL, **SECTIONS, budget={"trials": 10, "epochs": 4}, scheduler={"kind": "none"})
-    launch("--space", "mine.yaml", "--name", "r", "--address", two_sizes)
+    launch("--space", "mine.yaml", "--name", "r", "--address", two_sizes[0].address)
     told = read(tmp_path / "runs" / "r")
     state = replay(told)
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
@@ -76,14 +79,13 @@ def test_each_trial_lies_on_a_gpu_that_holds_it(
 
 
 def test_a_trial_that_waits_for_a_machine_which_dies_goes_elsewhere(
-    write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_sizes: tuple[Cluster, Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:
-    write(MODEL, **SECTIONS, budget={"trials": 3, "epochs": 2}, scheduler={"kind": "none"})
-    sizes = [{"num_cpus": 2, "num_gpus": 1, "env_vars": {SIMULATED: size}} for size in ("8MiB", "16MiB")]
-    with (
-        nodes(monkeypatch, *sizes) as (cluster, (_, large)),
-        Driver(tmp_path, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address)) as driver,
-    ):
+    """The last one on this cluster."""
+    space = {**SECTIONS["space"], "width": {"dist": "choice", "values": [64, 128]}}
+    write(MODEL, **{**SECTIONS, "space": space}, budget={"trials": 3, "epochs": 2}, scheduler={"kind": "none"})
+    cluster, large = two_sizes
+    with Driver(tmp_path, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address)) as driver:
         wait_for(
             lambda: driver.process.poll() is not None or any(isinstance(one, Given) for one in records(driver.run))
         )

@@ -4,33 +4,56 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
-from hosts import STEADY, Driver, holds, nodes, two_nodes
-from support import command, environment, records, reports, trained, wait_for
+from hosts import STEADY, Driver, all_finished, holds, kill, nodes
+from support import records, trained
 
 from tuner.core.records import Lost, Machines, Report
 from tuner.core.state import replay
 from tuner.ledger import read
 
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
 pytestmark = pytest.mark.ray
 
 
-def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Start a head of one CPU, which other nodes may join."""
+    with pytest.MonkeyPatch.context() as patch, nodes(patch, {"num_cpus": 1}) as (made, _):
+        yield made
+
+
+@contextmanager
+def joining(cluster: Cluster, cpus: int = 1) -> Iterator[Any]:
+    """Have another node as long as this block, if it lives so long."""
+    node = cluster.add_node(num_cpus=cpus, include_log_monitor=False)
+    try:
+        yield node
+    finally:
+        if node in cluster.worker_nodes:
+            cluster.remove_node(node)
+        cluster.wait_for_nodes(120)  # else the next run might take it for one that lives
+
+
+def driver_on(cluster: Cluster, folder: Path) -> Driver:
+    return Driver(folder, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address))
+
+
+def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, cluster: Cluster) -> None:
     write(STEADY, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.15})
     run = tmp_path / "runs" / "r"
-    with two_nodes(monkeypatch) as (cluster, other):
-        flags = ["--space", "mine.yaml", "--name", "r", "--address", cluster.address]
-        with subprocess.Popen(
-            command(*flags), cwd=tmp_path, env=environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        ) as driver:  # fmt: skip
-            wait_for(lambda: driver.poll() is not None or len(reports(run)) >= 8)
-            assert driver.poll() is None, driver.stdout.read()
-            cluster.remove_node(other, allow_graceful=False)
-            said = driver.communicate(timeout=200)[0]
-            assert driver.returncode == 0, said
+    with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
+        driver.until(8)
+        cluster.remove_node(other, allow_graceful=False)
+        driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
     # Its processes die one after the other: a worker may still tell that the trial's process is gone, and another one
     # there may get the trial and die with it.
@@ -42,16 +65,12 @@ def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, 
     assert sum(map(len, trained(run).values())) <= 91, "at most one epoch twice"
 
 
-def driver_on(cluster, folder: Path) -> Driver:
-    return Driver(folder, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address))
-
-
-def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, monkeypatch) -> None:
+def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, cluster: Cluster) -> None:
     write(STEADY, budget={"trials": 10, "epochs": 20}, scheduler={"kind": "none"}, fixed={"sleep": 0.2})
-    with nodes(monkeypatch, {"num_cpus": 1}) as (cluster, _), driver_on(cluster, tmp_path) as driver:
+    with driver_on(cluster, tmp_path) as driver:
         driver.until(3)
-        cluster.add_node(num_cpus=2)
-        assert "2 machines from now on: 3 trials at once" in driver.ends(0, alone=False)
+        with joining(cluster, 2):
+            assert "2 machines from now on: 3 trials at once" in driver.ends(0, alone=False)
     told = records(driver.run)
     joined = next(i for i, record in enumerate(told) if isinstance(record, Machines))
     assert told[joined] == Machines(time=told[joined].time, machines=2, slots=3)
@@ -62,13 +81,13 @@ def test_room_that_joins_is_used_at_once(launch, write, tmp_path: Path, monkeypa
 
 
 def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing_twice(
-    launch, write, tmp_path: Path, monkeypatch
+    launch, write, tmp_path: Path, cluster: Cluster
 ) -> None:
     write(
         STEADY, budget={"trials": 2, "epochs": 40}, scheduler={"kind": "none"}, fixed={"sleep": 0.2},
         checkpoint={"every": 100},
     )  # fmt: skip
-    with two_nodes(monkeypatch) as (cluster, other), driver_on(cluster, tmp_path) as driver:
+    with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         driver.until(8)
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
         words += ["DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
@@ -80,3 +99,14 @@ def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing
     assert [one.slots for one in told if isinstance(one, Machines)] == [1]
     assert sum(map(len, trained(driver.run).values())) == 80, "nothing is trained twice"
     holds(launch, driver.run, deaths=0)
+
+
+def test_the_driver_and_a_node_die_at_once(launch, write, tmp_path: Path, cluster: Cluster) -> None:
+    write(STEADY, budget={"trials": 4, "epochs": 30}, scheduler={"kind": "none"})
+    with joining(cluster) as other:
+        with driver_on(cluster, tmp_path) as driver:
+            driver.until(10)
+            kill([psutil.Process(driver.pid)])
+            cluster.remove_node(other, allow_graceful=False)
+        launch("--resume", "r", "--address", cluster.address)
+    assert all_finished(holds(launch, driver.run, deaths=1), 30)

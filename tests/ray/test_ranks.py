@@ -43,10 +43,10 @@ def train(trial, *, lr, pause=0.0):
 """
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
     """Start a cluster with room for two trials of two ranks, and for half a trial more; gives its address."""
-    with nodes(monkeypatch, {"num_cpus": 5, "num_gpus": 5}) as (made, _):
+    with pytest.MonkeyPatch.context() as patch, nodes(patch, {"num_cpus": 5, "num_gpus": 5}) as (made, _):
         yield str(made.address)
 
 

@@ -16,6 +16,7 @@ from tuner.core.records import Lost
 
 pytestmark = pytest.mark.ray
 LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
+AGAIN = ("--resume", "r", "--no-dashboard")
 GO_ON = "Go on with: python launch.py --resume runs/r"
 SLOW = "import os\n" + STEADY.replace("sleep(sleep)", "sleep(1000 if epoch == 3 and os.path.exists('slow') else 0.1)")
 """Its third epoch does not end while there is a file named `slow`."""
@@ -26,17 +27,19 @@ PATIENT = (
 )
 
 
-@pytest.mark.parametrize("part", ["/gcs_server", "/raylet "])
-def test_a_part_of_its_own_ray_dies(launch, write, tmp_path: Path, part: str) -> None:
+def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: Path) -> None:
     write(STEADY, **LONG)
-    with Driver(tmp_path) as driver:
-        driver.until(10)
-        (victim,) = driver.below(part)
-        victim.kill()
-        said = driver.ends(3)
-    assert GO_ON in said
-    launch("--resume", "r", "--no-dashboard")
-    assert all_finished(holds(launch, driver.run, deaths=1), 30)
+    flags, run = FLAGS, tmp_path / "runs" / "r"
+    for part in ("/gcs_server", "/raylet "):
+        with Driver(tmp_path, flags) as driver:
+            driver.until(len(reports(run)) + 10)
+            (victim,) = driver.below(part)
+            victim.kill()
+            said = driver.ends(3)
+        assert GO_ON in said
+        flags = AGAIN
+    launch(*AGAIN)
+    assert all_finished(holds(launch, run, deaths=2), 30)
 
 
 def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
@@ -53,7 +56,7 @@ def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) 
         said = driver.ends(3, alone=False)
         (tmp_path / "slow").unlink()
         # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
-        launch("--resume", "r", "--no-dashboard")
+        launch(*AGAIN)
     assert GO_ON in said
     assert all_finished(holds(launch, driver.run, deaths=1), 500)
 
@@ -78,18 +81,7 @@ def test_the_driver_and_a_worker_die_at_once(launch, write, tmp_path: Path) -> N
         wait_for(lambda: {report.trial for report in reports(driver.run)} == {"t0000", "t0001"})
         kill([psutil.Process(driver.pid), worker_of(driver, "t0001")])
         driver.process.wait()
-        launch("--resume", "r", "--no-dashboard")  # the rest of the dead one's Ray lives on for a minute
-    assert all_finished(holds(launch, driver.run, deaths=1), 30)
-
-
-def test_the_driver_and_a_node_die_at_once(launch, write, tmp_path: Path, monkeypatch) -> None:
-    write(STEADY, **LONG)
-    with two_nodes(monkeypatch) as (cluster, other):
-        with Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
-            driver.until(10)
-            kill([psutil.Process(driver.pid)])
-            cluster.remove_node(other, allow_graceful=False)
-        launch("--resume", "r", "--address", cluster.address)
+        launch(*AGAIN)  # the rest of the dead one's Ray lives on for a minute
     assert all_finished(holds(launch, driver.run, deaths=1), 30)
 
 
@@ -107,28 +99,25 @@ def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> No
     assert GO_ON in said
     assert len(reports(driver.run)) == 4
     (tmp_path / "slow").unlink()
-    launch("--resume", "r", "--no-dashboard")
+    launch(*AGAIN)
     assert all_finished(holds(launch, driver.run, deaths=1), 5)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "number", "count"),
-    [(0.0, signal.SIGINT, 1), (2.0, signal.SIGTERM, 2)],
-)
-def test_an_interrupt_while_ray_starts(
-    launch, write, tmp_path: Path, seconds: float, number: signal.Signals, count: int
-) -> None:
+def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path) -> None:
     write(STEADY, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
-    with Driver(tmp_path) as driver:
-        driver.until_said("starting Ray")
-        time.sleep(seconds)
-        for _ in range(count):
-            driver.process.send_signal(number)
-            time.sleep(0.2)
-        said = driver.ends(130)
-    assert GO_ON in said
-    launch("--resume", "r", "--no-dashboard")
-    assert all_finished(holds(launch, driver.run, deaths=1), 5)
+    flags = FLAGS
+    for seconds, number, count in ((0.0, signal.SIGINT, 1), (2.0, signal.SIGTERM, 2)):
+        with Driver(tmp_path, flags) as driver:
+            driver.until_said("starting Ray")
+            time.sleep(seconds)
+            for _ in range(count):
+                driver.process.send_signal(number)
+                time.sleep(0.2)
+            said = driver.ends(130)
+        assert GO_ON in said
+        flags = AGAIN
+    launch(*AGAIN)
+    assert all_finished(holds(launch, driver.run, deaths=2), 5)
 
 
 def worker_of(driver: Driver, trial: str) -> psutil.Process:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -48,34 +49,63 @@ def machine(address: str, hidden: Path, code: Path, scratch: Path) -> Iterator[N
             kill([*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)])
 
 
-@contextmanager
-def two_machines(tmp_path: Path, server: Seaweed, monkeypatch, *sets: str) -> Iterator[tuple[Head, Path, Driver]]:
-    """Drive a run over two machines of one CPU each, until both report; gives the scratch folder of the second."""
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory, seaweed: Seaweed) -> Iterator[Machines]:
+    """Have two machines of one CPU each."""
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("no mount namespace can be made here")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "users").mkdir()
-    head = Head(tmp_path / "users" / "head", server)
+    folder = tmp_path_factory.mktemp("machines")
+    (folder / "users").mkdir()
+    head = Head(folder / "users" / "head", seaweed)
     (head.folder / "mine.py").write_text(TELLS)
-    shutil.copytree(head.folder, tmp_path / "code")
-    given = [word for one in (*sets, "scheduler={kind: none}", "fixed.sleep=0.3") for word in ("--set", one)]
-    flags = ["--space", "mine.yaml", "--name", "r", *given]
-    with (
-        tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as folder,
-        nodes(monkeypatch, {"num_cpus": 1}) as (ray, _),
-        machine(ray.address, head.folder.parent, tmp_path / "code", Path(folder)),
-        Driver(head.folder, [*flags, "--address", ray.address], run=head.run, **server.environment) as driver,
-    ):
-        wait_for(lambda: driver.process.poll() is not None or _both_report(head.run))
-        assert driver.process.poll() is None, driver.said()
-        yield head, Path(folder), driver
+    shutil.copytree(head.folder, folder / "code")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as scratch:
+        for name, value in seaweed.environment.items():
+            patch.setenv(name, value)
+        with (
+            nodes(patch, {"num_cpus": 1}) as (ray, _),
+            machine(ray.address, head.folder.parent, folder / "code", Path(scratch)),
+        ):
+            yield Machines(head, str(ray.address), Path(scratch))
 
 
-def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: Seaweed, monkeypatch) -> None:
-    sets = ("budget.trials=3", "budget.epochs=20")
-    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, scratch, driver):
-        _end_of(scratch)
+class Machines(NamedTuple):
+    """Two machines that share no folder."""
+
+    head: Head
+    address: str
+    scratch: Path
+    """Where the second one keeps what is its own."""
+
+    @contextmanager
+    def driver(self, *sets: str) -> Iterator[Driver]:
+        """Drive a run until both report."""
+        given = [word for one in (*sets, "scheduler={kind: none}", "fixed.sleep=0.3") for word in ("--set", one)]
+        flags = ["--space", "mine.yaml", "--name", "r", *given, "--address", self.address]
+        shutil.rmtree(self.head.run, ignore_errors=True)
+        with self.head.driver(*flags) as driver:
+            wait_for(lambda: driver.process.poll() is not None or _both_report(driver.run))
+            assert driver.process.poll() is None, driver.said()
+            yield driver
+
+
+def test_a_stop_by_hand_is_heard_on_a_machine_that_does_not_see_the_folder(machines: Machines, server: Seaweed) -> None:
+    head = machines.head
+    with machines.driver("budget.trials=2", "budget.epochs=400", "checkpoint.every=1000") as driver:
+        away = next(report.trial for report in reports(head.run) if report.metrics["loss"] < 0)
+        for run in (f"r/{away}", "r"):
+            assert "ended" in head.call("--stop", run)
+        driver.ends(0, alone=False)
+    for name, trial in replay(read(head.run)).trials.items():
+        assert trial.outcome == "killed"
+        assert trial.reports[-1].checkpoint, f"{name}: saved since it was to be stopped"
+
+
+def test_trials_go_on_elsewhere_without_a_shared_folder(machines: Machines, server: Seaweed) -> None:
+    """The last one here: the second machine dies."""
+    head = machines.head
+    with machines.driver("budget.trials=3", "budget.epochs=20") as driver:
+        _end_of(machines.scratch)
         driver.ends(0, alone=False)
     run = records(head.run)
     state = replay(read(head.run))
@@ -89,20 +119,6 @@ def test_trials_go_on_elsewhere_without_a_shared_folder(tmp_path: Path, server: 
     assert state.best_saved.trial == moved and state.best.value < 0, "trained elsewhere, and fetched from there"
     assert (head.run / "best" / "model.pt").exists()
     audited(head, "r")
-
-
-def test_a_stop_by_hand_is_heard_on_a_machine_that_does_not_see_the_folder(
-    tmp_path: Path, server: Seaweed, monkeypatch
-) -> None:
-    sets = ("budget.trials=2", "budget.epochs=400", "checkpoint.every=1000")
-    with two_machines(tmp_path, server, monkeypatch, *sets) as (head, _, driver):
-        away = next(report.trial for report in reports(head.run) if report.metrics["loss"] < 0)
-        for run in (f"r/{away}", "r"):
-            assert "ended" in head.call("--stop", run)
-        driver.ends(0, alone=False)
-    for name, trial in replay(read(head.run)).trials.items():
-        assert trial.outcome == "killed"
-        assert trial.reports[-1].checkpoint, f"{name}: saved since it was to be stopped"
 
 
 def _both_report(run: Path) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from heads import URL, Head, again, audited, bucket
+from hosts import Driver
 from seaweed import BUCKET, Seaweed
 from support import records, reports, wait_for
 
-from tuner.core.records import Session, Suggested
+from tuner.core.records import Record, Report, Session, Suggested
 from tuner.core.state import replay
 from tuner.ledger import read
 
@@ -25,27 +26,51 @@ def head(tmp_path: Path, server: Seaweed) -> Head:
     return Head(tmp_path / "head", server)
 
 
-def test_a_new_head_goes_on_from_the_url(head: Head, tmp_path: Path, server: Seaweed) -> None:
-    with head.driver("--space", "mine.yaml", "--name", "r") as driver:
-        driver.until(20)
-    first = records(head.run)
-    new = Head(tmp_path / "new", server)
-    shutil.rmtree(head.run)
-    with new.driver("--resume", URL) as driver:
+def test_killed_again_and_again_it_goes_on_from_the_url_on_a_new_head(
+    tmp_path: Path, server: Seaweed, kills: int
+) -> None:
+    """Each head is lost with all that lay on it; the last one comes to the end."""
+    flags, before = ["--space", "mine.yaml", "--name", "r"], list[Record]()
+    for number in range(max(1, kills - 1)):
+        head = Head(tmp_path / f"head{number}", server)
+        with head.driver(*flags) as driver:
+            _until_heard(driver, 20 if number == 0 else 4 + number % 3)
+        _stands(before, records(head.run), number)
+        flags, before = ["--resume", URL], records(head.run)
+        shutil.rmtree(head.run)
+    head = Head(tmp_path / "last", server)
+    with head.driver(*flags) as driver:
         said = driver.ends(0)
-    second = records(new.run)
-    known = next(n for n, record in enumerate(second) if isinstance(record, Session) and record.attempt == 2)
-    assert first[:known] == second[:known], "what is known stands"
-    assert known >= 10, "all but the last seconds are known"
-    assert set(again(second).values()) == {1}, "no epoch is recorded twice"
-    params = {one.trial: one.params for one in first if isinstance(one, Suggested)}
-    assert params.items() <= {one.trial: one.params for one in second if isinstance(one, Suggested)}.items()
-    state = replay(second)
+    run = records(head.run)
+    _stands(before, run, number + 1)
+    assert set(again(run).values()) == {1}, "no epoch is recorded twice"
+    state = replay(run)
     assert state.finished() and len(state.trials) == 8
     assert {trial.outcome for trial in state.trials.values()} <= {"finished", "stopped"}
-    audited(new, URL)
-    audited(new, "r")
-    _is_whole_at_the_url(new, server, said)
+    audited(head, URL)
+    audited(head, "r")
+    _is_whole_at_the_url(head, server, said)
+
+
+def _until_heard(driver: Driver, count: int) -> None:
+    """Wait for so many reports of this driver's own."""
+
+    def enough() -> bool:
+        run = records(driver.run)
+        begun = [n for n, one in enumerate(run) if isinstance(one, Session) and one.pid == driver.pid]
+        return bool(begun) and sum(isinstance(one, Report) for one in run[begun[0] :]) >= count
+
+    wait_for(lambda: driver.process.poll() is not None or enough())
+    assert driver.process.poll() is None, driver.said()
+
+
+def _stands(before: list[Record], run: list[Record], heads: int) -> None:
+    """Hold what a head took over against what the one before it, if there was one, knew when it was killed."""
+    known = next(n for n, one in enumerate(run) if isinstance(one, Session) and one.attempt == heads + 1)
+    assert before[:known] == run[:known] or not before, "what is known stands"
+    assert known >= 10 or not before, "all but the last seconds are known"
+    params = {one.trial: one.params for one in before if isinstance(one, Suggested)}
+    assert params.items() <= {one.trial: one.params for one in run if isinstance(one, Suggested)}.items()
 
 
 def _is_whole_at_the_url(head: Head, server: Seaweed, said: str) -> None:
@@ -64,34 +89,10 @@ def _is_whole_at_the_url(head: Head, server: Seaweed, said: str) -> None:
     assert there == {t.id for t in state.trials.values() if t.outcome == "finished"} | {state.best_saved.trial}
 
 
-def test_killed_again_and_again_on_one_new_head_after_another(tmp_path: Path, server: Seaweed, kills: int) -> None:
-    """Each head is lost with all that lay on it; the last one comes to the end."""
-    flags, seen = ["--space", "mine.yaml", "--name", "r"], 0
-    for number in range(kills):
-        head = Head(tmp_path / f"head{number}", server)
-        with head.driver(*flags) as driver:
-            driver.until(seen + 4 + number % 3)
-        seen = len(reports(head.run))
-        shutil.rmtree(head.run)
-        flags = ["--resume", URL]
-        seen = min(seen, _copied(server, tmp_path / f"look{number}"))
-    head = Head(tmp_path / "last", server)
-    with head.driver("--resume", URL) as driver:
-        driver.ends(0)
-    assert set(again(records(head.run)).values()) == {1}
-    assert replay(read(head.run)).finished()
-    audited(head, URL)
-
-
-def _copied(server: Seaweed, folder: Path) -> int:
-    head = Head(folder, server)
-    said = head.call("--report", URL)
-    return int(said.partition(" epochs in ")[0].rpartition(" ")[2])
-
-
-def test_a_second_driver_is_refused_and_a_url_can_be_read(head: Head, tmp_path: Path, server: Seaweed) -> None:
-    other = Head(tmp_path / "other", server)
-    with head.driver("--space", "mine.yaml", "--name", "r", "--set", "fixed.sleep=1") as driver:
+def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, tmp_path: Path, server: Seaweed) -> None:
+    other, slow = Head(tmp_path / "other", server), head.folder / "slow"
+    slow.touch()
+    with head.driver("--space", "mine.yaml", "--name", "r") as driver:
         driver.until(2)
         assert f"{URL}: process {driver.pid} on" in other.call("--resume", URL, code=2)
         assert not other.run.exists()
@@ -100,10 +101,14 @@ def test_a_second_driver_is_refused_and_a_url_can_be_read(head: Head, tmp_path: 
         assert "must end in a trial" in other.call("--why", f"{URL}/t0999", code=2)
         assert "must be given on the machine" in other.call("--stop", URL, code=2)
         assert f"must be a new name, but {URL} exists" in other.call("--space", "mine.yaml", "--name", "r", code=2)
-        head.call("--stop", "r")
-        driver.ends(0)
-    assert replay(read(head.run)).closed == "asked"
-    assert "Report:       r-report.html" in other.call("--report", URL)
+        driver.process.send_signal(2)
+        assert "Go on with" in driver.ends(130)
+    slow.unlink()  # a resume looks in the folder of the first YAML, too
+    with other.driver("--resume", URL) as driver:
+        assert "waiting to see" not in driver.ends(0)
+    assert records(other.run)[: len(records(head.run))] == records(head.run), "nothing was lost"
+    assert replay(read(other.run)).finished()
+    assert "Report:       r-report.html" in Head(tmp_path / "third", server).call("--report", URL)
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Seaweed) -> None:
@@ -121,19 +126,6 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Sea
     assert state.finished() and set(again(records(head.run)).values()) == {1}
     assert not any(trial.losses for trial in state.trials.values())
     audited(head, URL)
-
-
-def test_an_interrupted_run_can_be_gone_on_with_at_once_elsewhere(head: Head, tmp_path: Path, server: Seaweed) -> None:
-    with head.driver("--space", "mine.yaml", "--name", "r") as driver:
-        driver.until(5)
-        driver.process.send_signal(2)
-        said = driver.ends(130)
-    assert "Go on with" in said
-    new = Head(tmp_path / "new", server)
-    with new.driver("--resume", URL) as driver:
-        assert "waiting to see" not in driver.ends(0)
-    assert records(new.run)[: len(records(head.run))] == records(head.run), "nothing was lost"
-    assert replay(read(new.run)).finished()
 
 
 def test_what_cannot_be_stored_is_told_before_anything_starts(head: Head) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import torch
 from torch import nn
 
 from tuner import Trial
-from tuner.trial import growth
+from tuner.trial import growth, randomness
+from tuner.trial.channel import Costs
 from tuner.trial.growth import MIB
 
-from .study import assignment, run
+from .study import Cut, Heard, assignment
 
 Train = Callable[[Trial], None]
 
@@ -39,16 +41,37 @@ def batches(count: int = 20) -> list[torch.Tensor]:
 
 
 def noted(folder: Path, function: Train, epochs: int = 6, **more: Any) -> str:
-    """Run a function; returns what was said about its memory."""
-    said: list[str] = []
+    """Run a function until something is said about its memory, and return that."""
+    return told(folder, function, epochs, **more)[0]
+
+
+def told(folder: Path, function: Train, epochs: int = 6, **more: Any) -> tuple[str, int]:
+    """Run a function until something is said about its memory; returns that, and after how many epochs it was."""
+    heard = UntilSaid()
 
     def train(trial: Trial) -> None:
-        trial.growth.tell = said.append
+        trial.growth.tell = heard.said.append
         function(trial)
-        assert said == ([trial.growth.note] if said else []), "once"
 
-    run(train, assignment(folder, epochs=epochs, **more))
-    return "".join(said)
+    given = assignment(folder, epochs=epochs, **more)
+    randomness.seed_all(given.seed)
+    with contextlib.suppress(Cut):
+        train(Trial(given, heard))
+    return "".join(heard.said), len(heard.epochs)
+
+
+class UntilSaid(Heard):
+    """Cuts the trial off after the epoch in which something was said: what it keeps from there on only costs time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def report(self, epoch: int, metrics: dict[str, float], checkpoint: str | None, costs: Costs) -> None:
+        """Keep what a slot would be told."""
+        super().report(epoch, metrics, checkpoint, costs)
+        if self.said:
+            raise Cut
 
 
 class Net(nn.Module):

@@ -19,7 +19,8 @@ from tuner import Trial
 from tuner.trial import causes, growth, variables
 from tuner.trial.growth import MIB
 
-from .growing import WIDE, Net, Train, batches, noted, sees_growth_beside_what_other_tests_hold  # noqa: F401
+from .growing import WIDE, Net, Train, batches, noted, sees_growth_beside_what_other_tests_hold, told  # noqa: F401
+from .study import assignment, run
 
 Mistake = Callable[[bool], Train]
 
@@ -188,12 +189,23 @@ def training_in_eval_mode(mended: bool) -> Train:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_and_its_mended_twin_is_not(tmp_path: Path, mistake: Mistake, line: str, said: str) -> None:
-    text = noted(tmp_path, mistake(False))
+    text, epochs = told(tmp_path, mistake(False))
     assert text.startswith("the machine's memory that this trial holds grows by ")
     source, first = inspect.getsourcelines(mistake)
     number = first + next(i for i, code in enumerate(source) if line in code)
     assert f" MiB a batch: most likely {said.replace('HERE', f'test_trial_growth.py:{number}')}" in text
-    assert noted(tmp_path, mistake(True)) == ""
+    assert noted(tmp_path, mistake(True), epochs + 1) == ""
+
+
+def test_a_note_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def train(trial: Trial) -> None:
+        trial.growth.tell = said.append
+        outputs_in_an_object(False)(trial)
+
+    run(train, assignment(tmp_path, epochs=9))
+    assert len(said) == 1
 
 
 def test_tensors_without_a_graph_are_told_by_number_shape_and_place(tmp_path: Path) -> None:
@@ -208,8 +220,6 @@ def test_what_is_no_tensor_is_told_without_a_cause(tmp_path: Path) -> None:
             for _ in trial.batches(batches(10)):
                 kept.append(b"x" * 2 * MIB)
             trial.report(loss=len(kept))
-            if trial.growth.note:
-                break
 
     assert noted(tmp_path, train, epochs=causes.MANY // 2) == "", "a heap with holes looks so"
     assert noted(tmp_path, train, epochs=3 * causes.MANY).endswith(" MiB a batch; what is kept could not be told")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 from tuner.core.records import KINDS, Clone, Decision, Mark, Record, Report
-
-SPELLED = ("nan", "inf", "-inf")
-"""What JSON has no number for."""
+from tuner.spelled import SPELLED, spelled
 
 
 def to_json(record: Record) -> str:
     """Write a record as one line of JSON without NaN; floats come back bit for bit."""
-    return json.dumps({"kind": record.kind, **_encode(asdict(record))}, allow_nan=False, separators=(",", ":"))
+    return json.dumps({"kind": record.kind, **spelled(asdict(record), _marked)}, allow_nan=False, separators=(",", ":"))
 
 
 def from_json(text: str) -> Record:
@@ -35,15 +31,9 @@ def _decision(data: dict[str, Any]) -> Decision:
     return Decision(**data, mark=Mark(**mark) if mark else None, clone=Clone(**clone) if clone else None)
 
 
-def _encode(value: Any) -> Any:
-    """Spell out what JSON has no number for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": float.__repr__(value)}  # numpy's own repr is no number.
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return value
+def _marked(number: str) -> dict[str, str]:
+    """Tell a number that is spelled out from a text."""
+    return {"$float": number}
 
 
 def _decode(data: dict[str, Any]) -> Any:

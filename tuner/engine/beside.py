@@ -1,4 +1,4 @@
-"""What lets several Rays live on one machine, each with its logs and its metrics."""
+"""What lets several Rays live on one machine, each with its logs and its metrics, and with what it needs alone."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+METRICS = "RAY_enable_metrics_collection"
+"""The variable by which Ray is told to collect no metrics."""
+
 
 @contextmanager
-def agent_on_any_port() -> Iterator[None]:
-    """Have the agent of a Ray that is started meanwhile listen on a free port.
+def lean(dashboard: bool) -> Iterator[None]:
+    """Have a Ray that is started meanwhile live beside others, without the processes that a run's own has no use for.
 
-    By itself it takes one that is always the same, and the dashboard of a second Ray on the machine shows no logs.
+    By itself its agent takes a port that is always the same, and the dashboard of a second Ray on the machine shows no
+    logs. The log monitor hands on what workers print, which each trial's log holds. The other monitor is there to add
+    machines, of which there is one; but the dashboard shows what it says.
     """
     import ray
 
     parameter = ray._private.parameter
     before = parameter.RayParams
-    parameter.RayParams = functools.partial(before, dashboard_agent_listen_port=0)
+    parameter.RayParams = functools.partial(
+        before, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=not dashboard
+    )
     try:
         yield
     finally:

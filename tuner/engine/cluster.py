@@ -17,13 +17,12 @@ from typing import Any
 
 from tuner import ship
 from tuner.engine import own
-from tuner.engine.beside import agent_on_any_port, seen_by_prometheus
+from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
 from tuner.trial.meter import SIMULATED, cards
 
-METRICS = "RAY_enable_metrics_collection"
 CARD_SECONDS = 60.0
 """So long a machine may take to say what its GPUs have: a worker starts there."""
 QUIET = {
@@ -33,6 +32,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_event_stats": "0",
+    "RAY_prestart_worker_first_driver": "0",  # else an idle worker for each CPU, which no trial uses
     "RAY_task_events_report_interval_ms": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -117,7 +117,7 @@ def connect(
     own.sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
     try:
-        with _sigterm_kept(), agent_on_any_port():
+        with _sigterm_kept(), lean(dashboard):
             info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")
         url = info.dashboard_url
         here = ray.get_runtime_context().get_node_id()

@@ -54,6 +54,8 @@ class Fleet:
         """Trials that are to leave their machine."""
         self._dead: dict[str, float] = {}
         """Machines found dead before the cluster says so, and until when that is believed."""
+        self._followed = -1
+        """How many records there were when the placement was last fitted to them."""
         placement.refit(placement.nodes, most_in_phase(core.run))
 
     def at_once(self, slots: float = math.inf) -> int:
@@ -109,6 +111,9 @@ class Fleet:
 
     def follow(self, working: Set[str]) -> None:
         """Fit the placement to what there is work for: when the search is over, repeats."""
+        if self._followed == self.core.run.records:
+            return  # nothing is new since, and to find those that are repeated means to sort all trials
+        self._followed = self.core.run.records
         if (most := most_in_phase(self.core.run)) != self.placement.most:
             self.placement.refit(self.placement.nodes, most)
             self._has_fitted(working)

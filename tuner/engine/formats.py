@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tuner.core.state import RunState
-from tuner.engine.evaluate import known, measure, stint
+from tuner.engine.evaluate import Model, known, measure, stint
 from tuner.slot.code import Code
 from tuner.storage import BEST, write_whole
 
 RESULT = Path(BEST) / "formats.json"
 
 
-def write_formats(
-    folder: Path, run: RunState, manifest: dict[str, Any], code: Code, zygote: str | None = None
-) -> list[str]:
+def write_formats(folder: Path, run: RunState, model: Model, code: Code, zygote: str | None = None) -> list[str]:
     """Write them into `best/`, if the best trial tracks models; tells what went wrong.
 
-    `manifest` is that of its checkpoint; `zygote` is the address of a shared one that has imported `code`.
+    `zygote` is the address of a shared one that has imported `code`.
     """
-    best = run.chosen
-    if best is None or best.checkpoint is None or known(folder / RESULT, best.checkpoint):
+    best = model.best
+    if known(folder / RESULT, best) or "module" not in model.manifest.get("kinds", {}).values():
         return []
-    if "module" not in manifest.get("kinds", {}).values():
-        return []
-    event = measure(code, stint(folder, run, "take"), zygote, run.spec.watchdog.patience(run.slowest))
+    event = measure(code, stint(folder, run, best, "take"), zygote, run.spec.watchdog.patience(run.slowest))
     if event["event"] != "taken":
         return [str(event["reason"])]
     facts = {"trial": best.trial, "epoch": best.epoch, "checkpoint": best.checkpoint}

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter as Count
-from collections.abc import Mapping
 
-from ray.util.metrics import Counter, Gauge
+from ray.util.metrics import Gauge
 
-from tuner.core.state import RunState
-from tuner.engine.cluster import METRICS
+from tuner.engine.beside import METRICS
 from tuner.engine.doing import Doing
 
 SECONDS = 1.0
@@ -33,7 +30,7 @@ def are_wanted() -> bool:
     return os.environ.get(METRICS) != "0"
 
 
-class _Often:
+class Often:
     """Tells whether it is time again."""
 
     def __init__(self, seconds: float) -> None:
@@ -52,7 +49,7 @@ class SlotGauges:
 
     def __init__(self, run: str, slot: int) -> None:
         self._tags = {"run": run, "slot": str(slot)}
-        self._often = _Often(SECONDS)
+        self._often = Often(SECONDS)
         keys = (*self._tags, "trial")
         self._epoch = Gauge("tuner_trial_epoch", "Last epoch that a live trial reported", keys)
         self._metric = Gauge("tuner_trial_metric", "Objective of a live trial's last report", (*keys, "metric"))
@@ -70,45 +67,3 @@ class SlotGauges:
         for name, gauge in self._others.items():
             if (value := doing.report.get(OF_A_TRIAL[name][0])) is not None and (value or name != "step_seconds"):
                 gauge.set(value, tags)
-
-
-class RunGauges:
-    """How the run stands, as its driver knows it."""
-
-    def __init__(self, run: RunState) -> None:
-        self._run, self._tags, self._often = run, {"run": run.name}, _Often(5 * SECONDS)
-        self._told = _epochs(run)
-        self._trials = Gauge("tuner_trials", "Trials, by what they are at or how they ended", ("run", "state"))
-        self._slots = Gauge("tuner_slots", "Trials that fit at once", ("run",))
-        self._best = Gauge("tuner_best_value", "Objective of the best report so far", ("run", "metric"))
-        self._epochs = Counter("tuner_epochs", "Epochs that this session's trials reported", ("run",))
-
-    def show(self, working: set[str]) -> None:
-        """Set them if it is time again; `working` names the trials that have a worker."""
-        if not self._often.due():
-            return
-        for state, number in _states(self._run, working).items():
-            self._trials.set(number, {**self._tags, "state": state})
-        self._slots.set(self._run.slots, self._tags)
-        if self._run.best is not None:
-            metric = self._run.spec.objective.metric
-            self._best.set(self._run.best.value, {**self._tags, "metric": metric})
-        epochs = _epochs(self._run)
-        if epochs > self._told:
-            self._epochs.inc(epochs - self._told, self._tags)
-            self._told = epochs
-
-
-def _states(run: RunState, working: set[str]) -> Mapping[str, int]:
-    """Count trials by what they are at, and by outcome once they ended."""
-    states = Count({"running": 0, "waiting": 0, "paused": 0})
-    for trial in run.everyone():
-        if trial.status == "running":
-            states["running" if trial.id in working else "waiting"] += 1
-        else:
-            states[trial.outcome or trial.status] += 1
-    return states
-
-
-def _epochs(run: RunState) -> int:
-    return sum(len(trial.reports) for trial in run.everyone())

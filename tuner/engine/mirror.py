@@ -153,7 +153,8 @@ class Mirror:
 
     def fetch_best(self, run: RunState) -> None:
         """Get the best checkpoint into the local folder, if it is not there and can be had."""
-        checkpoint = run.chosen.checkpoint if run.chosen else None
+        best = run.chosen
+        checkpoint = best.checkpoint if best else None
         if checkpoint and not is_whole(self.folder / checkpoint):
             try:
                 if self._is_away:

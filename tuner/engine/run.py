@@ -164,18 +164,18 @@ def _evaluate(
 ) -> None:
     if mirror is not None:
         mirror.fetch_best(run)
-    if (manifest := read_best(folder, run, say)) is None:
+    if (model := read_best(folder, run, say)) is None:
         return
-    if problem := evaluate(folder, run, manifest, code, test, zygote):
+    if problem := evaluate(folder, run, model, code, test, zygote):
         say(f"The best could not be measured on the test split: {problem}")
-    for problem in write_formats(folder, run, manifest, code, zygote):
+    for problem in write_formats(folder, run, model, code, zygote):
         say(f"best/ lacks a format of the model: {problem}")
 
 
 def _refuse_if_all_failed(run: RunState) -> None:
     """Raise RunFailed where no trial came to anything, whatever it failed by."""
     trials = list(run.trials.values())
-    if trials and all(trial.outcome in FAILURES for trial in trials):
+    if trials and all(trial.outcome in FAILURES and not trial.breaks for trial in trials):
         last = trials[-1]
         raise RunFailed(f"every trial failed; the last one ({last.outcome}) so:\n{last.error or last.reason}")
 

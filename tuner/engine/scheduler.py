@@ -11,9 +11,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tuner.engine.cluster import knock
-from tuner.engine.gauges import RunGauges
 from tuner.engine.live import LiveRun
 from tuner.engine.numbers import number_workers
+from tuner.engine.run_gauges import RunGauges
 from tuner.engine.search import Search
 from tuner.engine.worker import HEARD
 from tuner.engine.workers import Workers

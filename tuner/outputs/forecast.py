@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tuner.core import epochs
 from tuner.core.confirm import repeats_left
 from tuner.core.records import Report
 from tuner.core.state import RunState
-from tuner.outputs import epochs
 
 SECONDS_OF_AN_HOUR = 3600
 

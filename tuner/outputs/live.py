@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from tuner.core import epochs
 from tuner.core.records import Disk, Ended, Lost, Machines, Promoted, Record, Report, Session
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
-from tuner.outputs import epochs
 from tuner.outputs.confirmed import progress
 from tuner.outputs.forecast import Forecast, share_done
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, size
@@ -47,8 +47,6 @@ class Show:
         """What is being done, where it is not training."""
         self.news = ""
         self.run: RunState | None = None
-        self.best: dict[str, tuple[float, int]] = {}
-        """Each trial's best finite score, and its epoch."""
         self.forecast = Forecast()
         self._clock, self._since = time.monotonic(), time.time()
         self._done = threading.Event()
@@ -84,8 +82,6 @@ class Show:
     def see(self, record: Record, run: RunState) -> None:
         """Take in a record; those of earlier sessions are no news."""
         self.run = run
-        if isinstance(record, Report):
-            self._rank(record, run)
         if record.time < self._since:
             return
         if isinstance(record, Session):
@@ -101,7 +97,7 @@ class Show:
             self.say(f"{machines} from now on: {record.slots} trials at once")
             self.phase = WAITS if self.phase else ""
         self.news = news(record, run) or self.news
-        if isinstance(record, Ended) and record.outcome in BAD:
+        if isinstance(record, Ended) and is_bad(run.find(record.trial)):
             self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))
 
     def _tell_of(self, record: Disk) -> None:
@@ -111,12 +107,6 @@ class Show:
 
     def close(self, run: RunState) -> None:
         """Show on: there is still the end to tell of."""
-
-    def _rank(self, record: Report, run: RunState) -> None:
-        score = run.spec.objective.score(run.objective(record))
-        before = self.best.get(record.trial)
-        if math.isfinite(score) and (before is None or score > before[0]):
-            self.best[record.trial] = (score, record.epoch)
 
     def _lines(self) -> None:
         lines = 0
@@ -164,7 +154,7 @@ class Show:
         trials = list(run.everyone())
         running = [trial for trial in trials if trial.status == "running"]
         others = [trial for trial in trials if trial.status != "running"]
-        others.sort(key=lambda trial: self.best.get(trial.id, (-math.inf, 0))[0], reverse=True)
+        others.sort(key=lambda trial: trial.standing, reverse=True)
         first = running[-max(most - len(others), 2 * most // 3) :]
         picked = first + others[: most - len(first)]
         title = cut_front(run.spec.objective.metric, max(8, width // 6))
@@ -179,9 +169,8 @@ class Show:
 
     def _row(self, trial: TrialState, run: RunState) -> tuple[list[str], str]:
         state = trial.outcome or trial.status
-        score, epoch = self.best.get(trial.id, (None, 0))
         now = number(run.objective(trial.reports[-1])) if trial.reports else ""
-        best = ["", ""] if score is None else [number(run.spec.objective.score(score)), str(epoch)]
+        best = ["", ""] if trial.best is None else [number(run.objective(trial.best)), str(trial.best.epoch)]
         so_far = f"{trial.epoch}/{run.spec.budget.epochs}"
         style = STYLES.get(state, "red")
         is_best = run.best is not None and run.best.trial == trial.id
@@ -198,7 +187,7 @@ class Show:
         parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs.of_run(run)} epochs"]
         if confirming := progress(run):
             parts.append(confirming)
-        if bad := sum(trial.outcome in BAD for trial in trials):
+        if bad := sum(is_bad(trial) for trial in trials):
             parts.append(f"{bad} failed")
         if rate is not None and not run.finished():
             parts.append(f"{rate:,.0f} epochs a minute" if rate >= 10 else f"{rate:.2g} epochs a minute")
@@ -229,6 +218,11 @@ class Show:
         return line.append(f"  {words}")
 
 
+def is_bad(trial: TrialState) -> bool:
+    """Tell whether a trial came to nothing: one that was trained, and breaks a constraint, did not."""
+    return trial.outcome in BAD and not trial.breaks
+
+
 def news(record: Record, run: RunState) -> str:
     """Say in a line what a record changed; nothing for records that change nothing that users look at."""
     if isinstance(record, Ended):
@@ -255,7 +249,8 @@ def _first_line(text: str) -> str:
 
 def _best(run: RunState) -> str:
     assert run.best is not None
-    return f"best {run.spec.objective.metric} {number(run.best.value)} ({run.best.trial}, epoch {run.best.epoch})"
+    best = f"best {run.spec.objective.metric} {number(run.best.value)} ({run.best.trial}, epoch {run.best.epoch})"
+    return f"{best}, {len(run.front)} on the front" if run.front else best
 
 
 def _running(trials: list[TrialState], most: int = 4) -> str:

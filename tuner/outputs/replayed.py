@@ -14,9 +14,9 @@ from tuner.core.course import Course
 from tuner.core.state import RunState
 from tuner.ledger import read
 from tuner.outputs.grid import Column, clean, duration, grid, number, room
-from tuner.outputs.results import spelled
 from tuner.replay import Curves, WhatIf, what_if
 from tuner.spec.alternative import alternative
+from tuner.spelled import spelled
 
 COLUMNS = ("as it ran", "the same, replayed", "what if")
 

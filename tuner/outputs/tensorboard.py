@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import time
@@ -32,8 +31,6 @@ class Trial:
     began: float
     params: dict[str, Any]
     """Those that its next report was trained with."""
-    best: float | None = None
-    """The best finite score so far."""
     shown: set[str] = field(default_factory=set)
     """Files of `trial.log` that are written."""
     waiting: dict[int, list[str]] = field(default_factory=dict)
@@ -78,9 +75,10 @@ class TensorBoard:
 
     def _describe(self, run: RunState, time: float) -> None:
         """Tell the HParams page which params and metrics there are."""
-        metric = run.spec.objective.metric
+        metrics = [objective.metric for objective in run.spec.objectives]
         params = {name: _domain(dimension) for name, dimension in run.spec.space.items()}
-        titles = {f"best/{metric}": f"best {metric}", metric: f"last {metric}"}
+        titles = {f"best/{metric}": f"best {metric}" for metric in metrics}
+        titles |= {metric: f"last {metric}" for metric in dict.fromkeys([*metrics, *run.spec.constraints])}
         file = EventFile(self.folder, time)
         file.add([events.experiment(params, titles, time)], time=time)
         file.flush()
@@ -98,13 +96,11 @@ class TensorBoard:
         return events.session_start(name, params, trial.began)
 
     def _report(self, record: Report, run: RunState) -> None:
-        trial, metric = self.trials[record.trial], run.spec.objective.metric
+        trial = self.trials[record.trial]
         values = [events.scalar(name, value) for name, value in record.metrics.items()]
-        score = run.spec.objective.score(run.objective(record))
-        if math.isfinite(score):
-            trial.best = score if trial.best is None else max(score, trial.best)
-        if trial.best is not None:
-            values.append(events.scalar(f"best/{metric}", run.spec.objective.score(trial.best)))
+        if (best := run.find(record.trial).best) is not None:
+            for objective in run.spec.objectives:
+                values.append(events.scalar(f"best/{objective.metric}", best.metrics[objective.metric]))
         if changes(run):
             numbers = {name: value for name, value in trial.params.items() if isinstance(value, int | float)}
             values += [events.scalar(f"params/{name}", float(value)) for name, value in numbers.items()]
@@ -161,8 +157,6 @@ class TensorBoard:
         for state in run.everyone():
             if state.status != "ended" and state.id not in self.trials:
                 trial = Trial(EventFile(self.folder / state.id, time), time, state.params)
-                scores = [run.spec.objective.score(run.objective(report)) for report in state.reports]
-                trial.best = max((score for score in scores if math.isfinite(score)), default=None)
                 trial.shown, trial.looked = set(self._kept(state.id)), state.epoch
                 self.trials[state.id] = trial
 

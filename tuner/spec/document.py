@@ -15,7 +15,6 @@ from pydantic_core import PydanticUndefined
 
 from tuner.spec import experiment as exp
 from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
-from tuner.spec.later import TOP_LEVEL
 from tuner.spec.model import Model
 from tuner.spec.words import shown
 
@@ -70,14 +69,6 @@ def _sections() -> Iterator[str]:
     yield "## `loggers`\nA list of names, or of mappings with these keys ([loggers.md](loggers.md)).\n"
     for kind, model in LOGGERS.items():
         yield from _section(f"### `kind: {kind}`", model)
-    yield "## Not yet\nRefused until a later version brings them:\n"
-    yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
-    yield LATER
-
-
-LATER = """- A list as `objective`: give one mapping.
-- `search.kind: auto`: write `kind: tpe`.
-"""
 
 
 def filled(page: str, model: type[Model]) -> str:
@@ -131,7 +122,8 @@ def _type(described: dict[str, Any]) -> str:
     if "$ref" in described or "oneOf" in described:
         return "mapping, below"
     if described.get("type") == "object" and described.get("additionalProperties") not in (None, True):
-        return "name: mapping, below"
+        inside = described["additionalProperties"]
+        return f"name: {TYPES[inside['type']]}" if inside.get("type") in TYPES else "name: mapping, below"
     word = TYPES.get(described.get("type", ""), "any")
     bounds = [f"{words} {shown(described[bound])}" for bound, words in BOUNDS.items() if bound in described]
     return ", ".join([word, " and ".join(bounds)]) if bounds else word

@@ -15,7 +15,6 @@ from tuner.spec import bind
 from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
-from tuner.spec.later import check_later
 from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError
@@ -79,7 +78,6 @@ def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     draft.value = _plain(mapping, (), draft)
     for override in overrides:
         _override(draft, override)
-    check_later(draft)
     check_keys(draft)
     experiment = validate(draft)
     if draft.problems or experiment is None:
@@ -190,7 +188,6 @@ def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
 
 
 def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded:
-    check_later(draft)
     check_keys(draft)
     bound = given or _find(draft, "trainable", file.parent)
     if bound is not None:
@@ -232,7 +229,8 @@ def _choose_search(draft: Draft, bound: bind.Bound) -> None:
     search = draft.value.get("search", {})
     if not isinstance(search, dict) or not search.keys() <= {"seed", "epochs"} or "scheduler" in draft.value:
         return
-    if bind.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
+    has_one_goal = not isinstance(draft.value.get("objective"), list) and not draft.value.get("constraints")
+    if bind.can_pause(bound) and has_one_goal:
         draft.put(("search",), {"kind": "auto", **search}, {})
 
 
@@ -279,6 +277,6 @@ def describe(loaded: Loaded) -> str:
     kinds = "auto" if spec.search.kind == "auto" else f"{spec.scheduler.kind} + {spec.search.kind}"
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{kinds}, {spec.objective.mode} {spec.objective.metric}"
+        f"{kinds}, {spec.goal}"
         f"{', from ' + spec.start.told if spec.start.told else ''}"
     )

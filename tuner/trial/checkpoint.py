@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuner.errors import UserError
+from tuner.spelled import spelled
 from tuner.storage import delete_folder, is_full, write_whole
 from tuner.trial.channel import Channel
 
@@ -51,7 +52,7 @@ def save(
         shutil.copytree(carried, folder / CARRIED, dirs_exist_ok=True)
         copied = (path for path in (folder / CARRIED).rglob("*") if path.is_file())
         files.update({str(path.relative_to(folder)): file_facts(path) for path in copied})
-    text = json.dumps({"version": VERSION, "files": files, **facts}, indent=1)
+    text = json.dumps({"version": VERSION, "files": files, **spelled(facts)}, indent=1)
     write_whole(folder / MANIFEST, text, sync=False)
 
 

@@ -12,7 +12,8 @@ from tuner.outputs.grid import duration, params_text
 from tuner.outputs.page import setup
 from tuner.outputs.page.history import History, bounds
 from tuner.outputs.page.html import Figure, document, guarded, paragraph, plot, table, text
-from tuner.outputs.results import spelled, summary
+from tuner.outputs.results import summary
+from tuner.spelled import spelled
 
 COLOURS = ("@finished", "@best", "@running", "@infeasible", "@diverged", "@lost", "@paused", "@stalled")
 LEADERS = 10

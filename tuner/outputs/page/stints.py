@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tuner.core import epochs
 from tuner.core.records import Asked, Ended, Given, Lost, Report, Session, Tick
-from tuner.outputs import epochs
 from tuner.outputs.page.history import History
 
 MOST_LANES = 40
