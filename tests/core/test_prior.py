@@ -99,15 +99,16 @@ def test_draws_lie_in_the_space_with_its_conditions_and_hang_on_nothing_but_thei
     assert not has_prior(made(CONDITIONAL).space) and log_density(made(CONDITIONAL).space, drawn[0]) == 0.0
 
 
-@pytest.mark.parametrize("kind", ["random", "tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("kind", ["random", "tpe", "gp", "cmaes", "auto"])
 def test_the_first_trial_is_what_is_believed_and_of_those_by_chance_half_are_even(kind: str) -> None:
     space = {name: {**part, "prior": PRIORS[name]} for name, part in PLAIN.items()}
     trials = 6 if kind == "gp" else 14  # its model is slow
-    spec = made(space, kind, budget={"trials": trials, "epochs": 1})
+    scheduler = {"kind": "auto" if kind == "auto" else "none"}
+    spec = made(space, kind, budget={"trials": trials, "epochs": 1}, scheduler=scheduler)
     hand = play(spec, curve, faults=0.0)
     found = [trial.params for trial in hand.core.run.trials.values()]
     assert found[0] == PRIORS == mode(spec.space)
-    by_chance = {"random": 14, "tpe": 10, "gp": 10, "cmaes": 1}[kind]
+    by_chance = {"random": 14, "tpe": 10, "gp": 10, "cmaes": 1, "auto": 10}[kind]
     for number in range(1, trials):
         given = first(spec, number)
         assert (given is not None) == (number % 2 == 1 and number < by_chance)

@@ -103,9 +103,9 @@ class Experiment(Model):
     start: Start = Field(default_factory=Start)
     """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
-    """How new params are found."""
+    """How new params are found; `auto` where no `scheduler` is given either and trials can pause."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
-    """Which trials go on."""
+    """Which trials go on; `{kind: auto}` with a search of that kind."""
     resources: AnyResources = Field(default_factory=Resources)
     """What one trial gets; in a list the first entry whose `when` holds."""
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
