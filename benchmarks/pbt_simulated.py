@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tuner.core import epochs
 from tuner.core.records import Report
 from tuner.core.trial import TrialState
-from tuner.outputs import epochs
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 

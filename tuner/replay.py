@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.core.course import Course, course
@@ -71,17 +71,25 @@ class Curves:
 
     def rank(self, trial: TrialState) -> int:
         """Tell a trial's place by its best value."""
-        return 1 + sum(other.score > trial.score for other in self.trials)
+        return 1 + sum(other.standing > trial.standing for other in self.trials)
 
-    def scores(self) -> list[float]:
-        """List the scores of all finite values."""
-        scores = [self.run.score(report) for trial in self.trials for report in trial.reports]
-        return [score for score in scores if math.isfinite(score)]
+    def ends(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Find values of all objectives that are just worse, and just better, than all that are recorded."""
+        worst, best = dict[str, float](), dict[str, float]()
+        for objective in self.run.spec.objectives:
+            name, score = objective.metric, objective.score
+            scores = [score(report.metrics[name]) for trial in self.trials for report in trial.reports]
+            finite = [one for one in scores if math.isfinite(one)] or [0.0]
+            worst[name] = score(math.nextafter(min(finite), -math.inf))
+            best[name] = score(math.nextafter(max(finite), math.inf))
+        return worst, best
 
 
 def own_end(trial: TrialState, name: str = "") -> Event | None:
     """Make the event by which a trial ended of itself, or by hand; None where it might have gone on."""
-    if trial.outcome == "finished" and trial.reason.startswith(RETURNED):
+    if trial.by_report:
+        return None  # an epoch that the other scheduler may not come to, or the last
+    if trial.reason.startswith(RETURNED):
         return Returned(trial=name)
     if trial.outcome in OWN_ENDS or (trial.outcome == "killed" and not trial.before):
         assert trial.outcome is not None
@@ -92,8 +100,8 @@ def own_end(trial: TrialState, name: str = "") -> Event | None:
 class Replay(Simulation):
     """Workers that report what trials of a run reported."""
 
-    def __init__(self, spec: Experiment, curves: Curves, beyond: float | None = None) -> None:
-        """Begin; `beyond` is the value that is taken where none is recorded, the trial's last one by default."""
+    def __init__(self, spec: Experiment, curves: Curves, beyond: Mapping[str, float] | None = None) -> None:
+        """Begin; `beyond` are the values that are taken where none are recorded, the trial's last ones by default."""
         self.curves, self.beyond = curves, beyond
         self.carried = set[tuple[str, int]]()
         """Trials and epochs that are not recorded."""
@@ -137,9 +145,7 @@ class Replay(Simulation):
             epoch, metrics = report.epoch, report.metrics
         else:
             epoch = min(trial.epoch + _step(known), self.spec.budget.epochs)
-            metrics = dict(known.reports[-1].metrics)
-            if self.beyond is not None:
-                metrics[self.spec.objective.metric] = self._below_target(self.beyond)
+            metrics = self._below_target({**known.reports[-1].metrics, **(self.beyond or {})})
             self.carried.add((trial.id, epoch))
         return Reported(
             trial=trial.id,
@@ -150,12 +156,13 @@ class Replay(Simulation):
             checkpoint=None,
         )
 
-    def _below_target(self, value: float) -> float:
+    def _below_target(self, metrics: dict[str, float]) -> dict[str, float]:
         """Let no value that is not recorded end the run."""
-        score, target = self.spec.objective.score, self.spec.budget.target
-        if target is None or score(value) < score(target):
-            return value
-        return score(math.nextafter(score(target), -math.inf))
+        objective, target = self.spec.objective, self.spec.budget.target
+        score, name = objective.score, objective.metric
+        if target is not None and score(metrics[name]) >= score(target):
+            metrics[name] = score(math.nextafter(score(target), -math.inf))
+        return metrics
 
     def course(self) -> Course:
         """Tell how it went."""
@@ -177,15 +184,13 @@ def _step(trial: TrialState) -> int:
 
 def what_if(curves: Curves, other: Experiment) -> WhatIf:
     """Replay a run by its own settings and by others, which may differ in `scheduler` and `budget`."""
-    score, scores = curves.run.spec.objective.score, curves.scores() or [0.0]
-    ends = score(math.nextafter(min(scores), -math.inf)), score(math.nextafter(max(scores), math.inf))
     same = None if curves.run.spec.scheduler.kind == "auto" else replay(curves.run.spec, curves)
-    middle, worst, best = (replay(other, curves, beyond) for beyond in (None, *ends))
+    middle, worst, best = (replay(other, curves, beyond) for beyond in (None, *curves.ends()))
     was = course(curves.run, curves.records, curves.seconds, curves.rank)
     return WhatIf(was, same, middle, worst, best, curves.workers, len(curves.trials))
 
 
-def replay(spec: Experiment, curves: Curves, beyond: float | None = None) -> Course:
+def replay(spec: Experiment, curves: Curves, beyond: Mapping[str, float] | None = None) -> Course:
     """Play a run again under a spec."""
     played = Replay(spec, curves, beyond)
     played.run()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tuner.core.course import Course
-from tuner.core.events import Free, Returned
+from tuner.core.events import Event, Free, Reported, Returned
 from tuner.core.records import Asked, Record, Report
+from tuner.core.trial import TrialState
 from tuner.errors import UserError
 from tuner.replay import Curves, Replay, what_if
 from tuner.simulate import Simulation
@@ -40,6 +41,10 @@ def simulation(scheduler: str, **parts: Any) -> Simulation:
     made = Simulation(spec, crossing, slots=3, cost=lambda params, epoch: 1 + params["x"])
     made.run()
     return made
+
+
+def values(curves: Curves) -> list[float]:
+    return [report.metrics["score"] for trial in curves.trials for report in trial.reports]
 
 
 def replayed(curves: Curves, *overrides: str) -> tuple[Course, Replay]:
@@ -148,16 +153,16 @@ def test_a_live_run_is_replayed_as_far_as_it_is_recorded() -> None:
 
 def test_limits_hold_in_the_virtual_clock_and_no_target_is_reached_by_what_is_not_recorded() -> None:
     curves = Curves(simulation("asha").records)
-    best = max(curves.scores())
+    best = max(values(curves))
     course, played = replayed(curves, "scheduler.kind=none", f"budget.hours={10 / 3600}")
     assert course.seconds == pytest.approx(10)
     assert played.core.run.closed == "hours"
     course, played = replayed(curves, "scheduler.kind=none", f"budget.target={best + 1e-9}")
     assert played.core.run.closed == ""
-    course, played = replayed(curves, "scheduler.kind=none", f"budget.target={sorted(curves.scores())[-5]}")
+    course, played = replayed(curves, "scheduler.kind=none", f"budget.target={sorted(values(curves))[-5]}")
     assert played.core.run.closed == "target"
     assert course.value is not None
-    assert course.value >= sorted(curves.scores())[-5]
+    assert course.value >= sorted(values(curves))[-5]
 
 
 def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
@@ -191,6 +196,45 @@ def test_a_budget_that_has_grown_is_the_replays_from_the_start() -> None:
     assert (course.epochs, course.to_the_end) == (12 * 9, 12)
     assert course.carried_epochs == 12 * 9 - sum(trial.epoch for trial in made.core.run.trials.values())
     assert played.core.run.tops == {}
+
+
+class Limited(Simulation):
+    """Trials that also report how long an answer of theirs takes."""
+
+    def event(self, trial: TrialState) -> Event:
+        event = super().event(trial)
+        assert isinstance(event, Reported)
+        return replace(event, metrics={**event.metrics, "ms": 10 * trial.params["x"]})
+
+
+@pytest.mark.parametrize("kind", ["none", "asha"])
+def test_what_breaks_a_constraint_is_never_found(kind: str) -> None:
+    spec = experiment(budget=SMALL, scheduler=SCHEDULERS[kind], constraints={"ms": "<= 4"})
+    made = Limited(spec, lambda params, epoch: params["x"] * epoch, slots=3)
+    curves = Curves(made.run())
+    assert max(10 * trial.params["x"] for trial in curves.trials) > 4
+    best = made.core.run.best
+    assert best is not None
+    found = what_if(curves, alternative(spec, ["scheduler.kind=median"], 12))
+    assert (found.was.trial, found.was.value, found.was.rank) == (best.trial, best.value, 1)
+    assert found.same == replace(found.was, seconds=made.clock)
+    for course in (found.other, found.worst, found.best):
+        assert course.trial == "" or 10 * made.core.run.trials[course.trial].params["x"] <= 4
+    # One that the rule stopped, or that is infeasible at its last epoch, did not end of itself.
+    course, _ = replayed(curves, "scheduler.kind=none") if kind == "asha" else replayed(curves, "budget.trials=5")
+    assert course.epochs == 9 * course.begun
+
+
+def test_several_objectives_are_replayed_and_all_of_them_are_the_worst_or_the_best_where_none_is_recorded() -> None:
+    both = [{"metric": "score", "mode": "max"}, {"metric": "ms", "mode": "min"}]
+    spec = experiment(budget=SMALL, objective=both, scheduler={"kind": "asha", "by": "nondomination"})
+    curves = Curves(Limited(spec, crossing, slots=3).run())
+    found = what_if(curves, alternative(spec, ["scheduler.reduction_factor=2"], 12))
+    assert found.same == replace(found.was, seconds=found.same.seconds)
+    worst, best = curves.ends()
+    assert worst["ms"] > max(10 * trial.params["x"] for trial in curves.trials)
+    assert best["ms"] < min(10 * trial.params["x"] for trial in curves.trials)
+    assert worst["score"] < min(values(curves)) < max(values(curves)) < best["score"]
 
 
 def test_fewer_trials_are_the_first_ones() -> None:

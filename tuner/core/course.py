@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
+from tuner.core import standing
 from tuner.core.records import Promoted, Record, Report
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
@@ -19,7 +19,7 @@ class Course:
     """How a search went, or would have gone."""
 
     value: float | None
-    """The best value that is recorded; None where there is none."""
+    """The best value that is recorded and breaks no constraint, of the first objective; None where there is none."""
     trial: str
     """Whose it is; empty where there is none."""
     epoch: int
@@ -60,8 +60,8 @@ def course(
     `rank` tells the place of a recorded trial; `carried` are the trials and epochs that are not recorded.
     """
     reports = [record for record in records if isinstance(record, Report) and record.trial in run.trials]
-    known = [one for one in reports if (one.trial, one.epoch) not in carried and math.isfinite(run.objective(one))]
-    best = max(known, key=run.score, default=None)
+    known = [one for one in reports if (one.trial, one.epoch) not in carried and _may_be_best(run, one)]
+    best = max(known, key=run.standing, default=None)
     found = None if best is None else recorded(run.trials[best.trial])
     trials, last = list(run.trials.values()), run.spec.budget.epochs
     gone_on = [trial for trial in trials if (trial.id, trial.epoch) in carried]
@@ -82,6 +82,11 @@ def course(
         carried_epochs=sum(trial.epoch - recorded(trial).epoch for trial in gone_on),
         uncertain=uncertain,
     )
+
+
+def _may_be_best(run: RunState, report: Report) -> bool:
+    """Tell whether a report has finite values, and breaks no constraint."""
+    return not standing.not_finite(run.spec, report.metrics) and not standing.violation(run.spec, report.metrics)
 
 
 def _judged(run: RunState, records: Sequence[Record], carried: Set[tuple[str, int]]) -> tuple[int, int]:
