@@ -13,7 +13,7 @@ from tuner.cli import main, parser
 
 FLAGS = {
     "--help", "--space", "--resume", "--report", "--name", "--set", "--check", "--local", "--address", "--json",
-    "--no-dashboard", "--why", "--stop",
+    "--no-dashboard", "--why", "--stop", "--replay",
 }  # fmt: skip
 
 

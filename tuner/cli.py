@@ -27,8 +27,11 @@ GOES_WITH = {
     ("report", ""): ("address",),
     ("why", ""): ("address",),
     ("stop", ""): ("address",),
+    ("replay", ""): ("set", "json"),
 }
 """Which other flags have an effect, or do no harm, beside the one that says what to do; none with those not named."""
+WHATS = tuple(dict.fromkeys(what for what, _ in GOES_WITH))
+"""The flags that say what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +64,15 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--why", metavar="RUN/TRIAL", help="tell the story of a trial: each decision, and what led to it")
     what.add_argument("--stop", metavar="RUN[/TRIAL]", help="stop a run, or one trial of it, from another terminal")
+    what.add_argument("--replay", metavar="RUN", help="what if: play a run's curves again under another scheduler")
     made.add_argument("--name", help="the run's name; the YAML's name and the time by default")
     made.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="override a key of the YAML; with --resume a larger budget, or how trials are run",
+        help="override a key of the YAML; with --resume a larger budget, or how trials are run; with --replay another "
+        "scheduler",
     )
     made.add_argument(
         "--check",
@@ -88,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _refuse_misfits(flags: argparse.Namespace) -> None:
     """Refuse flags that would have no effect: whoever gives them expects one."""
-    what = next(name for name in ("space", "resume", "report", "why", "stop") if getattr(flags, name) is not None)
+    what = next(name for name in WHATS if getattr(flags, name) is not None)
     mode = next((name for name in ("check", "local") if getattr(flags, name) and (what, name) in GOES_WITH), "")
     fitting = GOES_WITH.get((what, mode), ())
     for name in EXTRA:
@@ -114,6 +119,8 @@ def _run(flags: argparse.Namespace) -> int:
 
     if flags.why is not None:
         return _why(flags.why)
+    if flags.replay is not None:
+        return _replay(flags.replay, flags.set, flags.json)
     if flags.stop is not None:
         print(api.stop(flags.stop))
         return 0
@@ -240,6 +247,22 @@ def _why(trial: str) -> int:
         best = run.best.trial if run.best else "t0000"
         raise UserError(f"--why: must name a trial of the run, but got {trial}. Write --why {trial}/{best}, say.")
     why(folder, name, console(sys.stdout))
+    return 0
+
+
+def _replay(run: str, overrides: Sequence[str], as_json: bool) -> int:
+    import json
+
+    from tuner.outputs import replayed
+    from tuner.outputs.console import console
+    from tuner.runs import find_run
+
+    folder = find_run(run)
+    with console(sys.stderr).status("replaying …"):
+        state, found = replayed.replayed(folder, overrides)
+    if as_json:
+        print(json.dumps(replayed.event(state, overrides, found)), flush=True)
+    replayed.show(state, overrides, found, console(sys.stderr if as_json else sys.stdout))
     return 0
 
 

@@ -72,9 +72,11 @@ def _learn_from(run: str, spec: Experiment, defaults: Mapping[str, Any]) -> list
     trials = [trial for trial in state.trials.values() if trial.outcome in (None, "finished", "stopped", "diverged")]
     metric = spec.objective.metric
     if not any(metric in report.metrics for trial in trials for report in trial.reports):
-        what = f"must be a run whose trials reported {metric}, but got {run}, which optimized"
+        what = f"must be a run whose trials reported {metric}, but got {run}"
+        if not any(trial.reports for trial in trials):
+            raise _Unfit(f"{what}, where none has reported yet", "Remove it, or let it train first.")
         fix = "Remove it, or give its best params as start.points."
-        raise _Unfit(f"{what} {state.spec.objective.metric}", fix)
+        raise _Unfit(f"{what}, which optimized {state.spec.objective.metric}", fix)
     outside: Counter[str] = Counter()
     comparable = _is_comparable(state.spec, spec, defaults)
     found = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tuner.core import chance
 from tuner.core.records import Report
@@ -34,14 +36,21 @@ def plan(spec: Experiment, slots: int) -> Plan:
     if spec.total_epochs is not None:
         return Plan(spec.total_epochs, {}, repeats)
     trials = min(spec.trials, MOST_TRIALS, max(10, MOST_EPOCHS // spec.budget.epochs))
-    update = {
+    update: dict[str, Any] = {
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),
         "search": Random(kind="random"),
         "start": type(spec.start)(),
         "confirm": None,
+        "constraints": {},
     }
     tried = spec.model_copy(update=update)
-    simulation = Simulation(tried, lambda params, epoch: chance.uniform(0, "plan", repr(sorted(params.items()))), slots)
+
+    def curve(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+        key = repr(sorted(params.items()))
+        others = {goal.metric: chance.uniform(0, "plan", key, goal.metric) for goal in spec.objectives[1:]}
+        return {spec.objective.metric: chance.uniform(0, "plan", key), **others}
+
+    simulation = Simulation(tried, curve, slots)
     reports = [record for record in simulation.run() if isinstance(record, Report)]
     scale = spec.trials / trials
     epochs = [*sorted(make_rule(spec).saved_epochs()), spec.budget.epochs]

@@ -15,8 +15,8 @@ from tuner.core.search.kinds import make_asker
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 
-Curve = Callable[[Mapping[str, Any], int], float]
-"""(params, epoch) → the objective's value."""
+Curve = Callable[[Mapping[str, Any], int], float | Mapping[str, float]]
+"""(params, epoch) → the objective's value; or all metrics, where there are several objectives or constraints."""
 Cost = Callable[[Mapping[str, Any], int], float]
 """(params, epoch) → virtual seconds of that epoch."""
 
@@ -69,7 +69,7 @@ class Simulation:
     def step(self) -> None:
         """Let the clock go on to the next report, decide on it, and give each free worker what there is."""
         self.clock, _, name = heapq.heappop(self._due)
-        record = self._report(self.core.run.find(name))
+        record = self.commit(self.event(self.core.run.find(name)))
         if isinstance(record, Report) and record.decision.action == "go":
             self._train(self.core.run.find(name))
         self._some_wait |= isinstance(record, Report) and record.decision.clone is not None
@@ -78,13 +78,29 @@ class Simulation:
             heapq.heapify(self._due)
         self.fill()
 
-    def value(self, trial: TrialState, epoch: int) -> float:
+    def value(self, trial: TrialState, epoch: int) -> float | Mapping[str, float]:
         """Find what a trial reports at an epoch."""
         return self.curve(trial.params, epoch)
 
     def seconds(self, trial: TrialState, epoch: int) -> float:
         """Find what an epoch takes on the virtual clock."""
         return self.cost(trial.params, epoch)
+
+    def event(self, trial: TrialState) -> Event:
+        """Make what happens to a trial next: the report of its next epoch."""
+        epoch = trial.epoch + 1
+        return Reported(
+            trial=trial.id,
+            generation=trial.generation,
+            epoch=epoch,
+            metrics=self._metrics(trial, epoch),
+            checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
+            seconds=self.seconds(trial, epoch),
+        )
+
+    def _metrics(self, trial: TrialState, epoch: int) -> dict[str, float]:
+        value = self.value(trial, epoch)
+        return dict(value) if isinstance(value, Mapping) else {self.spec.objective.metric: value}
 
     def take(self, record: Record) -> None:
         """Apply a record as a ledger would give it back."""
@@ -120,16 +136,3 @@ class Simulation:
         self._started += 1
         moment = self.clock + self.seconds(trial, trial.epoch + 1)
         heapq.heappush(self._due, (moment, self._started, trial.id))
-
-    def _report(self, trial: TrialState) -> Record | None:
-        epoch = trial.epoch + 1
-        return self.commit(
-            Reported(
-                trial=trial.id,
-                generation=trial.generation,
-                epoch=epoch,
-                metrics={self.spec.objective.metric: self.value(trial, epoch)},
-                checkpoint=f"trials/{trial.id}/checkpoints/g{trial.generation}_e{epoch:04d}_a1.0",
-                seconds=self.seconds(trial, epoch),
-            )
-        )

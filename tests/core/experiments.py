@@ -101,17 +101,17 @@ class Hand:
         """Look at a trial."""
         return self.core.run.find(name)
 
-    def report(self, name: str, epoch: int, value: float, checkpoint: bool = True) -> Decision:
+    def report(self, name: str, epoch: int, value: float | Mapping[str, float], checkpoint: bool = True) -> Decision:
         """Let a trial report; the report must be new."""
         record = self.do(self.reported(name, epoch, value, checkpoint))
         assert isinstance(record, Report)
         return record.decision
 
-    def reported(self, name: str, epoch: int, value: float, checkpoint: bool = True) -> Reported:
-        """Make the event of a report."""
+    def reported(self, name: str, epoch: int, value: float | Mapping[str, float], checkpoint: bool = True) -> Reported:
+        """Make the event of a report of the objective, or of all metrics."""
         generation = self.trial(name).generation
         path = f"trials/{name}/checkpoints/g{generation}_e{epoch:04d}_a1.0" if checkpoint else None
-        metrics = {self.spec.objective.metric: value}
+        metrics = dict(value) if isinstance(value, Mapping) else {self.spec.objective.metric: value}
         return Reported(trial=name, generation=generation, epoch=epoch, metrics=metrics, checkpoint=path)
 
 

@@ -204,3 +204,46 @@ def test_a_larger_budget_lets_those_go_on_that_had_finished() -> None:
     assert hand.core.run.best is not None
     assert hand.trial(hand.core.run.best.trial).epoch == 20
     assert audit(hand.records, {}).difference == ""
+
+
+def straights(records: list[Record]) -> dict[str, str]:
+    """Collect the trials that run to the end without a pause, and by what each was chosen."""
+    found = [record for record in records if isinstance(record, Suggested)]
+    return {record.trial: record.attributes["straight"] for record in found if "straight" in record.attributes}
+
+
+def epochs_of(records: list[Record], trials: Any) -> int:
+    return sum(isinstance(record, Report) and record.trial in trials for record in records)
+
+
+def test_a_tenth_of_the_epochs_runs_straight_to_the_end_by_chance_and_by_the_model_in_turn() -> None:
+    records = Simulation(auto(trials=200, epochs=10), smooth, slots=3).run()
+    chosen = straights(records)
+    assert list(chosen.values()) == ["chance", "model"] * 2
+    assert not any(isinstance(record, Promoted) and record.trial in chosen for record in records)
+    for trial in chosen:
+        epochs = [record.epoch for record in records if isinstance(record, Report) and record.trial == trial]
+        assert epochs == list(range(1, 11))
+
+
+def crossing(params: Mapping[str, Any], epoch: int) -> float:
+    """Learn the faster the worse the end is."""
+    end = (math.log10(params["lr"]) + 4) / 4
+    return -(0.5 * end + math.exp(-epoch / 20 / (0.03 + 0.6 * (1 - end))))
+
+
+def test_half_of_the_epochs_do_while_one_by_chance_is_the_best_of_all() -> None:
+    misled, right = (Simulation(auto(trials=200), by, slots=3).run() for by in (crossing, smooth))
+    share = [epochs_of(records, straights(records)) / epochs_of(records, {f"t{i:04d}" for i in range(200)})
+             for records in (misled, right)]  # fmt: skip
+    assert share[1] <= 0.12
+    assert share[0] > 1.5 * share[1]
+
+
+def test_what_breaks_a_constraint_ranks_behind_all_that_does_not_by_how_much_it_does() -> None:
+    asker = FreezeThaw(auto(constraints={"latency": "<= 5"}))
+    metrics = [(-1e9, 5.0), (3.0, 6.0), (9.0, 70.0), (math.nan, 1.0)]
+    scores = [asker.score({"score": value, "latency": latency}) for value, latency in metrics]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
+    assert scores[-1] == -math.inf < scores[-2]

@@ -17,6 +17,8 @@ from tuner.spec.space import CONFIDENCE, Float, Int
 
 from .experiments import CONDITIONAL, PLAIN, STEPPED, curve, experiment, play
 
+pytestmark = pytest.mark.filterwarnings("ignore:.(x0|sigma0). has been")
+
 LR = {"dist": "float", "low": 1e-5, "high": 1.0, "log": True}
 BELIEVED: dict[str, Any] = {
     **CONDITIONAL,
@@ -28,7 +30,7 @@ BELIEVED: dict[str, Any] = {
 
 
 def made(space: Mapping[str, Any], kind: str = "random", **parts: Any) -> Experiment:
-    return experiment(space=space, search={"kind": kind}, **parts)
+    return experiment(**{"space": space, "search": {"kind": kind}, **parts})
 
 
 @pytest.mark.parametrize("name", [*PLAIN, "dropout", "odd"])
@@ -97,15 +99,16 @@ def test_draws_lie_in_the_space_with_its_conditions_and_hang_on_nothing_but_thei
     assert not has_prior(made(CONDITIONAL).space) and log_density(made(CONDITIONAL).space, drawn[0]) == 0.0
 
 
-@pytest.mark.parametrize("kind", ["random", "tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("kind", ["random", "tpe", "gp", "cmaes", "auto"])
 def test_the_first_trial_is_what_is_believed_and_of_those_by_chance_half_are_even(kind: str) -> None:
     space = {name: {**part, "prior": PRIORS[name]} for name, part in PLAIN.items()}
     trials = 6 if kind == "gp" else 14  # its model is slow
-    spec = made(space, kind, budget={"trials": trials, "epochs": 1})
+    scheduler = {"kind": "auto" if kind == "auto" else "none"}
+    spec = made(space, kind, budget={"trials": trials, "epochs": 1}, scheduler=scheduler)
     hand = play(spec, curve, faults=0.0)
     found = [trial.params for trial in hand.core.run.trials.values()]
     assert found[0] == PRIORS == mode(spec.space)
-    by_chance = {"random": 14, "tpe": 10, "gp": 10, "cmaes": 1}[kind]
+    by_chance = {"random": 14, "tpe": 10, "gp": 10, "cmaes": 1, "auto": 10}[kind]
     for number in range(1, trials):
         given = first(spec, number)
         assert (given is not None) == (number % 2 == 1 and number < by_chance)
@@ -126,3 +129,13 @@ def test_a_start_point_comes_before_the_belief() -> None:
     assert [(given := first(spec, i)) and given.source for i in range(4)] == [
         "point 1 of start.points", "the priors", "drawn from the priors", None,
     ]  # fmt: skip
+
+
+def test_cmaes_starts_around_what_is_believed() -> None:
+    far = {name: {**part, "prior": PRIORS[name]} for name, part in PLAIN.items()}
+    steps: dict[str, list[float]] = {}
+    for name, space in (("believed", far), ("middle", PLAIN)):
+        spec = made(space, "cmaes", search={"kind": "cmaes", "sigma": 0.01}, budget={"trials": 5, "epochs": 1})
+        trials = list(play(spec, curve, faults=0.0).core.run.trials.values())
+        steps[name] = [abs(math.log10(trial.params["lr"] / PRIORS["lr"])) for trial in trials[3:]]
+    assert max(steps["believed"]) < 0.2 < min(steps["middle"])

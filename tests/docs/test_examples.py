@@ -37,7 +37,12 @@ def curve(params: Mapping[str, Any], epoch: int) -> float:
 
 def play(spec: Experiment, trials: int | None = None) -> list[Record]:
     budget = spec.budget.model_copy(update={"trials": min(spec.budget.trials, trials or spec.budget.trials)})
-    return Simulation(spec.model_copy(update={"budget": budget}), curve, slots=2).run()
+    first, *others = spec.objectives
+
+    def told(params: Mapping[str, Any], epoch: int) -> dict[str, float]:
+        return {first.metric: curve(params, epoch), **{one.metric: float(params["width"]) for one in others}}
+
+    return Simulation(spec.model_copy(update={"budget": budget}), told, slots=2).run()
 
 
 def epochs(records: list[Record]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import weakref
 from decimal import Decimal
 from pathlib import Path
@@ -85,6 +86,27 @@ def reporting(*epochs: int | None, loop: bool = True) -> Function:
                 trial.report(loss=1, epoch=epoch)
 
     return train
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"loss": 1.0}, "must hold the objective 'size', but got 'loss'. Report 'size', or name one of these"),
+        (
+            {"loss": 1.0, "size": 2.0},
+            "must hold 'latency', which has a constraint, but got 'loss', 'size'. "
+            "Report 'latency', or remove constraints.latency.",
+        ),
+    ],
+)
+def test_a_report_holds_every_objective_and_what_has_a_limit(
+    tmp_path: Path, metrics: dict[str, float], said: str
+) -> None:
+    given = assignment(tmp_path, objectives=("size",), constrained=("latency",))
+    with pytest.raises(UserError, match=re.escape(said)):
+        run(lambda trial: trial.report(metrics), given)
+    heard = run(lambda trial: trial.report(loss=1.0, size=math.inf, latency=3.0), given)
+    assert heard.checkpoints == [None], "one objective that is not finite is enough: nobody goes on from there"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tuner.core import standing
 from tuner.core.records import Decision, Promoted, Record, Repeated, Report, repeat_id
 from tuner.core.student import error_of_mean, mean, upper_tail
 from tuner.core.trial import Best, TrialState
@@ -55,7 +56,7 @@ def candidates(run: RunState) -> list[TrialState]:
     if run.spec.confirm is None:
         return []
     found = list[TrialState]()
-    good = [trial for trial in run.trials.values() if trial.best is not None and _is_good(trial)]
+    good = [trial for trial in run.trials.values() if _is_good(trial)]
     for trial in sorted(good, key=lambda trial: -trial.score):  # stable: of equals the one that was suggested first
         if all(trial.params != other.params for other in found):
             found.append(trial)
@@ -65,7 +66,9 @@ def candidates(run: RunState) -> list[TrialState]:
 
 
 def _is_good(trial: TrialState) -> bool:
-    """Tell whether nothing but the run's own end has ended a trial before its time."""
+    """Tell whether a trial has a result, and nothing but the run's own end has ended it before its time."""
+    if trial.best is None or trial.violation:
+        return False
     return bool(trial.before) or trial.outcome not in (*WORST, *NONE)
 
 
@@ -202,9 +205,9 @@ def chosen(run: RunState) -> Best | None:
     if (first := winner(run)) is not None:
         repeats = [repeat for repeat in repeats_of(run, first.id) if repeat.outcome == "finished"]
         reports = [r.best_saved for r in repeats if r.best_saved] or [r.best for r in repeats if r.best]
-        best: Report = max(reports, key=run.score)
+        best: Report = max(reports, key=run.standing)
         return Best(best.trial, best.epoch, run.objective(best), first.params, best.checkpoint)
-    return run.best_saved or run.best
+    return standing.chosen(run) or run.best_saved or run.best
 
 
 def most_in_phase(run: RunState) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tuner.core import confirm
+from tuner.core import confirm, standing
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
 from tuner.core.records import (
     Asked,
@@ -133,24 +133,26 @@ class Core:
         )
 
     def _judge(self, trial: TrialState, event: Reported) -> Decision:
-        objective, budget = self.spec.objective, self.spec.budget
-        value = event.metrics[objective.metric]
-        if not math.isfinite(value):
-            return Decision(action="end", outcome="diverged", reason=f"{objective.metric} is {value}")
-        if budget.target is not None and not trial.of and objective.score(value) >= objective.score(budget.target):
+        objective, budget, metrics = self.spec.objective, self.spec.budget, event.metrics
+        if what := standing.not_finite(self.spec, metrics):
+            return Decision(action="end", outcome="diverged", reason=what)
+        value, counts = metrics[objective.metric], not trial.of and not standing.violation(self.spec, metrics)
+        if budget.target is not None and counts and objective.score(value) >= objective.score(budget.target):
             reason = f"{objective.metric} {value:.6g} reaches the target {budget.target:.6g}"
             return Decision(action="end", outcome="finished", reason=reason, target=True)
         if event.epoch >= budget.epochs:
-            return Decision(action="end", outcome="finished", reason=f"epoch {event.epoch} is the last")
+            outcome, more = standing.ending(self.spec, trial, metrics)
+            return Decision(action="end", outcome=outcome, reason=f"epoch {event.epoch} is the last{more}")
         if trial.of:
             return confirm.judge(self.run, trial)
-        return self.rule.judge(self.run, trial, event.epoch, value)
+        return self.rule.judge(self.run, trial, event.epoch, metrics)
 
     def _returned(self, trial: TrialState) -> Ended:
         if not trial.reports:
             reason = f"{RETURNED} without a report of {self.spec.objective.metric}"
             return Ended(trial=trial.id, outcome="failed", reason=reason)
-        return Ended(trial=trial.id, outcome="finished", reason=f"{RETURNED} after epoch {trial.epoch}")
+        outcome, more = standing.ending(self.spec, trial, trial.reports[-1].metrics)
+        return Ended(trial=trial.id, outcome=outcome, reason=f"{RETURNED} after epoch {trial.epoch}{more}")
 
     def _gone(self, trial: TrialState, event: Gone) -> Record:
         times = trial.in_a_row[event.cause] + 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal
 
-from tuner.core import confirm
+from tuner.core import confirm, standing
 from tuner.core.gpus import Gpus
 from tuner.core.records import (
     Asked,
@@ -46,17 +45,18 @@ class RunState:
         self.name = ""
         self.folder = ""
         self.versions: dict[str, str] = {}
-        self.attempt = 0
-        self.slots = 1
-        self.records = 0
+        self.attempt, self.slots, self.records = 0, 1, 0
         self.trials: dict[str, TrialState] = {}
         """Those of the search."""
         self.repeats: dict[str, TrialState] = {}
         """Those that repeat some of them on fresh seeds; the search never hears of them."""
         self.rungs: dict[tuple[int, int], list[Entry]] = {}
         self.best: Best | None = None
+        """The best report that keeps the constraints; with several objectives by the first."""
         self.best_saved: Best | None = None
-        """The best report that has a checkpoint."""
+        """The best of those that have a checkpoint."""
+        self.front, self.front_saved = list[Best](), list[Best]()
+        """With several objectives the reports that no other dominates; the same among those that have a checkpoint."""
         self.closed: Literal["", "target", "hours", "asked"] = ""
         self.reached = False
         """The target was reached, whatever has closed the run since: the search is over."""
@@ -117,6 +117,10 @@ class RunState:
         """Read the objective's score from a report: higher is better."""
         return self.spec.objective.score(self.objective(report))
 
+    def standing(self, report: Report) -> standing.Standing:
+        """Find what a report is ranked by: minus the violation of the constraints, then the score of each objective."""
+        return standing.standing(self.spec, report.metrics)
+
     def having(self, status: Literal["running", "paused", "ended"]) -> Iterator[TrialState]:
         """Walk over the trials of one status, in the order in which they were suggested, then over the repeats."""
         return (trial for trial in self.everyone() if trial.status == status)
@@ -150,7 +154,7 @@ class RunState:
     def is_spent_by(self, more: int) -> bool:
         """Tell whether the epochs that all trials may train for together are trained, with so many more."""
         total = self.spec.total_epochs
-        return total is not None and sum(trial.epoch for trial in self.trials.values()) + more >= total
+        return total is not None and more + sum(trial.epoch for trial in self.trials.values()) >= total
 
     @property
     def wants_trials(self) -> bool:
@@ -201,12 +205,12 @@ class RunState:
         trial.slowest = max(trial.slowest, record.seconds)
         trial.in_a_row.clear()
         self.slowest = max(self.slowest, record.seconds)
-        self._keep_best(trial, record)
+        standing.keep_best(self, trial, record)
         if self.is_sized(trial):
             self.gpus.reported(trial, record)
         decision = record.decision
         if decision.mark is not None:
-            trial.mark = decision.mark
+            trial.mark, trial.marked = decision.mark, record
             rung = self.rungs.setdefault((decision.mark.bracket, decision.mark.epoch), [])
             insort(rung, (-self.spec.objective.score(decision.mark.value), len(rung), trial.id))
         if decision.clone is not None:
@@ -237,19 +241,6 @@ class RunState:
             self.streak.add(record, bool(trial.reports))
         self.gpus.ran_out(trial, record.ran_out)
         self._end(trial, record.outcome, record.reason, record.error)
-
-    def _keep_best(self, trial: TrialState, record: Report) -> None:
-        value, score = self.objective(record), self.spec.objective.score
-        if not math.isfinite(value):
-            return
-        trial.keep_best(record, self.score)
-        if trial.of:
-            return
-        here = Best(record.trial, record.epoch, value, trial.params, record.checkpoint)
-        if self.best is None or score(value) > score(self.best.value):
-            self.best = here
-        if here.checkpoint and (self.best_saved is None or score(value) > score(self.best_saved.value)):
-            self.best_saved = here
 
     def _asked(self, record: Asked) -> None:
         if record.changes:

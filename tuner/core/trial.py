@@ -35,13 +35,15 @@ class TrialState:
     reports: list[Report] = field(default_factory=list)
     best: Report | None = None
     """Its best report with a finite value; the first of equals."""
-    score: float = -math.inf
-    """That report's score: higher is better."""
+    standing: tuple[float, ...] = (-math.inf, -math.inf)
+    """That report's standing: minus the violation of the constraints, then its scores; the higher the better."""
     best_saved: Report | None = None
     """The best of those that have a checkpoint."""
     slowest: float = 0.0
     """The most seconds that any of its epochs took."""
     mark: Mark | None = None
+    marked: Report | None = None
+    """The report that came to that mark."""
     clone: Clone | None = None
     outcome: Outcome | None = None
     reason: str = ""
@@ -72,11 +74,26 @@ class TrialState:
             return chance.integer(seed, "confirm", self.seed)
         return chance.integer(seed, "trial", self.number)
 
-    def keep_best(self, report: Report, score: Callable[[Report], float]) -> None:
+    @property
+    def score(self) -> float:
+        """The score of its best report, of the first objective: higher is better."""
+        return self.standing[1]
+
+    @property
+    def violation(self) -> float:
+        """By how much its best report breaks the constraints; 0 where it breaks none."""
+        return -self.standing[0]
+
+    @property
+    def breaks(self) -> bool:
+        """Tell whether it was trained, and is infeasible since no report of it keeps the constraints."""
+        return self.outcome == "infeasible" and self.violation > 0 and self.best is not None
+
+    def keep_best(self, report: Report, standing: Callable[[Report], tuple[float, ...]]) -> None:
         """Take in a report whose value is finite: it may be its best."""
-        if self.best is None or score(report) > self.score:
-            self.best, self.score = report, score(report)
-        if report.checkpoint and (self.best_saved is None or score(report) > score(self.best_saved)):
+        if self.best is None or standing(report) > self.standing:
+            self.best, self.standing = report, standing(report)
+        if report.checkpoint and (self.best_saved is None or standing(report) > standing(self.best_saved)):
             self.best_saved = report
 
     def params_of(self, generation: int) -> dict[str, Any]:
@@ -111,3 +128,5 @@ class Best:
     value: float
     params: dict[str, Any]
     checkpoint: str | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    """Those of all objectives by their metrics, where there are several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tuner.core import chance
 from tuner.core.records import trial_id
@@ -41,7 +42,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: st
         trial=trial.id,
         params={**spec.fixed, **trial.params},
         seed=trial.training_seed(spec.seed),
-        metric=spec.objective.metric,
+        **reported(spec),
         epochs=spec.budget.epochs,
         storage=storage,
         machine=this_machine() if storage else "",
@@ -80,10 +81,16 @@ def assign_first(spec: Experiment, folder: str) -> Assignment:
         trial=trial_id(0),
         params=params,
         seed=chance.integer(spec.seed, "trial", 0),
-        metric=spec.objective.metric,
+        **reported(spec),
         epochs=spec.budget.epochs,
         gpus=resources.share / resources.world_size,
     )
+
+
+def reported(spec: Experiment) -> dict[str, Any]:
+    """Name what every report must hold."""
+    first, *others = (objective.metric for objective in spec.objectives)
+    return {"metric": first, "objectives": tuple(others), "constrained": tuple(spec.constraints)}
 
 
 def _newest_whole(trial: TrialState, folder: Path) -> tuple[str | None, int]:

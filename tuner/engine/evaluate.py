@@ -11,6 +11,7 @@ from typing import Any, Literal
 from tuner.core import confirm
 from tuner.core.state import RunState
 from tuner.core.trial import Best
+from tuner.engine.assign import reported
 from tuner.slot.code import Code
 from tuner.slot.process import failure
 from tuner.slot.slot import Event, Slot
@@ -79,7 +80,7 @@ def stint(folder: Path, run: RunState, best: Best, task: Literal["test", "take"]
         trial=best.trial,
         params={**spec.fixed, **best.params},
         seed=trial.training_seed(spec.seed),
-        metric=spec.objective.metric,
+        **reported(spec),
         epochs=spec.budget.epochs,
         checkpoint=best.checkpoint,
         epoch=best.epoch,

@@ -9,25 +9,28 @@ from typing import Protocol
 
 from tuner.core.records import Ended, Record, Report, Session
 from tuner.core.state import RunState
-from tuner.core.trial import TrialState
+from tuner.core.trial import Best, TrialState
 from tuner.storage import delete_folder
 
 
 def needed(run: RunState, trial: TrialState) -> set[str]:
     """Find the checkpoints of a trial that may still be read.
 
-    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run, and what
-    a clone has still to start from. And the best of each repeat that is live, finished or may go on: any of them may
-    come to be the best of the winner's.
+    The last `keep` of a live trial, the last of one that a larger budget would let go on, the best of the run (with
+    several objectives the whole front), and what a clone has still to start from. And the best of each repeat that is
+    live, finished or may go on: any of them may come to be the best of the winner's.
     """
     saved = [report.checkpoint for report in trial.reports if report.checkpoint]
     count = run.spec.checkpoint.keep if trial.status != "ended" else int(trial.may_go_on)
     names = set(saved[len(saved) - count :]) if count else set()
-    if run.best_saved is not None and run.best_saved.checkpoint:
-        names.add(run.best_saved.checkpoint)
+    names |= {best.checkpoint for best in _best(run) if best.checkpoint}
     if trial.of and trial.best_saved is not None and (trial.status != "ended" or trial.may_go_on):
         names.add(trial.best_saved.checkpoint or "")
     return (names | _cloned(run)) & set(saved)
+
+
+def _best(run: RunState) -> list[Best]:
+    return [*([run.best_saved] if run.best_saved else []), *run.front_saved]
 
 
 def _cloned(run: RunState) -> set[str]:
@@ -74,7 +77,7 @@ class Keeper:
     def __init__(self, *places: Place) -> None:
         self.places: Sequence[Place] = places
         self._kept: dict[str, set[str]] = {}
-        self._best = ""
+        self._best = set[str]()
         self._since, self._is_live = time.time(), False
 
     def see(self, record: Record, run: RunState) -> None:
@@ -85,8 +88,8 @@ class Keeper:
             self._sweep(run, set(self._kept))
         elif isinstance(record, Report):
             donors = {clone.donor} if (clone := run.find(record.trial).clone) else set()
-            self._sweep(run, {record.trial, self._best} | donors)
-            self._best = run.best_saved.trial if run.best_saved else ""
+            self._sweep(run, {record.trial} | self._best | donors)
+            self._best = {best.trial for best in _best(run)}
         elif isinstance(record, Ended):
             self._sweep(run, {record.trial})
         # A session of this driver's comes after all earlier records: from then on the state is the present one.

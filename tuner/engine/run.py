@@ -175,7 +175,7 @@ def _evaluate(
 def _refuse_if_all_failed(run: RunState) -> None:
     """Raise RunFailed where no trial came to anything, whatever it failed by."""
     trials = list(run.trials.values())
-    if trials and all(trial.outcome in FAILURES for trial in trials):
+    if trials and all(trial.outcome in FAILURES and not trial.breaks for trial in trials):
         last = trials[-1]
         raise RunFailed(f"every trial failed; the last one ({last.outcome}) so:\n{last.error or last.reason}")
 

@@ -160,6 +160,7 @@ def _manifest(run: RunState, best: Best, tracked: Tracked) -> dict[str, Any]:
         "metric": spec.objective.metric,
         "mode": spec.objective.mode,
         "value": best.value,
+        **({"values": best.values} if best.values else {}),
         "checkpoint": best.checkpoint,
         "trainable": spec.trainable,
         "home": str(Path(run.folder).absolute()),

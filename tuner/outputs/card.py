@@ -8,7 +8,7 @@ from typing import Any
 
 from tuner.core.state import RunState
 from tuner.core.trial import Best
-from tuner.outputs import confirmed, experiment
+from tuner.outputs import confirmed, experiment, front
 
 NAME = "README.md"
 FORMATS = {
@@ -58,6 +58,9 @@ def _dataset(run: RunState, best: Best) -> str | None:
 def _values(run: RunState, best: Best) -> list[tuple[str, float, str]]:
     """List values of the objective by what each is, with its interval: of the search, on fresh seeds, of this model."""
     goal, winner = run.spec.objective, confirmed.winner(run)
+    if best.values:
+        modes = {objective.metric: objective.mode for objective in run.spec.objectives}
+        return [(f"{metric} ({modes[metric]})", value, "") for metric, value in best.values.items()]
     if winner is None or winner.mean is None:
         return [(f"{goal.metric} ({goal.mode}), the best of the search", best.value, "")]
     mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
@@ -84,7 +87,9 @@ def _score(run: RunState, best: Best, test: Mapping[str, float] | None) -> str:
     rows = [f"| {what} | {value:.6g}{interval} |" for what, value, interval in _values(run, best)]
     rows += [f"| {name}, on the test split | {value:.6g} |" for name, value in (test or {}).items()]
     among = f"among {len(run.trials)} trials, and among their epochs"
-    if (winner := confirmed.winner(run)) is None:
+    if best.values:
+        told = f"It is one of a Pareto front of {len(run.front)}, found {among}: {front.why_chosen(run)}. "
+    elif (winner := confirmed.winner(run)) is None:
         told = f"It was chosen by {goal.metric} {among}: that number is optimistic, the more so the more there were. "
     else:
         told = (

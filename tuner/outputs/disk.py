@@ -42,11 +42,11 @@ class Disk:
     def _need(self, run: RunState) -> int:
         """Bound what the checkpoints take: one of each trial, `keep` of those that run, one that is being written.
 
-        And two of each repeat: its last and its best.
+        And two of each repeat: its last and its best; and with several objectives the front, as it is now.
         """
         live, confirm = min(run.slots, run.spec.most_at_once), run.spec.confirm
         repeats = confirm.top * confirm.seeds if confirm else 0
-        return self._one * (run.spec.trials + 2 * repeats + live * run.spec.checkpoint.keep + 1)
+        return self._one * (run.spec.trials + 2 * repeats + live * run.spec.checkpoint.keep + len(run.front_saved) + 1)
 
     def _look(self, run: RunState) -> None:
         need, free = self._need(run), shutil.disk_usage(self.folder).free

@@ -17,6 +17,7 @@ from tuner.spec import bind
 from tuner.spec.experiment import Experiment
 from tuner.spec.model import Model
 from tuner.spec.modules import BindError
+from tuner.spec.objective import Objectives
 from tuner.storage import write_whole
 from tuner.versions import versions
 
@@ -67,6 +68,8 @@ def plain(model: Model) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Model):
         return plain(value)
+    if isinstance(value, Objectives):
+        return [plain(one) for one in value.all]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,13 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import best, confirmed, disk, grid, page, report
+from tuner.outputs import best, confirmed, disk, front, grid, page, report
 from tuner.storage import BEST
 
 
 def farewell(folder: Path, run: RunState, console: Console) -> None:
     """Say it."""
     report.leaders(run, console)
+    for line in front.lines(run, grid.room(console)):
+        console.print(line, soft_wrap=not console.is_terminal)
     console.print(report.best_line(run))
     for line in confirmed.lines(run, grid.room(console)):
         console.print(line, soft_wrap=not console.is_terminal)

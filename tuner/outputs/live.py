@@ -97,7 +97,7 @@ class Show:
             self.say(f"{machines} from now on: {record.slots} trials at once")
             self.phase = WAITS if self.phase else ""
         self.news = news(record, run) or self.news
-        if isinstance(record, Ended) and record.outcome in BAD:
+        if isinstance(record, Ended) and is_bad(run.find(record.trial)):
             self.console.print(Text(f"{self.news} (see trials/{record.trial}/log.txt)", style="red"))
 
     def _tell_of(self, record: Disk) -> None:
@@ -154,7 +154,7 @@ class Show:
         trials = list(run.everyone())
         running = [trial for trial in trials if trial.status == "running"]
         others = [trial for trial in trials if trial.status != "running"]
-        others.sort(key=lambda trial: trial.score, reverse=True)
+        others.sort(key=lambda trial: trial.standing, reverse=True)
         first = running[-max(most - len(others), 2 * most // 3) :]
         picked = first + others[: most - len(first)]
         title = cut_front(run.spec.objective.metric, max(8, width // 6))
@@ -187,7 +187,7 @@ class Show:
         parts = [f"{clock} {over} of {run.spec.trials} trials, {epochs.of_run(run)} epochs"]
         if confirming := progress(run):
             parts.append(confirming)
-        if bad := sum(trial.outcome in BAD for trial in trials):
+        if bad := sum(is_bad(trial) for trial in trials):
             parts.append(f"{bad} failed")
         if rate is not None and not run.finished():
             parts.append(f"{rate:,.0f} epochs a minute" if rate >= 10 else f"{rate:.2g} epochs a minute")
@@ -218,6 +218,11 @@ class Show:
         return line.append(f"  {words}")
 
 
+def is_bad(trial: TrialState) -> bool:
+    """Tell whether a trial came to nothing: one that was trained, and breaks a constraint, did not."""
+    return trial.outcome in BAD and not trial.breaks
+
+
 def news(record: Record, run: RunState) -> str:
     """Say in a line what a record changed; nothing for records that change nothing that users look at."""
     if isinstance(record, Ended):
@@ -244,7 +249,8 @@ def _first_line(text: str) -> str:
 
 def _best(run: RunState) -> str:
     assert run.best is not None
-    return f"best {run.spec.objective.metric} {number(run.best.value)} ({run.best.trial}, epoch {run.best.epoch})"
+    best = f"best {run.spec.objective.metric} {number(run.best.value)} ({run.best.trial}, epoch {run.best.epoch})"
+    return f"{best}, {len(run.front)} on the front" if run.front else best
 
 
 def _running(trials: list[TrialState], most: int = 4) -> str:

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.core.state import RunState
-from tuner.outputs import confirmed
+from tuner.outputs import confirmed, front
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, room
-from tuner.outputs.live import BAD, STYLES
+from tuner.outputs.live import STYLES, is_bad
 from tuner.outputs.results import Row, leaderboard, summary
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -29,6 +29,8 @@ def report(run: RunState, console: Console) -> None:
     width = room(console)
     lines = [Text(clean(_counts(run))), Text(cut(clean(best_line(run)), width)), Text("")]
     lines += leaders_text(run, width, 10)
+    if members := front.lines(run, width):
+        lines += [Text(""), *members]
     if found := confirmed.lines(run, width):
         lines += [Text(""), *found]
     if any(trial.reports for trial in run.trials.values()):
@@ -41,18 +43,33 @@ def leaders_text(run: RunState, width: int, most: int) -> list[Text]:
     rows = leaderboard(run)
     if not rows:
         return [Text("No trial has begun.")]
-    title = cut_front(run.spec.objective.metric, max(8, width // 5))
+    title, others = cut_front(run.spec.objective.metric, max(8, width // 5)), front.others(run)
     columns = [
-        Column("trial"), Column("state", drop=2), Column(title, right=True), Column("at epoch", right=True, drop=3),
-        Column("epochs", right=True, drop=4), Column("params", drop=5, least=12),
+        Column("trial"), Column("state", drop=2), *([Column("front", right=True)] if front.is_several(run) else []),
+        Column(title, right=True), *(Column(cut_front(name, max(8, width // 6)), right=True) for name in others),
+        Column("at epoch", right=True, drop=3), Column("epochs", right=True, drop=4),
+        Column("params", drop=5, least=12),
     ]  # fmt: skip
-    lines = grid(columns, [(_cells(row), STYLES.get(row.state, "red")) for row in rows[:most]], width)
+    lines = grid(columns, [(_cells(run, row), STYLES.get(row.state, "red")) for row in rows[:most]], width)
     return lines + ([Text(cut(f"… and {len(rows) - most} more", width), style="dim")] if len(rows) > most else [])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(run: RunState, row: Row) -> list[str]:
     value, epoch = ("", "") if row.value is None else (number(row.value), str(row.epoch))
-    return [row.trial, row.state, value, epoch, str(row.epochs), params_text(row.params)]
+    others = [_number(run, name, row.metrics.get(name)) for name in front.others(run)]
+    fronts = [str(row.front or "")] if front.is_several(run) else []
+    value = _marked(run, run.spec.objective.metric, row.value, value)
+    return [row.trial, row.state, *fronts, value, *others, epoch, str(row.epochs), params_text(row.params)]
+
+
+def _number(run: RunState, metric: str, value: float | None) -> str:
+    return _marked(run, metric, value, "" if value is None else number(value))
+
+
+def _marked(run: RunState, metric: str, value: float | None, text: str) -> str:
+    """Mark a value that breaks its limit."""
+    breaks = any(limit.metric == metric and value is not None and limit.violation(value) for limit in run.spec.limits)
+    return f"{text} ✗" if breaks else text
 
 
 def curves(run: RunState, width: int, most: int = MOST_CURVES) -> list[Text]:
@@ -110,7 +127,7 @@ def _counts(run: RunState) -> str:
 
 def _failures(run: RunState, width: int) -> list[Text]:
     """Say why trials failed; each reason once."""
-    failed = [trial for trial in run.trials.values() if trial.outcome in BAD]
+    failed = [trial for trial in run.trials.values() if is_bad(trial)]
     reasons: dict[str, list[str]] = {}
     for trial in failed:
         reasons.setdefault((trial.reason or "no reason").strip().split("\n", 1)[0], []).append(trial.id)
@@ -128,7 +145,12 @@ def _some(names: Sequence[str]) -> str:
 def best_line(run: RunState) -> str:
     """Say what the best is."""
     if run.best is None:
-        return "No trial reported a finite value."
+        return front.nothing(run)
+    if front.is_several(run) and (best := run.chosen) is not None:
+        text = (
+            f"In best/ is {best.trial} at epoch {best.epoch}: {front.values_text(best)}  ({params_text(best.params)})"
+        )
+        return f"{text}; {front.why_chosen(run)}"
     best = run.best
     text = f"Best {run.spec.objective.metric} {best.value:.6g}: {best.trial} at epoch {best.epoch}"
     return f"{text}  ({params_text(best.params)})"

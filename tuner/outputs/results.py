@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuner.core import epochs
-from tuner.core.records import OUTCOMES
+from tuner.core.records import OUTCOMES, Report
+from tuner.core.standing import broken
 from tuner.core.state import RunState, replay
 from tuner.core.trial import Best, TrialState
 from tuner.ledger import read
-from tuner.outputs import best
+from tuner.outputs import best, front
 from tuner.outputs.confirmed import confirmed
 from tuner.spelled import spelled
 from tuner.storage import BEST, write_whole
@@ -39,6 +41,12 @@ class Row:
     reason: str
     params: dict[str, Any]
     """Those that it had at that epoch; the last ones where there is no value."""
+    front: int | None = None
+    """With several objectives: 1 where no report dominates it, 2 where only those of 1 do, and so on."""
+    breaks: str = ""
+    """The constraints that it breaks."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The other objectives at that epoch, and what has a limit."""
 
 
 def read_state(folder: Path) -> RunState:
@@ -47,11 +55,23 @@ def read_state(folder: Path) -> RunState:
 
 
 def leaderboard(run: RunState) -> list[Row]:
-    """List all trials, the best first, those without a finite value last."""
+    """List all trials, the best first: those that break a constraint, then those without a finite value last.
+
+    With several objectives they are sorted by their front, then by the first objective.
+    """
     # Copied first: another thread may add trials to a live run.
-    rows = [_row(run, trial) for trial in list(run.trials.values())]
+    trials = list(run.trials.values())
+    fronts = front.numbers(run, trials) if front.is_several(run) else {}
+    listed = front.listed(run)
+    rows = [_row(run, trial, fronts.get(trial.id), listed.get(trial.id, trial.best)) for trial in trials]
     score = run.spec.objective.score
-    return sorted(rows, key=lambda row: (row.value is None, -score(row.value) if row.value is not None else 0.0))
+
+    def place(row: Row) -> tuple[float, ...]:
+        if row.value is None:
+            return (math.inf,)
+        return run.trials[row.trial].violation, row.front or 0, -score(row.value)
+
+    return sorted(rows, key=place)
 
 
 def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> dict[str, Any]:
@@ -64,7 +84,8 @@ def summary(run: RunState, state: str, test: dict[str, float] | None = None) -> 
         "trials": {outcome: outcomes.count(outcome) for outcome in (*OUTCOMES, *still)},
         "epochs": epochs.of_run(run),
         "seconds": round(run.elapsed, 3),
-        "best": _best(run.best),
+        "best": _best(run.chosen if front.is_several(run) else run.best),
+        **({"front": front.facts(run)} if front.is_several(run) else {}),
         **({"confirmed": [asdict(row) for row in rows]} if (rows := confirmed(run)) else {}),
         **({"test": test} if test else {}),
         "versions": run.versions,
@@ -92,6 +113,11 @@ class Result:
         return self.run.best
 
     @property
+    def front(self) -> list[Best]:
+        """The Pareto front, the best of the first objective first; empty where there is one objective."""
+        return front.members(self.run)
+
+    @property
     def summary(self) -> dict[str, Any]:
         """The content of `summary.json`."""
         return dict(json.loads((self.folder / "summary.json").read_text()))
@@ -107,7 +133,10 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame(
-            [{**_facts(row), **_beside(FACTS, row.params, "params")} for row in leaderboard(self.run)],
+            [
+                {**_facts(self.run, row), **_beside(_taken(self.run), row.params, "params")}
+                for row in leaderboard(self.run)
+            ],
             columns=_columns(self.run),
         )
 
@@ -131,27 +160,44 @@ class Result:
 
 
 def _best(found: Best | None) -> dict[str, Any] | None:
-    return {name: getattr(found, name) for name in ("trial", "value", "epoch", "params")} if found else None
+    if found is None:
+        return None
+    several = {"values": found.values} if found.values else {}
+    return {**{name: getattr(found, name) for name in ("trial", "value", "epoch", "params")}, **several}
 
 
-def _row(run: RunState, trial: TrialState) -> Row:
-    top = trial.best
+def _row(run: RunState, trial: TrialState, number: int | None, top: Report | None) -> Row:
+    """List a trial of the front of this number by this report."""
+    metrics = {} if top is None else top.metrics
     return Row(
         trial=trial.id,
-        value=None if top is None else run.objective(top),
+        value=metrics.get(run.spec.objective.metric),
         epoch=0 if top is None else top.epoch,
         epochs=epochs.trained(trial),
         state=trial.outcome or trial.status,
         reason=trial.reason,
         params=trial.params if top is None else trial.params_of(top.generation),
+        front=number,
+        breaks=broken(run.spec, metrics) if metrics else "",
+        metrics={name: metrics[name] for name in front.others(run) if name in metrics},
     )
 
 
 FACTS = ("trial", "value", "epoch", "epochs", "state", "reason")
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in FACTS}
+def _facts(run: RunState, row: Row) -> dict[str, Any]:
+    known = {name: getattr(row, name) for name in _names(run)}
+    return {**known, **{name: row.metrics.get(name) for name in front.others(run) if name not in known}}
+
+
+def _names(run: RunState) -> tuple[str, ...]:
+    """Name what is told of each trial beside metrics and params."""
+    return (*FACTS, *(["front"] if front.is_several(run) else []), *(["breaks"] if run.spec.constraints else []))
+
+
+def _taken(run: RunState) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*_names(run), *front.others(run)]))
 
 
 def _beside(taken: tuple[str, ...], values: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -160,7 +206,7 @@ def _beside(taken: tuple[str, ...], values: Mapping[str, Any], kind: str) -> dic
 
 
 def _columns(run: RunState) -> list[str]:
-    return [*FACTS, *_beside(FACTS, run.spec.space, "params")]
+    return [*_taken(run), *_beside(_taken(run), run.spec.space, "params")]
 
 
 def _csv(run: RunState) -> str:
@@ -170,7 +216,7 @@ def _csv(run: RunState) -> str:
     writer.writeheader()
     for row in leaderboard(run):
         params = {name: _cell(value) for name, value in row.params.items()}
-        writer.writerow({**_facts(row), **_beside(FACTS, params, "params")})
+        writer.writerow({**_facts(run, row), **_beside(_taken(run), params, "params")})
     return text.getvalue()
 
 

@@ -16,6 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.core import standing
 from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
 from tuner.core.search.outcomes import STATES
 from tuner.core.state import RunState
@@ -26,6 +27,8 @@ from tuner.storage import append_whole, is_full
 NAME = "study.journal"
 METRIC_NAMES = "study:metric_names"
 """Where Optuna's own `set_metric_names` puts them."""
+CONSTRAINTS = "constraints"
+"""Where Optuna's own `Trial.set_constraint` puts them."""
 
 
 class Study:
@@ -42,9 +45,10 @@ class Study:
         """Write what the record adds."""
         self.backend.moment = record.time
         if isinstance(record, Header):
-            direction = StudyDirection.MAXIMIZE if run.spec.objective.mode == "max" else StudyDirection.MINIMIZE
-            self.study = self.storage.create_new_study([direction], run.name)
-            self.storage.set_study_system_attr(self.study, METRIC_NAMES, [run.spec.objective.metric])
+            goals = run.spec.objectives
+            modes = [StudyDirection.MAXIMIZE if goal.mode == "max" else StudyDirection.MINIMIZE for goal in goals]
+            self.study = self.storage.create_new_study(modes, run.name)
+            self.storage.set_study_system_attr(self.study, METRIC_NAMES, [goal.metric for goal in goals])
         elif isinstance(record, Suggested):
             self._begin(record, run)
         elif isinstance(record, Report):
@@ -80,7 +84,7 @@ class Study:
         if record.trial not in self.ids:
             return
         value, clone = run.objective(record), record.decision.clone
-        if math.isfinite(value):
+        if math.isfinite(value) and len(run.spec.objectives) == 1:  # Optuna knows no others on the way
             self.storage.set_trial_intermediate_value(self.ids[record.trial], record.epoch, value)
         if clone is not None:
             # Optuna has no params that change on the way.
@@ -97,11 +101,13 @@ class Study:
         number = self.ids.pop(trial.id)
         self.storage.set_trial_user_attr(number, "outcome", trial.outcome)
         self.storage.set_trial_user_attr(number, "reason", trial.reason)
-        state = STATES[trial.outcome]
+        state = TrialState.COMPLETE if trial.breaks else STATES[trial.outcome]
         if trial.best is None or trial.outcome == "diverged" or state == TrialState.FAIL:
-            self.storage.set_trial_state_values(number, TrialState.FAIL)
-        else:
-            self.storage.set_trial_state_values(number, state, [run.objective(trial.best)])
+            self.storage.set_trial_state_values(number, TrialState.FAIL, None)
+            return
+        for limit, excess in standing.excesses(run.spec, trial.best.metrics).items():
+            self.storage.set_trial_system_attr(number, f"{CONSTRAINTS}:{limit}", excess)
+        self.storage.set_trial_state_values(number, state, list(standing.values(run.spec, trial.best.metrics).values()))
 
 
 class Journal(BaseJournalBackend):

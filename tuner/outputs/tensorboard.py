@@ -75,9 +75,10 @@ class TensorBoard:
 
     def _describe(self, run: RunState, time: float) -> None:
         """Tell the HParams page which params and metrics there are."""
-        metric = run.spec.objective.metric
+        metrics = [objective.metric for objective in run.spec.objectives]
         params = {name: _domain(dimension) for name, dimension in run.spec.space.items()}
-        titles = {f"best/{metric}": f"best {metric}", metric: f"last {metric}"}
+        titles = {f"best/{metric}": f"best {metric}" for metric in metrics}
+        titles |= {metric: f"last {metric}" for metric in dict.fromkeys([*metrics, *run.spec.constraints])}
         file = EventFile(self.folder, time)
         file.add([events.experiment(params, titles, time)], time=time)
         file.flush()
@@ -95,10 +96,11 @@ class TensorBoard:
         return events.session_start(name, params, trial.began)
 
     def _report(self, record: Report, run: RunState) -> None:
-        trial, metric = self.trials[record.trial], run.spec.objective.metric
+        trial = self.trials[record.trial]
         values = [events.scalar(name, value) for name, value in record.metrics.items()]
         if (best := run.find(record.trial).best) is not None:
-            values.append(events.scalar(f"best/{metric}", run.objective(best)))
+            for objective in run.spec.objectives:
+                values.append(events.scalar(f"best/{objective.metric}", best.metrics[objective.metric]))
         if changes(run):
             numbers = {name: value for name, value in trial.params.items() if isinstance(value, int | float)}
             values += [events.scalar(f"params/{name}", float(value)) for name, value in numbers.items()]

@@ -24,6 +24,7 @@ from tuner.core.records import (
     Suggested,
     Tick,
 )
+from tuner.core.rules import ranking
 from tuner.core.search.first import first
 from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
@@ -149,19 +150,23 @@ def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
 
 
 def _reported(report: Report, run: RunState) -> str:
-    value = f"{run.spec.objective.metric} {number(run.objective(report))}"
+    names = [objective.metric for objective in run.spec.objectives]
+    value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
-    parts = [value, *([_rank(decision.mark)] if decision.mark else [])]
+    parts = [value, *([_rank(decision.mark, run)] if decision.mark else [])]
     reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
     return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
 
 
-def _rank(mark: Mark) -> str:
+def _rank(mark: Mark, run: RunState) -> str:
     bracket = f" of bracket {mark.bracket}" if mark.bracket else ""
-    cutoff = "nothing to hold it against" if mark.of == 1 else "judged by the model"
     if mark.cutoff is not None:
-        cutoff = f"cutoff {number(mark.cutoff)}"
-    return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {cutoff}"
+        by = f"cutoff {number(mark.cutoff)}"
+    elif mark.of == 1:
+        by = "nothing to hold it against"
+    else:
+        by = "judged by the model" if run.spec.search.kind == "auto" else f"by {ranking.how(run.spec)}"
+    return f"rung {mark.epoch}{bracket}: number {mark.rank} of {mark.of}, {by}"
 
 
 def _is_quiet(report: Report) -> bool:

@@ -157,7 +157,7 @@ def _metadata(loaded: Loaded, name: str) -> dict[str, str]:
         RUN: name, AT: f"{storage.rstrip('/')}/{name}" if storage else name, "space": loaded.file.name,
         "trainable": loaded.trainable.ref, "params": ", ".join(spec.space), "budget":
         f"{spec.trials} trials of {spec.budget.epochs} epochs", "objective":
-        f"{spec.objective.mode} {spec.objective.metric}",
+        spec.goal,
     }  # fmt: skip
 
 

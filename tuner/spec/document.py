@@ -15,7 +15,6 @@ from pydantic_core import PydanticUndefined
 
 from tuner.spec import experiment as exp
 from tuner.spec.keys import DISTS, KINDS, LOGGERS, SECTIONS
-from tuner.spec.later import TOP_LEVEL
 from tuner.spec.model import Model
 from tuner.spec.words import shown
 
@@ -64,20 +63,13 @@ def _sections() -> Iterator[str]:
     for dist, model in DISTS.items():
         yield from _section(f"### `dist: {dist}`", model)
     for name, kinds in KINDS.items():
-        yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given.\n"
+        yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given; without `search` and"
+        yield "`scheduler` both are `auto` where the function calls `trial.track`.\n"
         for kind, model in kinds.items():
             yield from _section(f"### `kind: {kind}`", model)
     yield "## `loggers`\nA list of names, or of mappings with these keys ([loggers.md](loggers.md)).\n"
     for kind, model in LOGGERS.items():
         yield from _section(f"### `kind: {kind}`", model)
-    yield "## Not yet\nRefused until a later version brings them:\n"
-    yield "\n".join(f"- `{key}`: {instead}" for key, instead in TOP_LEVEL.items())
-    yield LATER
-
-
-LATER = """- A list as `objective`: give one mapping.
-- `search.kind: auto`: write `kind: tpe`.
-"""
 
 
 def filled(page: str, model: type[Model]) -> str:
@@ -131,7 +123,8 @@ def _type(described: dict[str, Any]) -> str:
     if "$ref" in described or "oneOf" in described:
         return "mapping, below"
     if described.get("type") == "object" and described.get("additionalProperties") not in (None, True):
-        return "name: mapping, below"
+        inside = described["additionalProperties"]
+        return f"name: {TYPES[inside['type']]}" if inside.get("type") in TYPES else "name: mapping, below"
     word = TYPES.get(described.get("type", ""), "any")
     bounds = [f"{words} {shown(described[bound])}" for bound, words in BOUNDS.items() if bound in described]
     return ", ".join([word, " and ".join(bounds)]) if bounds else word

@@ -23,6 +23,7 @@ from tuner.spec.kinds import (
     Hyperband,
     Median,
     NoScheduler,
+    Nsga2,
     Pbt,
     Qmc,
     Random,
@@ -31,25 +32,13 @@ from tuner.spec.kinds import (
 )
 from tuner.spec.loggers import AnyLoggers
 from tuner.spec.model import Finite, Model, SpecProblems
+from tuner.spec.objective import AnyObjective, Limit, LimitText, Objective, limits
 from tuner.spec.resources import AnyResources, Resources, choose, entries
 from tuner.spec.rules import Parts
 from tuner.spec.space import AnyDimension, Choice, Float, Int, Params
 from tuner.spec.start import Learned, Start
 
 DEFAULT_KINDS = {"search": "tpe", "scheduler": "asha"}
-
-
-class Objective(Model):
-    """What is optimized."""
-
-    metric: str = Field(min_length=1)
-    """Name of a reported metric."""
-    mode: Literal["min", "max"]
-    """Whether less or more is better."""
-
-    def score(self, value: float) -> float:
-        """Turn a value of the metric into a score: higher is better. Its own inverse."""
-        return value if self.mode == "max" else -value
 
 
 class Budget(Model):
@@ -101,20 +90,22 @@ class Experiment(Model):
 
     trainable: str
     """`module:function` or `path/to/file.py:function`."""
-    objective: Objective
-    """What is optimized."""
+    objective: AnyObjective
+    """What is optimized: one mapping, or a list of them."""
     budget: Budget
     """When the run ends."""
     space: dict[str, AnyDimension] = Field(min_length=1)
     """The parameters that are searched, by name."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the function that stay the same."""
+    constraints: dict[str, LimitText] = Field(default_factory=dict)
+    """Limits by reported metric, such as `{latency_ms: "<= 5"}`; what breaks one ranks behind all that break none."""
     start: Start = Field(default_factory=Start)
     """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
-    """How new params are found."""
+    """How new params are found; `auto` where no `scheduler` is given either and trials can pause."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
-    """Which trials go on."""
+    """Which trials go on; `{kind: auto}` with a search of that kind."""
     resources: AnyResources = Field(default_factory=Resources)
     """What one trial gets; in a list the first entry whose `when` holds."""
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
@@ -144,10 +135,27 @@ class Experiment(Model):
     def _check(self) -> Self:
         parts = Parts(tuple(self.space), self.space, self.fixed, self.start,
                       self.search, self.scheduler, self.budget.trials, self.budget.epochs, self.resources,
-                      self.confirm is not None)  # fmt: skip
+                      self.confirm is not None, self.objectives, self.budget.target is not None,
+                      bool(self.constraints))  # fmt: skip
         if problems := list(rules.check(parts)):
             raise SpecProblems(problems)
         return self
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """All objectives; the first one is `objective` where one is asked for."""
+        return self.objective.all
+
+    @property
+    def goal(self) -> str:
+        """Say what is looked for: `max val_accuracy, min latency_ms, with latency_ms <= 5`."""
+        limits = f", with {', '.join(map(str, self.limits))}" if self.constraints else ""
+        return ", ".join(f"{objective.mode} {objective.metric}" for objective in self.objectives) + limits
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The constraints, read."""
+        return limits(self.constraints)
 
     @property
     def total_epochs(self) -> int | None:
@@ -196,6 +204,11 @@ class Experiment(Model):
         return self.seed if self.search.seed is None else self.search.seed
 
 
+def is_several(objective: Any) -> bool:
+    """Tell whether these plain values are several objectives; nothing is stopped early then unless it is asked for."""
+    return isinstance(objective, list) and len(objective) > 1
+
+
 def halved_epochs(last: int) -> float:
     """Tell how many epochs successive halving trains a trial for in the mean: one in three goes on from 1, 3, 9, …"""
     rungs = [0, *takewhile(lambda rung: rung < last, (3**k for k in count())), last]
@@ -204,17 +217,21 @@ def halved_epochs(last: int) -> float:
 
 def with_kinds(value: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the kinds of search and scheduler where they are left out; `auto` stands for both."""
+    if is_several(value.get("objective")) and "search" not in value:
+        value = {"search": {"kind": "tpe"}, **value}
     parts = {key: value[key] for key in DEFAULT_KINDS if isinstance(value.get(key), dict)}
     is_auto = any(part.get("kind") == "auto" for part in parts.values())
     filled = {key: {"kind": DEFAULT_KINDS[key], **part} for key, part in parts.items()}
     if is_auto:
         filled = {**{key: {"kind": "auto"} for key in DEFAULT_KINDS if key not in value}, **filled}
+    elif is_several(value.get("objective")) and "scheduler" not in value:
+        filled = {"scheduler": {"kind": "none"}, **filled}
     return {**value, **filled}
 
 
 __all__ = [
     "AnyDimension", "AnyScheduler", "AnySearch", "Asha", "AutoScheduler", "AutoSearch", "Budget", "Checkpoint",
     "Choice", "Cmaes", "Confirm", "Experiment", "Float", "Gp", "Grid", "Hyperband", "Int", "Learned", "Median",
-    "NoScheduler", "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems", "Start", "Tpe",
-    "Watchdog",
+    "NoScheduler", "Nsga2", "Objective", "Params", "Pbt", "Qmc", "Random", "Resources", "Search", "SpecProblems",
+    "Start", "Tpe", "Watchdog",
 ]  # fmt: skip

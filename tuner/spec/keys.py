@@ -15,9 +15,11 @@ SECTIONS: dict[str, type[Model]] = {
     "resources": exp.Resources, "checkpoint": exp.Checkpoint,
     "watchdog": exp.Watchdog, "confirm": exp.Confirm,
 }  # fmt: skip
+LISTS = ("objective", "resources")
+"""Sections that may be a list of mappings."""
 KINDS: dict[str, dict[str, type[Model]]] = {
-    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "qmc": exp.Qmc,
-               "random": exp.Random, "grid": exp.Grid},
+    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "nsga2": exp.Nsga2,
+               "qmc": exp.Qmc, "random": exp.Random, "grid": exp.Grid},
     "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median,
                   "pbt": exp.Pbt, "none": exp.NoScheduler},
 }  # fmt: skip
@@ -82,6 +84,7 @@ MEANT_KINDS = {
     **dict.fromkeys(("fifo", "null", "no", "off", "nop"), "none"),
     **dict.fromkeys(("pb2", "population"), "pbt"),
     **dict.fromkeys(("cma", "cma-es", "evolution"), "cmaes"),
+    **dict.fromkeys(("nsgaii", "nsga-ii", "nsga", "nsgaiii", "genetic"), "nsga2"),
     **dict.fromkeys(("sobol", "halton"), "qmc"),
 }
 MODES = {"maximize": "max", "maximise": "max", "maximum": "max", "minimize": "min", "minimise": "min", "minimum": "min"}
@@ -105,8 +108,8 @@ def model_of(draft: Draft, place: Place) -> type[Model] | None:
     section = str(place[0])
     if len(place) == 2 and section == "loggers":
         return LOGGERS.get(str(draft.mapping(*place).get("kind")))
-    if len(place) == 2 and section == "resources" and isinstance(place[1], int):
-        return exp.Resources
+    if len(place) == 2 and section in LISTS and isinstance(place[1], int):
+        return SECTIONS[section]
     if len(place) == 1 and section in KINDS:
         return KINDS[section].get(str(draft.mapping(section).get("kind", exp.DEFAULT_KINDS[section])))
     return SECTIONS.get(section) if len(place) == 1 else None
@@ -117,8 +120,9 @@ def _models(draft: Draft) -> Iterator[tuple[Place, type[Model]]]:
     for section in (*SECTIONS, *KINDS):
         if model := model_of(draft, (section,)):
             yield (section,), model
-    if isinstance(listed := draft.get(("resources",)), list):
-        yield from ((("resources", i), exp.Resources) for i in range(len(listed)))
+    for section in LISTS:
+        if isinstance(listed := draft.get((section,)), list):
+            yield from (((section, i), SECTIONS[section]) for i in range(len(listed)))
     if isinstance(loggers := draft.get(("loggers",)), list):
         places: list[Place] = [("loggers", i) for i in range(len(loggers))]
         yield from ((place, model) for place in places if (model := model_of(draft, place)))
@@ -204,7 +208,7 @@ def _fix(draft: Draft, place: Place, key: str, meant: str | None, known: list[st
 
 
 def _short(place: Place, meant: str) -> str:
-    return "mode" if place == ("objective",) else meant
+    return "mode" if place[:1] == ("objective",) else meant
 
 
 def _tag(place: Place) -> str:

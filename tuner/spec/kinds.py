@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tuner.spec.model import Finite, Model
+from tuner.spec.objective import AnyBy
 
 
 class Search(Model):
@@ -45,6 +46,15 @@ class Cmaes(Search):
     """Initial standard deviation, as a share of each range; a sixth by default."""
 
 
+class Nsga2(Search):
+    """NSGA-II (Deb et al. 2002), a genetic algorithm for several objectives, from Optuna."""
+
+    kind: Literal["nsga2"]
+    """Which searcher."""
+    population: int = Field(default=20, ge=2)
+    """Trials of a generation; those of the first are random."""
+
+
 class Qmc(Search):
     """Quasi-random points that cover the space evenly, from Optuna; no conditions."""
 
@@ -77,7 +87,7 @@ class AutoSearch(Search):
     """Epochs of all trials together; by default as many as `asha` would train."""
 
 
-SomeSearch = Tpe | Gp | Cmaes | Qmc | Random | Grid | AutoSearch
+SomeSearch = Tpe | Gp | Cmaes | Nsga2 | Qmc | Random | Grid | AutoSearch
 AnySearch = Annotated[SomeSearch, Field(discriminator="kind")]
 
 
@@ -92,6 +102,8 @@ class Asha(Model):
     """One in so many goes on from each rung, and rungs lie this factor apart."""
     promote: bool = False
     """Pause at each rung and continue the best, instead of stopping the worst."""
+    by: AnyBy | None = None
+    """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 
 
 class Hyperband(Model):
@@ -107,6 +119,8 @@ class Hyperband(Model):
     """How many brackets; as many as fit by default."""
     promote: bool = False
     """Pause at each rung and continue the best, instead of stopping the worst."""
+    by: AnyBy | None = None
+    """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 
 
 class Median(Model):
@@ -133,6 +147,8 @@ class Pbt(Model):
     """Probability that a copied parameter is drawn anew instead of perturbed by a factor of 0.8 or 1.2."""
     mutate: list[str] | None = None
     """Parameters that a copy changes; all numbers of `space` by default. Leave out what shapes the model."""
+    by: AnyBy | None = None
+    """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 
 
 class AutoScheduler(Model):

@@ -15,7 +15,6 @@ from tuner.spec import bind
 from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
-from tuner.spec.later import check_later
 from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
 from tuner.spec.modules import BindError
@@ -71,6 +70,19 @@ def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str]
         _override(draft, override)
     loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound)
     return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
+
+
+def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:
+    """Put `KEY=VALUE` texts over plain values, and check them; no function is looked for. Raises UserError."""
+    draft = Draft()
+    draft.value = _plain(mapping, (), draft)
+    for override in overrides:
+        _override(draft, override)
+    check_keys(draft)
+    experiment = validate(draft)
+    if draft.problems or experiment is None:
+        raise UserError(*sorted(draft.problems, key=_by_line))
+    return experiment
 
 
 def find(path: str | Path) -> Path:
@@ -176,7 +188,6 @@ def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
 
 
 def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded:
-    check_later(draft)
     check_keys(draft)
     bound = given or _find(draft, "trainable", file.parent)
     if bound is not None:
@@ -265,6 +276,6 @@ def describe(loaded: Loaded) -> str:
     kinds = "auto" if spec.search.kind == "auto" else f"{spec.scheduler.kind} + {spec.search.kind}"
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
-        f"{kinds}, {spec.objective.mode} {spec.objective.metric}"
+        f"{kinds}, {spec.goal}"
         f"{', from ' + spec.start.told if spec.start.told else ''}"
     )

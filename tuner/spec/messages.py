@@ -28,6 +28,7 @@ NEEDED = {
     "low": "Add the lowest value.",
     "high": "Add the highest value.",
     "values": "Add values: [a, b].",
+    "constraints": 'Add constraints: {latency_ms: "<= 5"}.',
 }
 BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false",
          "1": "true", "0": "false", "true": "true", "false": "false"}  # fmt: skip
@@ -58,9 +59,12 @@ def _without_tags(place: Place) -> Place:
     """Drop what pydantic puts in for the member of a union: `space.lr.float.low` is `space.lr.low`."""
     if place[:1] == ("resources",) and place[-2:-1] == ("gpus",):
         place = place[:-1]
+    if place[:1] == ("scheduler",) and place[2:3] == ("by",):
+        place = place[:3] + place[4:]
     if place[:1] == ("space",) and place[-2:-1] == ("confidence",):
         place = place[:-1]
-    at = {"space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}.get(str(place[0])) if place else None
+    depths = {"objective": 1, "space": 2, "search": 1, "scheduler": 1, "resources": 1, "loggers": 2}
+    at = depths.get(str(place[0])) if place else None
     return place if at is None or len(place) <= at else place[:at] + place[at + 1 :]
 
 
@@ -114,7 +118,8 @@ def _mapping(place: Place, got: Any, draft: Draft) -> Broken:
     keys = f" with {', '.join(model.model_fields)}" if model else ""
     fix = f"Write {place[-1] if place else 'key'}: {{...}}, or remove it." if got is not None else "Fill or remove it."
     if place and isinstance(place[-1], int):
-        fix = "Write csv, or {kind: wandb}." if section == "loggers" else "Write {name: value}."
+        fixes = {"loggers": "Write csv, or {kind: wandb}.", "objective": "Write {metric: loss, mode: min}, say."}
+        fix = fixes.get(section, "Write {name: value}.")
     needed = NEEDED.get(section, fix).replace("Add", "Write") if len(place) == 1 else fix
     return Broken(place, f"must be a mapping{keys}, but got {shown(got)}", needed)
 
@@ -147,6 +152,9 @@ def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
         return _number_fix(kind, got)
     if kind == "literal_error":
         return _literal_fix(place, context, got)
+    if kind == "string_type" and place[:1] == ("constraints",):
+        bound = shown(got) if isinstance(got, int | float) else "5"
+        return f'Write "<= {bound}" or ">= {bound}", say.'
     if kind == "string_type":
         return f"Quote it: '{shown(got)}'." if not isinstance(got, list | dict) else "Write one text."
     if kind == "list_type":

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuner.spec import priors
+from tuner.spec import priors, several
 from tuner.spec import space as spaces
 from tuner.spec.kinds import Asha, Hyperband, Median, Pbt, SomeScheduler, SomeSearch
 from tuner.spec.model import Broken, Place
+from tuner.spec.objective import Objective
 from tuner.spec.resources import Resources, entries
 from tuner.spec.resources import check as check_resources
 from tuner.spec.space import Choice, Float, SomeDimension, can_be
@@ -35,6 +36,9 @@ class Parts:
     epochs: int | None
     resources: Resources | Sequence[Resources]
     confirms: bool
+    objectives: Sequence[Objective]
+    has_target: bool
+    has_constraints: bool
 
 
 def check(parts: Parts) -> Iterator[Broken]:
@@ -46,6 +50,7 @@ def check(parts: Parts) -> Iterator[Broken]:
     yield from _scheduler(parts)
     yield from _points(parts)
     yield from _resources(parts)
+    yield from several.check(parts)
     if parts.confirms and isinstance(parts.scheduler, Pbt):
         yield Broken(("confirm",), "must be left out where scheduler.kind is pbt, whose trials change their params on "
                      "the way, so that none can be repeated, but got it", "Use scheduler.kind: asha.")  # fmt: skip
@@ -97,6 +102,9 @@ def _search(parts: Parts) -> Iterator[Broken]:
             f"parameters in every trial, but got {kind}",
             "Write kind: tpe.",
         )
+    if kind == "cmaes" and parts.has_constraints:
+        yield Broken(("search", "kind"), "must be another kind where there are constraints, of which cmaes cannot be "
+                     "told, but got cmaes", "Write kind: tpe, or kind: gp.")  # fmt: skip
     if kind == "grid":
         yield from _grid(parts)
     for name, dimension in parts.space.items():

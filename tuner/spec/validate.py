@@ -9,12 +9,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from tuner.spec import rules
 from tuner.spec.draft import Draft
-from tuner.spec.experiment import Experiment, with_kinds
+from tuner.spec.experiment import Experiment, Objective, with_kinds
 from tuner.spec.kinds import AnyScheduler, AnySearch, SomeScheduler, SomeSearch
 from tuner.spec.messages import translate
 from tuner.spec.model import Broken
 from tuner.spec.resources import AnyResources, Resources
 from tuner.spec.rules import Parts
+from tuner.spec.several import BY
 from tuner.spec.space import AnyDimension, SomeDimension
 from tuner.spec.start import Start
 
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 _DIMENSION: TypeAdapter[SomeDimension] = TypeAdapter(AnyDimension)
 _SEARCH: TypeAdapter[SomeSearch] = TypeAdapter(AnySearch)
 _RESOURCES: TypeAdapter[Resources | Sequence[Resources]] = TypeAdapter(AnyResources)
+_OBJECTIVE: TypeAdapter[Objective] = TypeAdapter(Objective)
 _START: TypeAdapter[Start] = TypeAdapter(Start)
 _SCHEDULER: TypeAdapter[SomeScheduler] = TypeAdapter(AnyScheduler)
 
@@ -33,7 +35,9 @@ def validate(draft: Draft) -> Experiment | None:
         return Experiment.model_validate(draft.value)
     except ValidationError as error:
         broken = translate(error, draft)
-        for problem in [*broken, *_dimension_rules(draft), *rules.check(_valid_parts(draft))]:
+        ruled = [*_dimension_rules(draft), *rules.check(_valid_parts(draft))]
+        wrong_by = any(problem.place[:2] == BY for problem in broken)  # it is not missing then
+        for problem in [*broken, *(one for one in ruled if not (wrong_by and one.place == BY))]:
             draft.report(problem)
         # A circle among conditions is reported at `space` too, and says nothing about single parameters.
         draft.refused |= {problem.place for problem in broken if problem.place != ("space",) or not space}
@@ -56,6 +60,9 @@ def _valid_parts(draft: Draft) -> Parts:
         epochs=_whole(draft.mapping("budget").get("epochs")),
         resources=_valid(_RESOURCES, draft.value.get("resources", {})) or Resources(),
         confirms=draft.value.get("confirm") is not None,
+        objectives=_objectives(draft.value.get("objective")),
+        has_target=draft.mapping("budget").get("target") is not None,
+        has_constraints=bool(draft.mapping("constraints")),
     )
 
 
@@ -92,6 +99,13 @@ def _valid(adapter: TypeAdapter[_T], value: Any) -> _T | None:
         return adapter.validate_python(_without_wrong(adapter, value))
     except ValidationError:
         return None
+
+
+def _objectives(value: Any) -> list[Objective]:
+    """Read those that hold; none where one of several does not, since then nothing is known of their number."""
+    listed = value if isinstance(value, list) else [value]
+    found = [objective for one in listed if (objective := _valid(_OBJECTIVE, one)) is not None]
+    return found if len(found) == len(listed) else []
 
 
 def _whole(value: Any) -> int | None:

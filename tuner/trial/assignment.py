@@ -20,7 +20,7 @@ class Assignment:
     """All keyword arguments of the function: searched and fixed."""
     seed: int
     metric: str
-    """The objective, which every report must hold."""
+    """The objective, which every report must hold; the first of several."""
     epochs: int
     """The last epoch."""
     generation: int = 0
@@ -38,6 +38,10 @@ class Assignment:
     """The epoch of that checkpoint."""
     cloned: bool = False
     """The checkpoint is a donor's: weights from it, hyperparameters from `params`."""
+    objectives: tuple[str, ...] = ()
+    """The metrics of the other objectives."""
+    constrained: tuple[str, ...] = ()
+    """The metrics that have to keep a limit."""
     save_every: int = 1
     save_at: frozenset[int] = field(default_factory=frozenset)
     """Epochs that are saved whatever `save_every` says."""
@@ -87,9 +91,13 @@ class Assignment:
 
     def waits(self, last: int, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Tell whether a trial whose last report was of epoch `last` waits for the decision on that of `epoch`."""
-        if self.judged_at is None or epoch >= self.epochs or not math.isfinite(metrics[self.metric]):
+        if self.judged_at is None or epoch >= self.epochs or not self.is_finite(metrics):
             return True
         return any(last < judged <= epoch for judged in self.judged_at)
+
+    def is_finite(self, metrics: Mapping[str, float]) -> bool:
+        """Tell whether all objectives are finite: else the trial has diverged, and nobody goes on from there."""
+        return all(math.isfinite(metrics[name]) for name in (self.metric, *self.objectives))
 
     def saves(self, epoch: int) -> bool:
         """Tell whether this epoch is saved."""

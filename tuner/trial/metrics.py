@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.errors import UserError
@@ -44,11 +44,18 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def check_objective(values: Mapping[str, float], metric: str) -> None:
-    """Raise UserError where a report lacks the objective."""
-    if metric not in values:
-        got = ", ".join(map(repr, values)) or "nothing"
-        raise UserError(
-            f"trial.report: must hold the objective {metric!r}, but got {got}. "
-            f"Report {metric!r}, or name one of these as objective.metric."
-        )
+def check_report(values: Mapping[str, float], objectives: Sequence[str], constrained: Sequence[str]) -> None:
+    """Raise UserError where a report lacks an objective, or a metric that has to keep a limit."""
+    got = ", ".join(map(repr, values)) or "nothing"
+    for metric in objectives:
+        if metric not in values:
+            raise UserError(
+                f"trial.report: must hold the objective {metric!r}, but got {got}. "
+                f"Report {metric!r}, or name one of these as objective.metric."
+            )
+    for metric in constrained:
+        if metric not in values:
+            raise UserError(
+                f"trial.report: must hold {metric!r}, which has a constraint, but got {got}. "
+                f"Report {metric!r}, or remove constraints.{metric}."
+            )

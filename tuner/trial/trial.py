@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
 from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
-from tuner.trial.metrics import as_epoch, as_numbers, check_objective
+from tuner.trial.metrics import as_epoch, as_numbers, check_report
 from tuner.trial.pace import PROBE_STEPS, Pace
 from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
@@ -194,7 +193,7 @@ class Trial:
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)
         values = {**(as_numbers(metrics) if metrics is not None else {}), **as_numbers(more)}
-        check_objective(values, self._assignment.metric)
+        check_report(values, (self._assignment.metric, *self._assignment.objectives), self._assignment.constrained)
         costs = self.costs()
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
@@ -209,7 +208,7 @@ class Trial:
     def _hand_in(self, epoch: int, values: dict[str, float], costs: Costs, states: list[dict[str, Any]]) -> None:
         self._unsaved.append({"epoch": epoch, "metrics": values, **asdict(costs)})
         # A trial whose objective is not finite ends as diverged: nobody goes on from there.
-        saves = math.isfinite(values[self._assignment.metric]) and (
+        saves = self._assignment.is_finite(values) and (
             self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
         )
         path = self._save(epoch, states) if saves else None

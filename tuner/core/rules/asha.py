@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tuner.core.records import Decision, Mark
+from tuner.core.records import Decision, Mark, Report
+from tuner.core.rules import ranking
 from tuner.core.rules.rule import GO, NONE, Tops
+from tuner.core.standing import Metrics, broken
 from tuner.core.state import Entry, RunState
 from tuner.core.trial import TrialState
 from tuner.spec import kinds
@@ -28,8 +30,20 @@ def cutoff(rung: Sequence[Entry], factor: float) -> float | None:
     """
     if not rung:
         return None
-    from_the_worst = math.ceil((len(rung) - 1) * (1 - 1 / factor) - 1e-9)
-    return -rung[len(rung) - 1 - from_the_worst][0]
+    return -rung[staying(len(rung), factor) - 1][0]
+
+
+def staying(count: int, factor: float) -> int:
+    """Count the places that are good enough, beside so many others: those down to the upper neighbour of the quantile.
+
+    It is one at least.
+    """
+    return count - math.ceil((count - 1) * (1 - 1 / factor) - 1e-9)
+
+
+def at(trial: TrialState, epoch: int) -> Report:
+    """Find the report with which a trial came to a rung."""
+    return next(report for report in trial.reports if report.epoch >= epoch)
 
 
 class Asha:
@@ -41,9 +55,9 @@ class Asha:
         factor, graces = scheduler.reduction_factor, [scheduler.grace_epochs]
         self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops)
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
-        """Hold the value against the rung that the epoch crossed."""
-        return self.ladder.judge(run, trial, epoch, value, bracket=0)
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
+        """Hold the report against the rung that the epoch crossed."""
+        return self.ladder.judge(run, trial, epoch, metrics, bracket=0)
 
     def next(self, run: RunState) -> str | None:
         """Name the best paused trial of the highest rung that deserves to go on."""
@@ -74,40 +88,53 @@ class Ladder:
         tops: Tops = NONE,
         bracket_of: Callable[[int], int] = lambda number: 0,
     ) -> None:
-        self.objective = experiment.objective
+        self.spec, self.objective, self.is_plain = experiment, experiment.objective, ranking.is_plain(experiment)
         self.factor, self.promote, self.tops, self.bracket_of = factor, promote, tops, bracket_of
         last = experiment.budget.epochs
         self.brackets = [sorted({*rung_epochs(grace, factor, last), *tops}) for grace in graces]
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float, bracket: int) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics, bracket: int) -> Decision:
         """Decide at the highest rung crossed; a rung skipped on the way counts for nothing."""
         reached = self._reached(trial)
         crossed = [rung for rung in self.brackets[bracket] if reached < rung <= epoch]
         if not crossed:
             return GO
         rung = self._rung(run, bracket, crossed[-1])
-        score = self.objective.score(value)
-        others = cutoff(rung, self.factor)
-        mark = Mark(
-            bracket=bracket,
-            epoch=crossed[-1],
-            value=value,
-            cutoff=None if others is None else self.objective.score(others),
-            rank=1 + sum(-entry[0] > score for entry in rung),
-            of=len(rung) + 1,
-        )
+        mark = self._mark(run, rung, bracket, crossed[-1], metrics)
         if self.promote:
             best = mark.rank <= self._best_of(mark.of)
             return Decision(action="go" if best else "pause", mark=mark)
-        if others is not None and score < others:
-            return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark))
+        if rung and mark.rank > staying(len(rung), self.factor):
+            return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark, metrics))
         return Decision(action="go", mark=mark)
+
+    def _mark(self, run: RunState, rung: Sequence[Entry], bracket: int, epoch: int, metrics: Metrics) -> Mark:
+        value, others = metrics[self.objective.metric], None
+        if self.is_plain:
+            score, others = self.objective.score(value), cutoff(rung, self.factor)
+            ahead = sum(-entry[0] > score for entry in rung)
+        else:
+            *theirs, mine = self._keys(run, rung, epoch, metrics)
+            ahead = sum(key < mine for key in theirs)
+        return Mark(
+            bracket=bracket,
+            epoch=epoch,
+            value=value,
+            cutoff=None if others is None else self.objective.score(others),
+            rank=1 + ahead,
+            of=len(rung) + 1,
+        )
+
+    def _keys(self, run: RunState, rung: Sequence[Entry], epoch: int, *more: Metrics) -> list[ranking.Key]:
+        """Find what those who came to a rung are ranked by there, and some more."""
+        reports = [at(run.trials[name], epoch).metrics for _, _, name in rung]
+        return ranking.keys(self.spec, [*reports, *more])
 
     def next(self, run: RunState) -> str | None:
         """Name the best paused trial of the highest rung that is among the best 1/factor of it."""
         rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
         for epoch, bracket in sorted((rung for rung in rungs if self.promote or rung[0] in self.tops), reverse=True):
-            rung = self._rung(run, bracket, epoch)
+            rung = self._in_order(run, self._rung(run, bracket, epoch), epoch)
             count = max(self._best_of(len(rung)), int(epoch in self.tops))
             for _, _, name in rung[:count]:
                 if run.trials[name].status == "paused" and self._reached(run.trials[name]) == epoch:
@@ -121,14 +148,17 @@ class Ladder:
     def _rung(self, run: RunState, bracket: int, epoch: int) -> list[Entry]:
         """List who came to a rung, the best first."""
         came = run.rungs.get((bracket, epoch), [])
-        if epoch not in self.tops:
-            return came
-        finished = [run.trials[name] for name in self.tops[epoch]]
-        return sorted([*came, *(self._entry(run, t, epoch) for t in finished if self.bracket_of(t.number) == bracket)])
+        if epoch in self.tops:
+            finished = [run.trials[name] for name in self.tops[epoch]]
+            own = [trial for trial in finished if self.bracket_of(trial.number) == bracket]
+            came = sorted([*came, *((-run.score(at(trial, epoch)), trial.number, trial.id) for trial in own)])
+        return came
 
-    def _entry(self, run: RunState, trial: TrialState, epoch: int) -> Entry:
-        report = next(report for report in trial.reports if report.epoch >= epoch)
-        return -self.objective.score(run.objective(report)), trial.number, trial.id
+    def _in_order(self, run: RunState, rung: list[Entry], epoch: int) -> list[Entry]:
+        """Sort a rung by all that it is ranked by; it comes sorted by the first objective alone."""
+        if self.is_plain:
+            return rung
+        return [entry for _, entry in sorted(zip(self._keys(run, rung, epoch), rung, strict=True))]
 
     def _reached(self, trial: TrialState) -> int:
         """Tell which rung a trial came to last; a paused one waits there."""
@@ -139,9 +169,14 @@ class Ladder:
         """All rungs of all brackets."""
         return frozenset(epoch for epochs in self.brackets for epoch in epochs)
 
-    def _reason(self, mark: Mark) -> str:
-        metric, share = self.objective.metric, f"1/{self.factor:g}"
-        return (
-            f"{metric} {mark.value:.6g} at epoch {mark.epoch} is number {mark.rank} of {mark.of}; "
-            f"the best {share} have {mark.cutoff:.6g}"
-        )
+    def _reason(self, mark: Mark, metrics: Metrics) -> str:
+        share = f"1/{self.factor:g}"
+        if self.is_plain:
+            value = f"{self.objective.metric} {mark.value:.6g}"
+            return (
+                f"{value} at epoch {mark.epoch} is number {mark.rank} of {mark.of}; "
+                f"the best {share} have {mark.cutoff:.6g}"
+            )
+        where = f"number {mark.rank} of {mark.of} at epoch {mark.epoch} by {ranking.how(self.spec)}"
+        over = f"; {what}" if (what := broken(self.spec, metrics)) else ""
+        return f"{where}, where the best {share} go on{over}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tuner.core.records import Decision
 from tuner.core.rules.rule import GO, first_paused
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 
@@ -13,7 +14,7 @@ class Everything:
 
     version = 1
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Go on."""
         return GO
 

@@ -8,6 +8,7 @@ from tuner.core import chance
 from tuner.core.records import Decision
 from tuner.core.rules.asha import Ladder
 from tuner.core.rules.rule import NONE, Tops
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec import kinds
@@ -40,9 +41,9 @@ class Hyperband:
             left -= share
         return len(self.shares) - 1
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Hold the value against the trial's own bracket."""
-        return self.ladder.judge(run, trial, epoch, value, self.bracket(trial.number))
+        return self.ladder.judge(run, trial, epoch, metrics, self.bracket(trial.number))
 
     def next(self, run: RunState) -> str | None:
         """Name a paused trial that deserves to go on, of the highest rung first."""

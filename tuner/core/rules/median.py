@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO, first_paused
+from tuner.core.standing import Metrics, broken, violation
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec import kinds
@@ -20,9 +21,10 @@ class Median:
     version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Median) -> None:
-        self.objective, self.grace, self.min_trials = experiment.objective, scheduler.grace_epochs, scheduler.min_trials
+        self.spec, self.objective = experiment, experiment.objective
+        self.grace, self.min_trials = scheduler.grace_epochs, scheduler.min_trials
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Hold the trial's best value against the median at this epoch."""
         if epoch < self.grace:
             return GO
@@ -33,14 +35,18 @@ class Median:
         ]
         if len(means) < self.min_trials:
             return GO
-        median = _middle(means)
-        best = max([*self._scores(run, trial, epoch), self.objective.score(value)])
+        median, value = _middle(means), metrics[self.objective.metric]
+        own = [self.objective.score(value)] if not violation(self.spec, metrics) else []
+        best = max([*self._scores(run, trial, epoch), *own], default=-math.inf)
         mark = Mark(
             bracket=0, epoch=epoch, value=value, cutoff=self.objective.score(median),
             rank=1 + sum(mean > best for mean in means), of=len(means) + 1,
         )  # fmt: skip
         if best >= median:
             return Decision(action="go", mark=mark)
+        if best == -math.inf:
+            reason = f"{broken(self.spec, metrics)} up to epoch {epoch}, where {len(means)} other trials break none"
+            return Decision(action="end", outcome="stopped", mark=mark, reason=reason)
         reason = (
             f"best {self.objective.metric} {self.objective.score(best):.6g} up to epoch {epoch} is worse than the "
             f"median {self.objective.score(median):.6g} of {len(means)} other trials"
@@ -63,8 +69,11 @@ class Median:
         return _mean_of(scores) if scores else None
 
     def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
-        scores = [self.objective.score(run.objective(r)) for r in trial.reports if since <= r.epoch <= epoch]
-        return [score for score in scores if math.isfinite(score)]
+        """List the finite scores of the reports that break no constraint."""
+        reports = [report for report in trial.reports if since <= report.epoch <= epoch]
+        if self.spec.constraints:
+            reports = [report for report in reports if not violation(self.spec, report.metrics)]
+        return [score for report in reports if math.isfinite(score := run.score(report))]
 
 
 def _mean_of(values: Sequence[float]) -> float:

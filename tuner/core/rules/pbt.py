@@ -6,8 +6,10 @@ import math
 
 from tuner.core import chance
 from tuner.core.records import Clone, Decision, Mark
+from tuner.core.rules import ranking
 from tuner.core.rules.mutate import mutate
 from tuner.core.rules.rule import GO
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec import kinds
@@ -22,21 +24,23 @@ class Pbt:
     def __init__(self, experiment: Experiment, scheduler: kinds.Pbt) -> None:
         self.spec, self.scheduler, self.objective = experiment, scheduler, experiment.objective
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Compare a member with the others' latest values, once an interval."""
         reached = max(trial.mark.epoch if trial.mark else 0, trial.clone.epoch if trial.clone else 0)
         if epoch // self.scheduler.interval_epochs <= reached // self.scheduler.interval_epochs:
             return GO
-        scores = {trial.id: self.objective.score(value)}
+        reports = {trial.id: metrics}
         for other in run.trials.values():
-            if other.status != "ended" and other.mark is not None and other is not trial:
-                scores[other.id] = self.objective.score(other.mark.value)
-        # As Ray does: sorted by score, members of one score in the order in which they were suggested.
-        order = sorted(sorted(scores, key=lambda name: run.trials[name].number), key=scores.__getitem__)
+            if other.status != "ended" and other.marked is not None and other is not trial:
+                reports[other.id] = other.marked.metrics
+        keys = dict(zip(reports, ranking.keys(self.spec, list(reports.values())), strict=True))
+        # As Ray does: the worst first, members that are as good in the order in which they were suggested.
+        order = sorted(sorted(keys, key=lambda name: run.trials[name].number), key=keys.__getitem__, reverse=True)
         size = min(math.ceil(len(order) * self.scheduler.quantile), len(order) // 2)
+        metric = self.objective.metric
         mark = Mark(
-            bracket=0, epoch=epoch, value=value, rank=len(order) - order.index(trial.id), of=len(order),
-            cutoff=self.objective.score(scores[order[size]]) if size else None,
+            bracket=0, epoch=epoch, value=metrics[metric], rank=len(order) - order.index(trial.id), of=len(order),
+            cutoff=reports[order[size]][metric] if size and ranking.is_plain(self.spec) else None,
         )  # fmt: skip
         # How many have a place at once is not known beforehand where their shares of a GPU are measured.
         takes_turns = self.spec.trials > run.slots or any(one.gpus == "auto" for one in self.spec.resource_entries)

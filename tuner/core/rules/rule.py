@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from tuner.core.records import Decision
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 
@@ -26,8 +27,8 @@ class Rule(Protocol):
     version: int
     """Raised whenever the same records would be answered differently."""
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
-        """Decide on a finite value at an epoch before the last."""
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
+        """Decide on a report with finite objectives at an epoch before the last."""
         ...
 
     def next(self, run: RunState) -> str | None:

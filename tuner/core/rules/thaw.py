@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO
+from tuner.core.standing import Metrics, violation
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -20,7 +21,7 @@ class Chooser(Protocol):
         """Tell the epoch at which a trial pauses next."""
         ...
 
-    def keeps(self, run: RunState, trial: TrialState, epoch: int, score: float) -> bool:
+    def keeps(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> bool:
         """Tell whether a trial that comes to its rung goes on at once: it would be chosen among all that are paused."""
         ...
 
@@ -48,20 +49,21 @@ class Thaw:
         self.objective, self.chooser = experiment.objective, chooser
         self.rungs = rung_epochs(experiment.budget.epochs)
 
-    def judge(self, run: RunState, trial: TrialState, epoch: int, value: float) -> Decision:
+    def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Pause at the rung that the trial was sent to."""
         assert self.chooser is not None
-        score = self.objective.score(value)
         target = self.chooser.target(trial.id)
         if epoch < target:
             return GO
-        rung = run.rungs.get((0, target), [])
+        value = metrics[self.objective.metric]
+        score, rung = self.objective.score(value), run.rungs.get((0, target), [])
         rank = 1 + sum(-entry[0] > score for entry in rung)
         mark = Mark(bracket=0, epoch=target, value=value, cutoff=None, rank=rank, of=len(rung) + 1)
         if run.is_spent_by(epoch - trial.epoch):
-            goes = run.best is None or score > self.objective.score(run.best.value) or run.best.trial == trial.id
+            best = run.best is None or score > self.objective.score(run.best.value)
+            goes = (best and not violation(run.spec, metrics)) or (run.best is not None and run.best.trial == trial.id)
         else:
-            goes = self.chooser.keeps(run, trial, epoch, score)
+            goes = self.chooser.keeps(run, trial, epoch, metrics)
         return Decision(action="go" if goes else "pause", mark=mark)
 
     def next(self, run: RunState) -> str | None:

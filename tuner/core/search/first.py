@@ -8,7 +8,10 @@ from typing import Any
 
 from tuner.core.search import prior
 from tuner.spec.experiment import Experiment
-from tuner.spec.kinds import Cmaes, Gp, Random, Tpe
+from tuner.spec.kinds import AutoSearch, Cmaes, Gp, Random, Tpe
+
+AUTO = 10
+"""So many trials of `auto` count as drawn by chance; its model may begin earlier, and weighs the priors itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,4 +52,6 @@ def _by_chance(spec: Experiment) -> int:
     search = spec.search
     if isinstance(search, Random):
         return sys.maxsize
+    if isinstance(search, AutoSearch):
+        return AUTO
     return search.startup if isinstance(search, Tpe | Gp | Cmaes) else 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from optuna.samplers import BaseSampler
 
-from tuner.core.search import cmaes, gp, grid, qmc, random, tpe
+from tuner.core.search import cmaes, gp, grid, nsga2, qmc, random, tpe
 from tuner.core.search.asker import Asker, AtNeed, OneAhead
 from tuner.core.search.study import StudySearcher
 from tuner.core.search.thaw import FreezeThaw
@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[MakeSampler, type[AtNeed] | type[OneAhead]]] = {
     "tpe": (tpe.sampler, OneAhead),
     "gp": (gp.sampler, OneAhead),
     "cmaes": (cmaes.sampler, AtNeed),
+    "nsga2": (nsga2.sampler, AtNeed),
     "qmc": (qmc.sampler, AtNeed),
     "random": (random.sampler, AtNeed),
     "grid": (grid.sampler, AtNeed),

@@ -19,7 +19,9 @@ from tuner.core.search.asker import Suggestion
 from tuner.core.search.earlier import distribution, frozen, indexed
 from tuner.core.search.first import first
 from tuner.core.search.outcomes import STATES
+from tuner.core.standing import excesses, values
 from tuner.core.state import RunState
+from tuner.core.trial import TrialState as Known
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import Choice, Float, Int, order
 
@@ -36,14 +38,15 @@ class StudySearcher:
 
     def __init__(self, spec: Experiment, make_sampler: Callable[[Experiment, int], BaseSampler]) -> None:
         self.spec, self.make_sampler = spec, make_sampler
-        direction = StudyDirection.MAXIMIZE if spec.objective.mode == "max" else StudyDirection.MINIMIZE
-        self.study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
+        self.study = optuna.create_study(directions=directions(spec), sampler=RandomSampler(seed=0))
         self.run = RunState()
         self.names = order(spec.space)
-        # CMA-ES keeps its state there; the others what they drew for params that turned out to be inactive, and
-        # while the trial runs that counts. Without conditions the params say it all.
+        # CMA-ES keeps its state there, NSGA-II its generations; the others what they drew for params that turned out
+        # to be inactive, and while the trial runs that counts. Without conditions the params say it all.
         conditional = any(dimension.when for dimension in spec.space.values())
-        self.keeps_attributes = conditional or spec.search.kind == "cmaes"
+        self.keeps_attributes = conditional or spec.search.kind in ("cmaes", "nsga2")
+        # Optuna knows no values on the way to several objectives, and NSGA-II learns of complete trials alone.
+        self.takes_stopped = len(spec.objectives) > 1 or spec.search.kind == "nsga2"
         for trial in frozen(spec):
             self.study.add_trial(trial)
         self.earlier = len(self._trials())
@@ -120,20 +123,17 @@ class StudySearcher:
         if trial.status != "ended" or told.state.is_finished():
             return
         assert trial.outcome is not None
-        values = [(r.epoch, self.run.objective(r)) for r in trial.reports]
-        finite = {epoch: value for epoch, value in values if math.isfinite(value)}
-        state = STATES[trial.outcome]
-        if trial.outcome == "infeasible" and self.spec.search.kind == "tpe":
+        handle, state = Trial(self.study, told._trial_id), STATES[trial.outcome]
+        if trial.breaks or (trial.outcome == "stopped" and trial.best is not None and self.takes_stopped):
+            state = TrialState.COMPLETE
+        elif trial.outcome == "infeasible" and self.spec.search.kind == "tpe":
             # As a failure the sampler would not hear of it, and propose its neighbours.
-            Trial(self.study, told._trial_id).set_constraint("memory", 1.0)
+            handle.set_constraint("memory", 1.0)
             state = TrialState.PRUNED
         if trial.outcome != "diverged":
-            handle = Trial(self.study, told._trial_id)
-            for epoch, value in finite.items():
-                handle.report(value, epoch)
-        if state == TrialState.COMPLETE and finite:
-            best = max(finite.values(), key=self.spec.objective.score)
-            self.study.tell(told.number, best)
+            self._tell_on_the_way(handle, trial)
+        if state == TrialState.COMPLETE and trial.best is not None:
+            self.study.tell(told.number, list(values(self.spec, trial.best.metrics).values()))
         else:
             self.study.tell(told.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
 
@@ -141,5 +141,22 @@ class StudySearcher:
         """Find a trial of this run: those of earlier runs come before it in the study."""
         return self._trials()[self.earlier + number]
 
+    def _tell_on_the_way(self, handle: Trial, trial: Known) -> None:
+        """Tell by how much a trial breaks each constraint, and its values so far, where there is one objective."""
+        if trial.best is not None:
+            for name, over in excesses(self.spec, trial.best.metrics).items():
+                handle.set_constraint(name, over)
+        if len(self.spec.objectives) > 1:
+            return
+        told = {report.epoch: self.run.objective(report) for report in trial.reports}
+        for epoch, value in told.items():
+            if math.isfinite(value):
+                handle.report(value, epoch)
+
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
+
+
+def directions(spec: Experiment) -> list[StudyDirection]:
+    """Translate the modes of the objectives."""
+    return [getattr(StudyDirection, "MAXIMIZE" if one.mode == "max" else "MINIMIZE") for one in spec.objectives]

@@ -7,7 +7,6 @@ next rung. The margin is drawn anew for each decision, from far to near.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,13 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from tuner.core import chance
-from tuner.core.records import Asked, Ended, Promoted, Record, Report, Suggested, trial_id, trial_number
-from tuner.core.rules.thaw import rung_epochs
+from tuner.core.records import trial_id, trial_number
 from tuner.core.search import prior
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.first import first
+from tuner.core.search.heard import Heard
 from tuner.core.search.joint import Array
-from tuner.core.search.model import Model
-from tuner.core.search.points import Points
-from tuner.core.search.pool import FRESH, SIZE, Pool
+from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -46,23 +43,6 @@ COST = 0.5
 """The power of the epochs to the next rung that a candidate's odds are divided by."""
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
-BEST = 8
-"""Near so many of the best trials new params are drawn."""
-
-
-@dataclass(slots=True)
-class _Known:
-    """What the search keeps of a trial."""
-
-    params: dict[str, Any]
-    point: Array
-    straight: str
-    """`chance` or `model`, by which it was chosen to run to the end without a pause; empty for any other trial."""
-    target: int
-    """The epoch of its open row."""
-    epoch: int = 0
-    score: float = -math.inf
-    """Its last value: higher is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,54 +55,30 @@ class _Choice:
     straight: str = ""
 
 
-class FreezeThaw:
-    """Builds the model from the ledger's records, and chooses by it.
+class FreezeThaw(Heard):
+    """Chooses, by the model that is built from what it hears.
 
     `candidates` are all the params that there are, where they come from a table.
     """
 
     def __init__(self, spec: Experiment, candidates: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.spec, self.seed = spec, spec.search_seed
-        self.points = Points(spec.space)
-        self.model = Model(self.points.group, spec.budget.epochs, self.seed)
-        self.pool = Pool(self.points, self.model.put)
-        self.rungs = rung_epochs(spec.budget.epochs)
-        self.trials: dict[int, _Known] = {}
-        self.seen = 0
-        """Records, as many as it has observed."""
-        self._is_table = bool(candidates)
-        self._decisions = 0
-        self._best, self._best_score = -1, -math.inf
-        """The trial with the best value so far, and that."""
+        super().__init__(spec, candidates)
         self._choice: tuple[int, _Choice] | None = None
-        self._fill(candidates)
-        self._learn()
-
-    def observe(self, record: Record) -> None:
-        """Take in one record of the ledger, in order."""
-        self.seen += 1
-        if isinstance(record, Suggested):
-            self._begins(record)
-        elif isinstance(record, Asked) and record.changes:
-            self._changes(record)
-        elif isinstance(record, Report | Ended | Promoted | Asked) and record.trial is not None:
-            number = trial_number(record.trial) if record.trial[1:].isdecimal() else -1
-            if number in self.trials:
-                self._hears(number, self.trials[number], record)
+        """How many records it was made after, and what was chosen."""
 
     def target(self, trial: str) -> int:
         """Tell the epoch at which a trial is to be judged next."""
         return self.trials[trial_number(trial)].target
 
-    def keeps(self, run: RunState, trial: TrialState, epoch: int, score: float) -> bool:
-        """Tell whether a trial that comes to its rung with a score goes on at once.
+    def keeps(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> bool:
+        """Tell whether a trial that comes to its rung goes on at once.
 
         What would be chosen if it paused is chosen from the same draws as when it does: no decision is drawn twice.
         """
         known = self.trials[trial.number]
         if known.straight:
             return True
-        before = known.epoch, known.score
+        before, score = (known.epoch, known.score), self.score(metrics)
         known.epoch, known.score = epoch, score
         with self.model.seen.supposing(trial.number, score):
             choice = self._decide(run, trial.number)
@@ -173,7 +129,7 @@ class FreezeThaw:
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
-        epochs = [self._first_rung()] * len(new) + [self._next_rung(n) - self.trials[n].epoch for n in paused]
+        epochs = [self._first_rung()] * len(new) + [self.next_rung(n) - self.trials[n].epoch for n in paused]
         odds = self._odds(places) - COST * np.log(epochs)
         odds[: len(new)] += self._beliefs(new)
         best = int(odds.argmax())
@@ -205,7 +161,7 @@ class FreezeThaw:
         return self._by_chance(number, "chance")
 
     def _by_chance(self, number: int, straight: str = "") -> _Choice:
-        if self._is_table:
+        if self.is_table:
             left = list(self.pool.candidates.values())
             return self._new(left[chance.integer(self.seed, "table", number, below=len(left))].params, straight)
         return self._new(self.points.draw(self.seed, "random", number), straight)
@@ -214,106 +170,18 @@ class FreezeThaw:
         return _Choice(None, params, self.rungs[0] if straight else self._first_rung(), straight)
 
     def _on(self, number: int) -> _Choice:
-        return _Choice(number, {}, self._next_rung(number))
+        return _Choice(number, {}, self.next_rung(number))
 
     def _owes_straight(self) -> bool:
         last = self.spec.budget.epochs
         trained = sum(known.epoch for known in self.trials.values())
         due = sum(last for known in self.trials.values() if known.straight)
-        is_misled = self._best >= 0 and self.trials[self._best].straight == "chance"
+        is_misled = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
         return due + last <= (MISLED if is_misled else STRAIGHT) * trained
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
         return next((rung for rung in self.rungs if rung >= drawn), self.rungs[-1])
 
-    def _next_rung(self, number: int) -> int:
-        return next((rung for rung in self.rungs if rung > self.trials[number].epoch), self.rungs[-1])
-
     def _uniform(self, what: str) -> float:
-        return chance.uniform(self.seed, what, self._decisions)
-
-    def _begins(self, record: Suggested) -> None:
-        number, point = record.number, self.points.of(record.params)
-        rung = record.attributes["rung"]
-        self.trials[number] = _Known(dict(record.params), point, record.attributes.get("straight", ""), rung)
-        self._decisions += 1
-        self.pool.begin(number, point)
-        self.model.open(number, point, rung)
-        if not self._is_table:
-            self.pool.drop_oldest(FRESH)
-            self.pool.add(self._fresh(number))
-
-    def _fresh(self, number: int) -> list[dict[str, Any]]:
-        """Draw new params: some near the best trials, some from the priors where there are any, some evenly."""
-        best = sorted(self.trials.values(), key=lambda known: -known.score)[:BEST]
-        drawn = []
-        for i in range(FRESH):
-            if i % 2:
-                drawn.append(self._drawn(number, i))
-            else:
-                near = best[chance.integer(self.seed, "near", number, i, below=len(best))]
-                drawn.append(self.points.near(near.params, self.seed, "fresh", number, i))
-        return drawn
-
-    def _drawn(self, *counter: int) -> dict[str, Any]:
-        if prior.has_prior(self.spec.space) and counter[-1] % 4 == 1:
-            return prior.sample(self.spec.space, self.seed, "believed", *counter)
-        return self.points.draw(self.seed, "drawn", *counter)
-
-    def _fill(self, candidates: Sequence[Mapping[str, Any]]) -> None:
-        self.pool.add([dict(one) for one in candidates] or [self._drawn(0, i) for i in range(SIZE)])
-
-    def _learn(self) -> None:
-        """Take in what earlier runs showed, as trials of negative numbers."""
-        for i, trial in enumerate(trial for trial in self.spec.start.learned if trial.comparable):
-            point = self.points.of(trial.params)
-            shown = [(e, v) for e, v in zip(trial.epochs, trial.values, strict=True) if e <= self.spec.budget.epochs]
-            for epoch, value in shown:
-                self.model.open(-2 - i, point, epoch)
-                self.model.close(-2 - i, self.spec.objective.score(value))
-
-    def _hears(self, number: int, known: _Known, record: Report | Ended | Promoted | Asked) -> None:
-        if isinstance(record, Promoted):
-            self._decisions += 1
-            self._open(number, known)
-        elif isinstance(record, Report):
-            self._reported(number, known, record)
-        elif isinstance(record, Ended) and self.model.seen.is_open(number):
-            if record.outcome in ("failed", "infeasible"):
-                self.model.close(number, -math.inf)
-            elif record.outcome == "finished":
-                self.model.close(number, known.score)
-        if isinstance(record, Ended | Asked):
-            self.pool.end(number)
-
-    def _reported(self, number: int, known: _Known, record: Report) -> None:
-        value = record.metrics[self.spec.objective.metric]
-        known.epoch = record.epoch
-        known.score = self.spec.objective.score(value) if math.isfinite(value) else -math.inf
-        if known.score > self._best_score:
-            self._best, self._best_score = number, known.score
-        ends = record.decision.action == "end"
-        if (ends or known.epoch >= known.target) and self.model.seen.is_open(number):
-            self.model.close(number, known.score)
-            if record.decision.action == "go":
-                self._decisions += 1
-                self._open(number, known)
-        if ends:
-            self.pool.end(number)
-
-    def _open(self, number: int, known: _Known) -> None:
-        known.target = self._next_rung(number)
-        self.model.open(number, known.point, known.target)
-
-    def _changes(self, record: Asked) -> None:
-        """Take on a larger budget: those that were finished may go on."""
-        before = self.spec.budget.epochs
-        self.spec = self.spec.with_parts(record.changes)
-        self.rungs = rung_epochs(self.spec.budget.epochs)
-        if self.spec.budget.epochs == before:
-            return
-        self.model.rescale(self.spec.budget.epochs)
-        for number, known in self.trials.items():
-            if known.epoch >= before and math.isfinite(known.score) and number not in self.pool.trials:
-                self.pool.begin(number, known.point)
+        return chance.uniform(self.seed, what, self.decisions)

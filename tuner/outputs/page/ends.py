@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tuner.core.records import OUTCOMES, Lost, Mark
 from tuner.core.trial import TrialState
-from tuner.outputs.live import BAD
+from tuner.outputs.live import is_bad
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import Figure, block, folded, paragraph, plot, table, text, whole
 
@@ -106,7 +106,7 @@ def failures(history: History) -> str:
 def _failed(history: History) -> dict[str, list[TrialState]]:
     groups: dict[str, list[TrialState]] = defaultdict(list)
     for trial in history.run.trials.values():
-        if trial.outcome in BAD:
+        if is_bad(trial):
             groups[_type(trial)].append(trial)
     return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 

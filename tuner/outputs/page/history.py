@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuner.core import epochs
+from tuner.core import epochs, standing
 from tuner.core.records import Record, Report, Session
 from tuner.core.state import RunState, replay
 from tuner.errors import Problem, UserError
@@ -74,9 +74,14 @@ class History:
         score, found = self.run.spec.objective.score, list[Step]()
         for trained, (elapsed, report) in zip(self.trained, self.reports, strict=True):
             value = self.run.objective(report)
-            if math.isfinite(value) and (not found or score(value) > score(found[-1].value)):
+            if self._counts(report) and (not found or score(value) > score(found[-1].value)):
                 found.append(Step(elapsed, trained, report, value))
         return found
+
+    def _counts(self, report: Report) -> bool:
+        """Tell whether a report may be the best: its objectives are finite, and it breaks no constraint."""
+        spec, metrics = self.run.spec, report.metrics
+        return not standing.not_finite(spec, metrics) and not standing.violation(spec, metrics)
 
     @cached_property
     def values(self) -> list[float]:
@@ -97,11 +102,11 @@ def refuse_strangers(runs: Sequence[RunState]) -> None:
     """Raise UserError where runs have different objectives."""
     first = runs[0]
     for other in runs[1:]:
-        mine, its = first.spec.objective, other.spec.objective
-        if (mine.metric, mine.mode) != (its.metric, its.mode):
-            what = f"must be runs on the same objective, but got {mine.mode} {mine.metric} of {first.name} and "
+        mine, its = first.spec, other.spec
+        if mine.objectives != its.objectives:
+            what = f"must be runs on the same objective, but got {mine.goal} of {first.name} and "
             fix = "Give --report each of them alone."
-            raise UserError(Problem("--report", "", f"{what}{its.mode} {its.metric} of {other.name}", fix))
+            raise UserError(Problem("--report", "", f"{what}{its.goal} of {other.name}", fix))
 
 
 def bounds(values: Sequence[float], score: int) -> tuple[list[float] | None, int]:

@@ -9,14 +9,16 @@ from functools import partial
 from tuner.core import epochs
 from tuner.outputs import confirmed
 from tuner.outputs.best import read_test
+from tuner.outputs.front import nothing
 from tuner.outputs.grid import duration
-from tuner.outputs.page import ends, fresh, population, progress, searched, setup, used, workers
+from tuner.outputs.page import ends, fresh, front, population, progress, searched, setup, used, workers
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import document, guarded, number, paragraph, table, text, tiles
 from tuner.outputs.results import summary
 
 SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
     ("Best so far", "best", progress.best_so_far),
+    ("Pareto front", "front", front.front),
     ("On fresh seeds", "seeds", fresh.seeds),
     ("Learning curves", "curves", progress.curves),
     ("Parallel coordinates", "parallel", searched.parallel),
@@ -37,7 +39,11 @@ SECTIONS: tuple[tuple[str, str, Callable[[History], str]], ...] = (
 def page(history: History) -> str:
     """Make the page."""
     spec = history.run.spec
-    has = {"population": spec.scheduler.kind == "pbt", "seeds": spec.confirm is not None}
+    has = {
+        "population": spec.scheduler.kind == "pbt",
+        "seeds": spec.confirm is not None,
+        "front": len(spec.objectives) > 1,
+    }
     parts = [part for part in SECTIONS if has.get(part[1], True)]
     sections = [(title, anchor, guarded(partial(make, history))) for title, anchor, make in parts]
     return document(f"{history.run.name}: report", header(history), sections)
@@ -48,7 +54,7 @@ def header(history: History) -> str:
     run, spec = history.run, history.run.spec
     facts = summary(run, "")
     made = f"<h1>{text(run.name)}</h1>" + paragraph(
-        f"{text(spec.trainable)}, {text(spec.objective.mode)} {text(history.metric)}; search {text(spec.search.kind)}, "
+        f"{text(spec.trainable)}, {text(spec.goal)}; search {text(spec.search.kind)}, "
         f"scheduler {text(spec.scheduler.kind)}, seed {spec.seed}. {text(_state(history))}",
         "faint",
     )
@@ -66,7 +72,7 @@ def header(history: History) -> str:
         ]
     made += tiles(shown) + paragraph(f"Trials: {text(counted or 'none yet')}.")
     if best is None:
-        return made + paragraph("No trial has reported a finite value.")
+        return made + paragraph(text(nothing(run)))
     rows = confirmed.confirmed(run)
     if rows:
         made += paragraph(f"{text(confirmed.head(run, rows))}.")

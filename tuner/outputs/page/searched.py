@@ -63,7 +63,7 @@ def parallel(history: History) -> str:
     if len(rows) < 2:
         return paragraph(f"{_count(len(rows))} a finite value; lines begin to tell something with the second.")
     rows = [row for row in history.rows if row.value is not None][:MOST_LINES]
-    figure = _plain(plot_parallel_coordinate(_study(history, rows), target_name=text(history.metric)))
+    figure = plain(plot_parallel_coordinate(_study(history, rows), target_name=text(history.metric)))
     axes = len(figure["layout"]["xaxis"]["tickvals"])
     says = f"A line for each trial, from its best {history.metric} through its params, the better the more orange."
     says += f" {_counted(history)}"
@@ -117,7 +117,7 @@ def importance(history: History) -> str:
 
 
 def _weights(study: optuna.Study, names: list[str], evaluator: BaseImportanceEvaluator | None, says: str) -> str:
-    figure = _plain(plot_param_importances(study, evaluator, names))
+    figure = plain(plot_param_importances(study, evaluator, names))
     most = max(bar["x"][-1] for bar in figure["data"])
     figure["layout"]["xaxis"] = {"title": {"text": "importance"}, "range": [0, 1.2 * most]}
     figure["layout"]["yaxis"] = {}
@@ -139,7 +139,7 @@ def slices(history: History) -> str:
         if not having:
             plots.append(paragraph(f"No trial with a finite value has {text(name)}."))
             continue
-        figure = _plain(plot_slice(study, params=[name], target_name=text(history.metric)))
+        figure = plain(plot_slice(study, params=[name], target_name=text(history.metric)))
         _mend_slice(figure, history.run.spec.space[name])
         few = f" (the {len(having)} trials that have it)" if len(having) < len(shown) else ""
         plots.append(plot(figure, f"{history.metric} over {name}{few}.", 270))
@@ -235,7 +235,7 @@ def _labels(dimension: Choice) -> list[Any]:
     return [text(value if isinstance(value, str) else json.dumps(value)) for value in values]
 
 
-def _plain(figure: Any) -> Figure:
+def plain(figure: Any) -> Figure:
     """Turn a figure of plotly's into plain values, without what the page itself decides."""
     made: Figure = json.loads(figure.to_json())
     for name in ("template", "title", "plot_bgcolor", "width", "height"):

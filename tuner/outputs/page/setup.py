@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuner.outputs import experiment
+from tuner.outputs import experiment, front
 from tuner.outputs.best import PARAMS
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import block, folded, paragraph, table
@@ -24,9 +24,16 @@ def trials(history: History) -> str:
     if not history.rows:
         return paragraph("No trial has begun.")
     names = list(history.run.spec.space)
-    rows = [[*_facts(row), *(_param(row, name) for name in names), row.reason] for row in history.rows[:MOST_ROWS]]
-    titles = ["trial", "state", history.metric, "at epoch", "epochs", *names, "why it ended"]
-    best = history.run.best.trial if history.run.best else ""
+    others, fronts = front.others(history.run), front.is_several(history.run)
+    rows = [
+        [*_facts(row), *([row.front] if fronts else []), *(row.metrics.get(name) for name in others),
+         *(_param(row, name) for name in names), row.reason]
+        for row in history.rows[:MOST_ROWS]
+    ]  # fmt: skip
+    titles = ["trial", "state", history.metric, "at epoch", "epochs", *(["front"] if fronts else []), *others, *names]
+    titles.append("why it ended")
+    top = history.run.chosen if fronts else history.run.best
+    best = top.trial if top else ""
     marks = ["best" if row.trial == best else "" for row in history.rows[:MOST_ROWS]]
     more = len(history.rows) - len(rows)
     said = "Params are those at the epoch of the best value. A click on a title sorts."
