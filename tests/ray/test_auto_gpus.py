@@ -112,13 +112,3 @@ def test_a_driver_that_is_killed_while_trials_are_measured_goes_on_as_it_would_h
     probed = [record.trial for record in told if isinstance(record, Probed)]
     assert len(probed) == len(set(probed)), "no trial is measured twice"
     assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
-
-
-def test_without_a_gpu_the_same_file_trains_on_the_cpu(
-    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
-) -> None:
-    write(MODEL, **SECTIONS, budget={"trials": 3, "epochs": 2})
-    launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
-    told = read(tmp_path / "runs" / "r")
-    assert not [record for record in told if isinstance(record, Given)]
-    assert all(trial.outcome for trial in replay(told).trials.values())
