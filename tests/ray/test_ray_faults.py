@@ -44,10 +44,10 @@ def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: P
 
 def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "slow").touch()
-    slow = f"sleep(0.1 if os.path.exists({str(tmp_path / 'slow')!r}) else 0)"
+    slow = f"sleep(0.5 if os.path.exists({str(tmp_path / 'slow')!r}) else 0)"
     write(
         "import os\n" + STEADY.replace("sleep(sleep)", slow),
-        budget={"trials": 2, "epochs": 500},
+        budget={"trials": 2, "epochs": 100},
         scheduler={"kind": "none"},
     )
     with two_nodes(monkeypatch) as (cluster, _), Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
@@ -58,7 +58,7 @@ def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) 
         # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
         launch(*AGAIN)
     assert GO_ON in said
-    assert all_finished(holds(launch, driver.run, deaths=1), 500)
+    assert all_finished(holds(launch, driver.run, deaths=1), 100)
 
 
 def test_a_worker_that_comes_too_late_leaves_its_trial_alone(launch, write, tmp_path: Path) -> None:
