@@ -326,3 +326,15 @@ def test_an_audit_sees_that_a_trial_was_sent_elsewhere() -> None:
     place = next(i for i, record in enumerate(records) if isinstance(record, Suggested))
     sent = replace(records[place], attributes={"rung": 7, "straight": "model"})
     assert audit([*records[:place], sent], {}).difference
+
+
+def test_a_larger_budget_brings_new_trials_whatever_the_best_one_was_trained_beyond_the_old() -> None:
+    old = auto(trials=8, epochs=9)
+    hand = finished(old)
+    hand.take(Asked(budget={"trials": 10}))
+    hand.take(Session(attempt=2, host="h", pid=2, slots=2, versions={}))
+    trained = sum(trial.epoch for trial in hand.core.run.trials.values())
+    play_on(hand, curve, faults=0.0)
+    assert len(hand.core.run.trials) > 8
+    more = hand.spec.with_parts({"budget": {"trials": 10}}).total_epochs - old.total_epochs  # type: ignore[operator]
+    assert sum(trial.epoch for trial in hand.core.run.trials.values()) >= trained + more
