@@ -158,7 +158,7 @@ def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
 
 
 def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
-    kept, tasks = larger / "kept", load(larger)
+    kept, tasks = larger / "kept", load(larger, ["made"])
     terms = {"budget": 5, "workers": 4, "seconds": False}
     todo = cells.jobs(["random", "random-promote"], tasks, 2, terms, kept)
     assert len(todo) == 4

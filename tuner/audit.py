@@ -15,6 +15,8 @@ from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
 from tuner.spec.experiment import Experiment
 
+DECIDING = ("rung", "straight")
+"""Attributes of a suggestion that say when the trial pauses; the others are what a sampler keeps for itself."""
 LIBRARIES = ("numpy", "scipy", "torch", "cmaes")
 """What samplers compute with, beside Optuna."""
 
@@ -155,7 +157,8 @@ def _reported(record: Report) -> Reported:
 def _comparable(record: Record | None) -> str:
     """Leave out what decides nothing: the time, and what a sampler keeps for itself. NaN equals NaN in text."""
     if isinstance(record, Suggested):
-        record = replace(record, seen=0, attributes={})
+        kept = {key: value for key, value in record.attributes.items() if key in DECIDING}
+        record = replace(record, seen=0, attributes=kept)
     return "nothing" if record is None else repr(replace(record, time=0.0))
 
 

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,20 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from tuner.audit import audit
+from tuner.core.events import Free
 from tuner.core.records import Asked, Ended, Promoted, Record, Report, Session, Suggested
 from tuner.core.rules.thaw import rung_epochs
 from tuner.core.run import Core
 from tuner.core.search import joint
 from tuner.core.search.joint import Rows
 from tuner.core.search.points import Points
+from tuner.core.search.pool import SIZE
 from tuner.core.search.posterior import Posterior
 from tuner.core.search.thaw import FreezeThaw
+from tuner.errors import UserError
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment, halved_epochs
+from tuner.spec.extension import changes
 
 from .experiments import CONDITIONAL, PLAIN, Hand, curve, experiment, play, play_on, rebuilt
 
@@ -155,6 +160,8 @@ def test_where_and_when_a_fit_is_computed_changes_nothing() -> None:
             assert at_need.asker.model.is_ready == ahead.asker.model.is_ready  # type: ignore[attr-defined]
             free = [core.rule.next(core.run) for core in (at_need, ahead)]
             assert free[0] == free[1]
+            both = [core.decide(Free()) for core in (at_need, ahead)]
+            assert both[0] == both[1]
     assert audit(hand.records, {}).difference == ""
 
 
@@ -247,3 +254,87 @@ def test_what_breaks_a_constraint_ranks_behind_all_that_does_not_by_how_much_it_
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
     assert scores[-1] == -math.inf < scores[-2]
+
+
+def finished(spec: Experiment, by: Any = curve) -> Hand:
+    hand = Hand(spec, slots=2)
+    for record in Simulation(spec, by, slots=2).run()[2:]:
+        hand.take(record)
+    assert hand.core.run.finished()
+    return hand
+
+
+def test_a_run_that_reached_its_target_goes_on_with_a_harder_one() -> None:
+    hand = finished(auto(budget={"trials": 20, "epochs": 9, "target": 0.3}))
+    assert hand.core.run.reached
+    hand.take(Asked(budget={"target": 0.999, "trials": 30}))
+    hand.take(Session(attempt=2, host="h", pid=2, slots=2, versions={}))
+    play_on(hand, curve, faults=0.0)
+    assert audit(hand.records, {}).difference == ""
+
+
+def test_the_candidates_stay_as_many_as_they_were() -> None:
+    simulation = Simulation(auto(trials=150), smooth, slots=4)
+    simulation.run()
+    assert isinstance(simulation.core.asker, FreezeThaw)
+    assert len(simulation.core.asker.pool.candidates) >= SIZE - 1
+
+
+def test_the_best_that_can_be_trained_to_the_end_is_where_the_best_of_all_diverged() -> None:
+    spec = auto(trials=30, epochs=20)
+    first = Simulation(spec, smooth, slots=1)
+    first.run()
+    assert first.core.run.best is not None
+    lost = first.core.run.trials[first.core.run.best.trial].params
+
+    def diverging(params: Mapping[str, Any], epoch: int) -> float:
+        return math.nan if params == lost and epoch == 15 else smooth(params, epoch)
+
+    again = Simulation(spec, diverging, slots=1)
+    again.run()
+    assert again.core.run.best is not None
+    assert again.core.run.trials[again.core.run.best.trial].outcome == "diverged"
+    assert any(trial.epoch == 20 for trial in again.core.run.trials.values())
+
+
+def test_the_epochs_of_all_trials_may_grow_and_must_where_the_budget_does() -> None:
+    old = auto(search={"kind": "auto", "epochs": 33})
+    more = old.with_parts({"search": {"epochs": 66}})
+    assert changes(old, more, is_over=True) == {"search": {"epochs": 66}}
+    with pytest.raises(UserError, match=r"search\.epochs"):
+        changes(old, old.with_parts({"budget": {"trials": 90}}))
+    hand = finished(old)
+    hand.take(Asked(settings={"search": {"epochs": 66}}))
+    play_on(hand, curve, faults=0.0)
+    assert sum(trial.epoch for trial in hand.core.run.trials.values()) >= 66
+
+
+def test_a_trial_of_an_earlier_run_that_diverged_ranks_last() -> None:
+    known = {"run": "a", "params": {"lr": 0.1, "momentum": 0.9, "layers": 3}, "last_epoch": 20, "comparable": True}
+    learned = [
+        {**known, "trial": "t0", "epochs": [1, 2, 4], "values": [5.0, 6.0, 7.0], "diverged": True},
+        {**known, "trial": "t1", "epochs": [1, 20], "values": [0.1, 0.2]},
+    ]
+    seen = FreezeThaw(auto(start={"runs": ["a"], "learned": learned})).model.seen
+    scores, _ = seen.values()
+    assert list(zip(seen.trial, seen.epochs, strict=True)) == [(-2, 1), (-2, 5), (-3, 1), (-3, 20)]
+    assert scores.argmin() == 1
+
+
+def test_an_audit_sees_that_a_trial_was_sent_elsewhere() -> None:
+    records = Simulation(auto(trials=10), curve, slots=2).run()
+    place = next(i for i, record in enumerate(records) if isinstance(record, Suggested))
+    sent = replace(records[place], attributes={"rung": 7, "straight": "model"})
+    assert audit([*records[:place], sent], {}).difference
+
+
+def test_a_larger_budget_brings_new_trials_whatever_the_best_one_was_trained_beyond_the_old() -> None:
+    old = auto(trials=8, epochs=9)
+    hand = finished(old)
+    hand.take(Asked(budget={"trials": 10}))
+    hand.take(Session(attempt=2, host="h", pid=2, slots=2, versions={}))
+    trained = sum(trial.epoch for trial in hand.core.run.trials.values())
+    play_on(hand, curve, faults=0.0)
+    assert len(hand.core.run.trials) > 8
+    more = hand.spec.with_parts({"budget": {"trials": 10}}).total_epochs - old.total_epochs  # type: ignore[operator]
+    assert sum(trial.epoch for trial in hand.core.run.trials.values()) >= trained + more

@@ -70,9 +70,9 @@ class RunState:
         self.gpus = Gpus.of({})
         self.full = False
         """The run waits for room on the disk."""
-        self.elapsed = 0.0
-        self._session_began = 0.0
-        self._elapsed_before = 0.0
+        self.overshoot = 0
+        """Epochs trained beyond those of all trials together, when the budget grew."""
+        self.elapsed, self._session_began, self._elapsed_before = 0.0, 0.0, 0.0
 
     def apply(self, record: Record) -> None:
         """Take in one record."""
@@ -154,7 +154,7 @@ class RunState:
     def is_spent_by(self, more: int) -> bool:
         """Tell whether the epochs that all trials may train for together are trained, with so many more."""
         total = self.spec.total_epochs
-        return total is not None and more + sum(trial.epoch for trial in self.trials.values()) >= total
+        return total is not None and more + sum(trial.epoch for trial in self.trials.values()) >= total + self.overshoot
 
     @property
     def wants_trials(self) -> bool:
@@ -253,6 +253,8 @@ class RunState:
     def _change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Take on other settings, or a larger budget: what the old one ended waits to go on."""
         last, self.changed = self.spec.budget.epochs, True
+        if (total := self.spec.total_epochs) is not None:
+            self.overshoot = max(0, sum(trial.epoch for trial in self.trials.values()) - total)
         self.spec = self.spec.with_parts(changes)
         if "budget" in changes:
             self._grow(last, more=not changes["budget"].keys() <= {"hours"})

@@ -74,6 +74,8 @@ class Fleet:
         spec, run = self.core.spec, self.core.run
         coming = spec.trials - len(run.trials) if run.wants_trials else 0
         paused = sum(1 for _ in run.having("paused")) if spec.scheduler.kind in ("pbt", "auto") else 0
+        if run.is_spent_by(0):
+            paused = min(paused, 1)  # the best one alone goes on
         return sum(1 for _ in run.having("running")) + coming + paused
 
     def _bounded(self, slots: float, left: int) -> int:

@@ -230,10 +230,11 @@ class LiveRun:
 
     def _reported(self, name: str, event: Reported) -> None:
         record = self.commit(event)
-        cloning = self.core.spec.scheduler.kind == "pbt"
-        if cloning and isinstance(record, Report) and record.decision.mark and not event.checkpoint:
+        kind = self.core.spec.scheduler.kind
+        if kind in ("pbt", "auto") and isinstance(record, Report) and record.decision.mark and not event.checkpoint:
+            why = "pbt copies weights" if kind == "pbt" else "auto pauses trials"
             self.error = UserError(
-                f"trial {name}: pbt copies weights, so the function must call trial.track(model=..., optimizer=...) "
+                f"trial {name}: {why}, so the function must call trial.track(model=..., optimizer=...) "
                 "before its first epoch, but it tracks nothing."
             )
 

@@ -70,7 +70,7 @@ def epochs_left(run: RunState) -> float | None:
     repeats = sum(max(0.5, last - one.epoch) for one in list(run.repeats.values()) if one.status != "ended")
     repeats += repeats_left(run) * last
     if run.spec.total_epochs is not None and not run.closed:
-        return repeats + _left_of(run, run.spec.total_epochs)
+        return repeats + _left_of(run, run.spec.total_epochs + run.overshoot)
     trials = list(run.trials.values())
     open_ones = [trial for trial in trials if trial.status != "ended"]
     coming = 0 if run.closed else run.spec.trials - len(trials)

@@ -61,7 +61,7 @@ def _rows(metric: str, at_once: int) -> list[tuple[str, Callable[[Course], str]]
         ("  to the last epoch", lambda course: str(course.to_the_end)),
         ("  stopped by the scheduler", lambda course: str(course.stopped)),
         ("its decisions", lambda course: str(course.decisions)),
-        ("  that hang on epochs not recorded", lambda course: str(course.uncertain)),
+        ("  on unrecorded epochs", lambda course: str(course.uncertain)),
     ]
 
 

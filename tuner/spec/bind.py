@@ -125,8 +125,8 @@ def check(bound: Bound, space: Mapping[str, Any], fixed: Mapping[str, Any], key:
 
 
 def can_pause(bound: Bound) -> bool:
-    """Tell whether a function's trials can go on from a checkpoint, as far as its source shows."""
-    return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.may_track
+    """Tell whether the source shows that a function's trials can go on from a checkpoint."""
+    return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.tracks
 
 
 def check_pausing(bound: Bound, section: str, kind: str) -> Iterator[Broken]:

@@ -162,7 +162,8 @@ class Experiment(Model):
         """The epochs of all trials together after which `auto` ends; None for other kinds of search."""
         if not isinstance(self.search, AutoSearch):
             return None
-        return self.search.epochs or math.ceil(self.budget.trials * halved_epochs(self.budget.epochs))
+        epochs = self.search.epochs or math.ceil(self.budget.trials * halved_epochs(self.budget.epochs))
+        return min(epochs, self.budget.trials * self.budget.epochs)
 
     @property
     def trials(self) -> int:

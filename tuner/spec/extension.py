@@ -12,8 +12,8 @@ from tuner.spec.words import shown
 ANEW = "What was found so far rests on it: start a new run for that."
 SETTINGS = ("resources", "checkpoint", "watchdog")
 """Sections that say how trials are run, not what they find."""
-MORE = ("budget", "confirm")
-"""Sections of which a run that is over can get more."""
+MORE = ("budget", "confirm", "search")
+"""Sections of which a run that is over can get more; of `search` its epochs alone."""
 FREE = ("loggers",)
 """Keys that hold for one driver, and that the ledger need not know: each makes anew whoever looks on."""
 Changes = Mapping[str, Mapping[str, Any]]
@@ -30,7 +30,14 @@ def changes(
     the driver's own.
     """
     found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
-    problems = [*_listed(old, new), *_fixed(old, new), *_smaller(old, new), *_less(old, new), *_out_of_time(new, hours)]
+    problems = [
+        *_listed(old, new),
+        *_fixed(old, new),
+        *_smaller(old, new),
+        *_less(old, new),
+        *_epochs_in_all(old, new),
+        *_out_of_time(new, hours),
+    ]
     changes_nothing = not found and any(getattr(old, key) != getattr(new, key) for key in FREE)
     has_more = any(key in found for key in (MORE[:1] if was_ended else MORE))
     if is_over and not problems and not has_more and not changes_nothing:
@@ -45,6 +52,8 @@ def _parts(old: Experiment, new: Experiment, key: str) -> dict[str, Any]:
     if key == "resources" and _has_list(old, new):
         return {}
     before, after = _values(old, key), _values(new, key)
+    if key == "search":
+        after = {name: value for name, value in after.items() if name == "epochs" and old.search.kind == "auto"}
     return {name: value for name, value in after.items() if value != before.get(name)}
 
 
@@ -59,7 +68,9 @@ def _has_list(old: Experiment, new: Experiment) -> bool:
 
 def _fixed(old: Experiment, new: Experiment) -> Iterator[Problem]:
     for key in type(old).model_fields:
-        if key not in (*MORE, *SETTINGS, *FREE) and getattr(old, key) != getattr(new, key):
+        if key == "search" and {**_values(old, key), "epochs": 0} == {**_values(new, key), "epochs": 0}:
+            continue
+        if key not in ("budget", "confirm", *SETTINGS, *FREE) and getattr(old, key) != getattr(new, key):
             yield Problem("--set", key, "must stay as it was when the run began, but is changed", ANEW)
 
 
@@ -84,6 +95,15 @@ def _smaller(old: Experiment, new: Experiment) -> Iterator[Problem]:
     if after is not None and (before is None or old.objective.score(after) < old.objective.score(before)):
         what = "without a target, as before" if before is None else f"no easier than {before:g}, as before"
         yield _problem("target", what, after, "Stop the run by --stop to end it earlier.")
+
+
+def _epochs_in_all(old: Experiment, new: Experiment) -> Iterator[Problem]:
+    """Refuse a larger budget of which nothing could be used: all its epochs are trained."""
+    before, after = old.total_epochs or 0, new.total_epochs or 0
+    grows = new.budget.trials > old.budget.trials or new.budget.epochs > old.budget.epochs
+    if after < before or (grows and after == before and _values(old, "search").get("epochs")):
+        what = f"must be above {before}, as the budget is, but got {after}" if grows else f"must be at least {before}"
+        yield Problem("--set", "search.epochs", what, f"Add --set search.epochs={2 * before}, say.")
 
 
 def _less(old: Experiment, new: Experiment) -> Iterator[Problem]:

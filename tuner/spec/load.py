@@ -227,10 +227,12 @@ def _fitting(draft: Draft, key: str, bound: bind.Bound | None) -> bind.Trainable
 def _choose_search(draft: Draft, bound: bind.Bound) -> None:
     """Let `auto` search where nothing else is asked for, and trials can pause: it says what they would go on from."""
     search = draft.value.get("search", {})
-    if not isinstance(search, dict) or not search.keys() <= {"seed", "epochs"} or "scheduler" in draft.value:
+    if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
         return
     if bind.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
-        draft.put(("search",), {"kind": "auto", **search}, {})
+        if "search" not in draft.value:
+            draft.put(("search",), {}, {})
+        draft.put(("search", "kind"), "auto", {})
 
 
 def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:

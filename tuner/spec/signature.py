@@ -47,6 +47,8 @@ class Signature:
     """No decorator may change what is taken."""
     may_track: bool
     """It calls `trial.track`, or hands the trial to something that might."""
+    tracks: bool
+    """It names `trial.track` itself."""
 
     @property
     def place(self) -> str:
@@ -182,6 +184,7 @@ def _signature(node: Function, file: Path) -> Signature:
         takes_any=spec.kwarg is not None,
         certain=all(_last_name(decorator) in KEEPS_SIGNATURE for decorator in node.decorator_list),
         may_track=not positional or _may_track(node, positional[0].arg),
+        tracks=bool(positional) and "track" in _used_of(node, positional[0].arg),
     )  # fmt: skip
 
 
@@ -200,7 +203,12 @@ def _last_name(node: ast.expr) -> str:
 def _may_track(node: Function, trial: str) -> bool:
     """Tell whether a function can call `trial.track`, as far as its own lines show."""
     uses = sum(isinstance(part, ast.Name) and part.id == trial for part in ast.walk(node))
-    owners = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)]
-    attributes = [part.attr for part in owners if isinstance(part.value, ast.Name) and part.value.id == trial]
+    attributes = _used_of(node, trial)
     # A use that is no attribute hands the trial on, and what happens there is not followed.
     return "track" in attributes or uses > len(attributes)
+
+
+def _used_of(node: Function, trial: str) -> list[str]:
+    """List the attributes of the trial that a function names."""
+    owners = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)]
+    return [part.attr for part in owners if isinstance(part.value, ast.Name) and part.value.id == trial]

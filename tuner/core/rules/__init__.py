@@ -31,5 +31,5 @@ def make_rule(experiment: Experiment, tops: Tops = NONE, asker: object = None) -
     if isinstance(scheduler, kinds.Pbt):
         return Pbt(experiment, scheduler)
     if isinstance(scheduler, kinds.AutoScheduler):
-        return Thaw(experiment, asker if isinstance(asker, Chooser) else None)
+        return Thaw(experiment, asker if isinstance(asker, Chooser) else None, tops)
     return Everything()

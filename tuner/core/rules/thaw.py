@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from itertools import count, takewhile
 from typing import Protocol, runtime_checkable
 
 from tuner.core.records import Decision, Mark
 from tuner.core.rules.rule import GO
-from tuner.core.standing import Metrics, violation
+from tuner.core.standing import Metrics, Standing, standing
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
@@ -30,10 +31,23 @@ class Chooser(Protocol):
         ...
 
 
-def rung_epochs(last: int) -> list[int]:
-    """List the rungs: each a fifth after the one before, up to 0.8 of the last epoch, and that one."""
+def rung_epochs(last: int, tops: Collection[int] = ()) -> list[int]:
+    """List the rungs: each a fifth after the one before, up to 0.8 of the last epoch, and that one.
+
+    `tops` are the last epochs of smaller budgets, which are rungs too.
+    """
     before = takewhile(lambda epoch: epoch < 0.8 * last, (round(1.2**k) for k in count()))
-    return [*dict.fromkeys(before), last]
+    return sorted({*before, *tops, last})
+
+
+def leader(run: RunState, latest: Mapping[str, Standing] = {}) -> TrialState | None:
+    """Find the best trial of those that were trained to the end or still can be.
+
+    `latest` is how trials stand by a report that the run does not know yet. None where there is no such trial.
+    """
+    able = [t for t in run.trials.values() if t.status != "ended" or t.outcome == "finished"]
+    shown = [t for t in able if t.best is not None or t.id in latest]
+    return max(shown, key=lambda t: (max(t.standing, latest.get(t.id, t.standing)), -t.number), default=None)
 
 
 class Thaw:
@@ -44,10 +58,10 @@ class Thaw:
 
     version = 1
 
-    def __init__(self, experiment: Experiment, chooser: Chooser | None) -> None:
+    def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""
         self.objective, self.chooser = experiment.objective, chooser
-        self.rungs = rung_epochs(experiment.budget.epochs)
+        self.rungs = rung_epochs(experiment.budget.epochs, tops)
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Pause at the rung that the trial was sent to."""
@@ -60,8 +74,7 @@ class Thaw:
         rank = 1 + sum(-entry[0] > score for entry in rung)
         mark = Mark(bracket=0, epoch=target, value=value, cutoff=None, rank=rank, of=len(rung) + 1)
         if run.is_spent_by(epoch - trial.epoch):
-            best = run.best is None or score > self.objective.score(run.best.value)
-            goes = (best and not violation(run.spec, metrics)) or (run.best is not None and run.best.trial == trial.id)
+            goes = leader(run, {trial.id: standing(run.spec, metrics)}) is trial
         else:
             goes = self.chooser.keeps(run, trial, epoch, metrics)
         return Decision(action="go" if goes else "pause", mark=mark)
@@ -71,7 +84,7 @@ class Thaw:
         assert self.chooser is not None
         if not run.is_spent_by(0):
             return self.chooser.goes_on(run)
-        best = run.trials[run.best.trial] if run.best else None
+        best = leader(run)
         return best.id if best is not None and best.status == "paused" else None
 
     def judged_epochs(self) -> frozenset[int]:

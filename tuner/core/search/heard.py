@@ -50,6 +50,8 @@ class Heard:
         self.points = Points(spec.space)
         self.model = Model(self.points.group, spec.budget.epochs, self.seed)
         self.pool = Pool(self.points, self.model.put)
+        self.tops: list[int] = []
+        """The last epochs of smaller budgets."""
         self.rungs = rung_epochs(spec.budget.epochs)
         self.trials: dict[int, Known] = {}
         self.seen = 0
@@ -97,7 +99,7 @@ class Heard:
         self.pool.begin(number, point)
         self.model.open(number, point, rung)
         if not self.is_table:
-            self.pool.drop_oldest(FRESH)
+            self.pool.drop_oldest(len(self.pool.candidates) + FRESH - SIZE)
             self.pool.add(self._fresh(number))
 
     def _fresh(self, number: int) -> list[dict[str, Any]]:
@@ -124,10 +126,14 @@ class Heard:
         """Take in what earlier runs showed, as trials of negative numbers."""
         for i, trial in enumerate(trial for trial in self.spec.start.learned if trial.comparable):
             point = self.points.of(trial.params)
-            shown = [(e, v) for e, v in zip(trial.epochs, trial.values, strict=True) if e <= self.spec.budget.epochs]
-            for epoch, value in shown:
-                self.model.open(-2 - i, point, epoch)
-                self.model.close(-2 - i, self.spec.objective.score(value))
+            last, score = self.spec.budget.epochs, self.spec.objective.score
+            shown = [(e, score(v)) for e, v in zip(trial.epochs, trial.values, strict=True) if e <= last]
+            if trial.diverged:
+                shown.append((min(last, 1 + max((epoch for epoch, _ in shown), default=0)), -math.inf))
+            # The first and the last say most: a fit of all that was ever shown would hold up the beginning.
+            self.model.learn(
+                [(-2 - i, point, epoch, value) for epoch, value in dict.fromkeys([*shown[:1], *shown[-1:]])]
+            )
 
     def _hears(self, number: int, known: Known, record: Report | Ended | Promoted | Asked) -> None:
         if isinstance(record, Promoted):
@@ -147,14 +153,19 @@ class Heard:
         known.epoch, known.score = record.epoch, self.score(record.metrics)
         if known.score > self._best_score:
             self.best_trial, self._best_score = number, known.score
-        ends = record.decision.action == "end"
+        ends = record.decision.action == "end" and not self._may_go_on(record)
         if (ends or known.epoch >= known.target) and self.model.seen.is_open(number):
             self.model.close(number, known.score)
             if record.decision.action == "go":
                 self.decisions += 1
+            if record.decision.action == "go" or self._may_go_on(record):
                 self._open(number, known)
         if ends:
             self.pool.end(number)
+
+    def _may_go_on(self, record: Report) -> bool:
+        """Tell whether a trial that ended the run by its target would go on with a harder one."""
+        return record.decision.target and record.epoch < self.spec.budget.epochs
 
     def _open(self, number: int, known: Known) -> None:
         known.target = self.next_rung(number)
@@ -164,9 +175,10 @@ class Heard:
         """Take on a larger budget: those that were finished may go on."""
         before = self.spec.budget.epochs
         self.spec = self.spec.with_parts(record.changes)
-        self.rungs = rung_epochs(self.spec.budget.epochs)
         if self.spec.budget.epochs == before:
             return
+        self.tops.append(before)
+        self.rungs = rung_epochs(self.spec.budget.epochs, self.tops)
         self.model.rescale(self.spec.budget.epochs)
         for number, known in self.trials.items():
             if known.epoch >= before and math.isfinite(known.score) and number not in self.pool.trials:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ REFIT = 1.5
 """A fit follows whenever there are so many times the rows of the last one."""
 LAG = 4
 """A fit is used so many rows after the last that it has seen: meanwhile it is computed."""
+LAG_SHARE = 20
+"""Or a twentieth of the rows after it, where that is more: it takes the longer, the more there are."""
 MOST_FITTED = 160
 """Rows that a fit looks at."""
 FURTHEST = 0.6
@@ -76,6 +78,12 @@ class Model:
             self._posterior.append(place)
         self.seen.open(trial, x, epoch, expected)
 
+    def learn(self, rows: Sequence[tuple[int, Array, int, float]]) -> None:
+        """Take in complete rows (trial, point, epoch, score); they are fitted with the first that is closed."""
+        for trial, x, epoch, score in rows:
+            self.seen.open(trial, x, epoch, 0.0)
+            self.seen.close(trial, score)
+
     def close(self, trial: int, score: float) -> None:
         """Take in what a trial showed where its row is: higher is better, minus infinity where it failed."""
         self.seen.close(trial, score)
@@ -118,7 +126,7 @@ class Model:
             found = joint.fit(rows.part(picked), values[picked], group, numbers)
             return found, Posterior(joint.unpack(found, group), rows, columns)
 
-        self._rows_fitted, self._take_at = len(rows), self.seen.complete + LAG
+        self._rows_fitted, self._take_at = len(rows), self.seen.complete + max(LAG, self.seen.complete // LAG_SHARE)
         self._next = math.ceil(self.seen.complete * REFIT)
         self._changed.clear()
         self._job = self.later(job)

@@ -80,7 +80,7 @@ class Posterior:
         return float((inverse @ y) @ (inverse @ beside))
 
     def _make_room_for_rows(self) -> None:
-        size = 2 * len(self.rows)
+        size = len(self.rows) + max(ROOM, len(self.rows) // 4)
         self.rows = _with_room(self.rows, size)
         inverse, parts = np.zeros((size, size)), np.zeros((size, self._parts.shape[1]))
         inverse[: self.n, : self.n] = self._inverse[: self.n, : self.n]
@@ -88,7 +88,7 @@ class Posterior:
         self._inverse, self._parts = inverse, parts
 
     def _make_room_for_columns(self, least: int) -> None:
-        size = max(least, 2 * len(self.columns))
+        size = max(least, len(self.columns) + max(ROOM, len(self.columns) // 4))
         self.columns = _with_room(self.columns, size)
         parts = np.zeros((len(self._parts), size))
         parts[:, : self.m] = self._parts[:, : self.m]

@@ -49,8 +49,10 @@ class Seen:
         """Suppose for a moment that the trial's row is closed with this score."""
         row = self._open[trial]
         self._score[row], self.complete = score, self.complete + 1
-        yield
-        self._score[row], self.complete = math.nan, self.complete - 1
+        try:
+            yield
+        finally:
+            self._score[row], self.complete = math.nan, self.complete - 1
 
     def is_open(self, trial: int) -> bool:
         """Tell whether a trial has a row that is still to come."""

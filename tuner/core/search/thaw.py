@@ -91,9 +91,9 @@ class FreezeThaw(Heard):
         return None if choice is None or choice.trial is None else trial_id(choice.trial)
 
     def ask(self, number: int) -> Suggestion:
-        """Give the params of a new trial, as they were chosen."""
-        assert self._choice is not None and self._choice[1].trial is None
-        choice = self._choice[1]
+        """Give the params of a new trial: as they were chosen, or where no run has asked who goes on, by chance."""
+        choice = self._choice[1] if self._choice is not None else self._unasked(number)
+        assert choice.trial is None
         params = dict(choice.params)
         choices = {n: d.index(params[n]) for n, d in self.spec.space.items() if isinstance(d, Choice) and n in params}
         attributes = {"rung": choice.rung, **({"straight": choice.straight} if choice.straight else {})}
@@ -113,7 +113,7 @@ class FreezeThaw(Heard):
         paused = [*(t.number for t in run.having("paused") if t.number in self.pool.trials), *pausing]
         if run.wants_trials:
             if (given := first(self.spec, number)) is not None:
-                return self._new(self.points.fill(given.params, self.seed, "fill", number))
+                return self._given(given.params, number)
             if self._owes_straight():
                 return self._straight(number)
             if not self.model.is_ready or self._uniform("chance") < BY_CHANCE:
@@ -122,6 +122,13 @@ class FreezeThaw(Heard):
             return self._by_model(paused, run.wants_trials)
         best = max(paused, key=lambda n: self.trials[n].score, default=None)
         return None if best is None else self._on(best)
+
+    def _unasked(self, number: int) -> _Choice:
+        given = first(self.spec, number)
+        return self._by_chance(number) if given is None else self._given(given.params, number)
+
+    def _given(self, params: Mapping[str, Any], number: int) -> _Choice:
+        return self._new(self.points.fill(params, self.seed, "fill", number))
 
     def _by_model(self, paused: Sequence[int], wants_trials: bool) -> _Choice | None:
         """Choose by the odds to end better than the best so far by a margin, and by the cost."""
