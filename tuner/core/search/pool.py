@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +80,6 @@ class Pool:
         for place in list(self.candidates)[:count]:
             del self.candidates[place]
             self._free.append(place)
-
-    def params_at(self, place: int) -> Mapping[str, Any]:
-        """Give the params of a candidate."""
-        return self.candidates[place].params
 
     def _place(self) -> int:
         if self._free:
