@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -161,6 +161,34 @@ def order(space: Mapping[str, SomeDimension]) -> list[str]:
         done += ready
         waiting = [name for name in waiting if name not in ready]
     return done
+
+
+def made(space: Mapping[str, SomeDimension], value: Callable[[str, SomeDimension], Any]) -> Params:
+    """Make params, each after those that its condition names; one whose condition does not hold is left out."""
+    params: Params = {}
+    for name in order(space):
+        if space[name].active(params):
+            params[name] = value(name, space[name])
+    return params
+
+
+def indices(space: Mapping[str, SomeDimension], params: Mapping[str, Any]) -> dict[str, int]:
+    """Find the place of each choice among its values."""
+    return {n: d.index(params[n]) for n, d in space.items() if isinstance(d, Choice) and n in params}
+
+
+def snap(dimension: Float | Int, value: float) -> float | int:
+    """Bring a number into the bounds and onto the steps."""
+    value = min(max(value, dimension.low), dimension.high)
+    if isinstance(dimension, Int):
+        steps = int((value - dimension.low) / dimension.step + 0.5)
+        return dimension.low + min(steps, (dimension.high - dimension.low) // dimension.step) * dimension.step
+    if dimension.step is not None:
+        # Where the steps do not end at `high`, the last one lies below it.
+        last = math.floor((dimension.high - dimension.low) / dimension.step + 1e-8)
+        steps = min(round((value - dimension.low) / dimension.step), last)
+        return min(dimension.low + steps * dimension.step, dimension.high)
+    return value
 
 
 def grid_size(space: Mapping[str, SomeDimension]) -> int:

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.spec.experiment import Experiment, Learned
-from tuner.spec.space import Choice, Float, Int
+from tuner.spec.space import Choice, Float, Int, indices
 
 
 def frozen(spec: Experiment) -> Iterator[FrozenTrial]:
@@ -35,8 +35,7 @@ def _frozen(spec: Experiment, trial: Learned) -> FrozenTrial:
 
 def indexed(spec: Experiment, params: dict[str, Any]) -> dict[str, Any]:
     """Put the index in the place of each choice's value."""
-    space = spec.space
-    return {n: d.index(v) if isinstance(d := space[n], Choice) else v for n, v in params.items()}
+    return {**params, **indices(spec.space, params)}
 
 
 def distribution(dimension: Float | Int | Choice) -> BaseDistribution:

@@ -54,8 +54,8 @@ class Heard:
         """The last epochs of smaller budgets."""
         self.rungs = rung_epochs(spec.budget.epochs)
         self.trials: dict[int, Known] = {}
-        self.seen = 0
-        """Records, as many as it has observed."""
+        self.records = 0
+        """So many it has observed."""
         self.is_table = bool(candidates)
         self.decisions = 0
         """So many were carried out."""
@@ -66,7 +66,7 @@ class Heard:
 
     def observe(self, record: Record) -> None:
         """Take in one record of the ledger, in order."""
-        self.seen += 1
+        self.records += 1
         if isinstance(record, Suggested):
             self._begins(record)
         elif isinstance(record, Asked) and record.changes:

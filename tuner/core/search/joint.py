@@ -47,6 +47,16 @@ class Rows:
         """Pick some of them."""
         return Rows(self.x[index], self.s[index], self.trial[index])
 
+    def grown(self, size: int) -> Rows:
+        """Give a copy with room for so many; the new ones are nobody's until they are put."""
+        bigger = Rows(np.zeros((size, self.x.shape[1])), np.ones(size), np.full(size, -1, dtype=np.int64))
+        bigger.put(np.arange(len(self)), self)
+        return bigger
+
+    def put(self, places: NDArray[np.int64], new: Rows) -> None:
+        """Put rows at places."""
+        self.x[places], self.s[places], self.trial[places] = new.x, new.s, new.trial
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -95,11 +95,8 @@ class Model:
     def put(self, places: NDArray[np.int64], x: Array, ids: NDArray[np.int64]) -> None:
         """Put columns at places: over others, or behind the last one. One of a trial has its number as its id."""
         new = Rows(x, np.ones(len(places)), ids)
-        size = max(len(self.columns), int(places.max()) + 1)
-        columns = Rows(np.zeros((size, len(self.group))), np.ones(size), np.full(size, -1, dtype=np.int64))
-        for whole, index in ((self.columns, np.arange(len(self.columns))), (new, places)):
-            columns.x[index], columns.trial[index] = whole.x, whole.trial
-        self.columns = columns
+        self.columns = self.columns.grown(max(len(self.columns), int(places.max()) + 1))  # a fit may hold the old ones
+        self.columns.put(places, new)
         self._changed.update(places.tolist())
         if self._posterior is not None:
             self._posterior.put(places, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from tuner.core import chance
 from tuner.core.search.joint import Array
 from tuner.core.search.scale import from_unit, to_unit
-from tuner.spec.space import Choice, Params, SomeDimension, order
+from tuner.spec.space import Choice, Params, SomeDimension, made, order
 
 ABSENT = 0.5
 """Where a param lies that is not there, since its condition does not hold."""
@@ -53,11 +53,13 @@ class Points:
 
     def draw(self, *key: int | str) -> Params:
         """Draw params evenly; the same key, a seed and a name to begin with, gives the same params."""
-        return self._make(lambda name, dimension: _at(dimension, _uniform(key, name)))
+        return made(self.space, lambda name, dimension: _at(dimension, _uniform(key, name)))
 
     def fill(self, given: Mapping[str, Any], *key: int | str) -> Params:
         """Draw those params that are not given."""
-        return self._make(lambda name, dimension: given[name] if name in given else _at(dimension, _uniform(key, name)))
+        return made(
+            self.space, lambda name, dimension: given[name] if name in given else _at(dimension, _uniform(key, name))
+        )
 
     def near(self, params: Mapping[str, Any], *key: int | str) -> Params:
         """Draw a neighbour."""
@@ -74,14 +76,7 @@ class Points:
             place = to_unit(dimension, params[name]) + width * float(ndtri(max(_uniform(key, name), 1e-12)))
             return from_unit(dimension, abs(place) if place <= 1 else max(2 - place, 0.0))
 
-        return self._make(moved)
-
-    def _make(self, value: Callable[[str, SomeDimension], Any]) -> Params:
-        params: Params = {}
-        for name in self.names:
-            if self.space[name].active(params):
-                params[name] = value(name, self.space[name])
-        return params
+        return made(self.space, moved)
 
 
 def _uniform(key: tuple[int | str, ...], name: str, which: int = 0) -> float:

@@ -23,7 +23,7 @@ class Posterior:
         self.kernel = kernel
         n, m = len(rows), len(columns)
         self.n, self.m = n, m
-        self.rows, self.columns = _with_room(rows, n + ROOM), _with_room(columns, m + ROOM)
+        self.rows, self.columns = rows.grown(n + ROOM), columns.grown(m + ROOM)
         self._inverse = np.zeros((n + ROOM, n + ROOM))
         self._parts = np.zeros((n + ROOM, m + ROOM))
         """Row i, column j: how much of column j row i explains beyond the rows before it."""
@@ -51,7 +51,7 @@ class Posterior:
         new = scale * (self.kernel(row, self.columns.part(np.arange(m)))[0] - along @ self._parts[:n, :m])
         self._parts[n, :m] = new
         self._variance[:m] -= new * new
-        _put(self.rows, np.array([n]), row)
+        self.rows.put(np.array([n]), row)
         self.n += 1
 
     def put(self, places: NDArray[np.int64], columns: Rows) -> None:
@@ -59,7 +59,7 @@ class Posterior:
         n, end = self.n, int(places.max()) + 1
         if end > len(self.columns):
             self._make_room_for_columns(end)
-        _put(self.columns, places, columns)
+        self.columns.put(places, columns)
         parts = self._inverse[:n, :n] @ self.kernel(self.rows.part(np.arange(n)), columns)
         self._parts[:n, places] = parts
         self._variance[places] = self.kernel.variance(columns.s) - (parts**2).sum(0)
@@ -81,7 +81,7 @@ class Posterior:
 
     def _make_room_for_rows(self) -> None:
         size = len(self.rows) + max(ROOM, len(self.rows) // 4)
-        self.rows = _with_room(self.rows, size)
+        self.rows = self.rows.grown(size)
         inverse, parts = np.zeros((size, size)), np.zeros((size, self._parts.shape[1]))
         inverse[: self.n, : self.n] = self._inverse[: self.n, : self.n]
         parts[: self.n] = self._parts[: self.n]
@@ -89,18 +89,8 @@ class Posterior:
 
     def _make_room_for_columns(self, least: int) -> None:
         size = max(least, len(self.columns) + max(ROOM, len(self.columns) // 4))
-        self.columns = _with_room(self.columns, size)
+        self.columns = self.columns.grown(size)
         parts = np.zeros((len(self._parts), size))
         parts[:, : self.m] = self._parts[:, : self.m]
         self._parts = parts
         self._variance = np.concatenate([self._variance, np.zeros(size - len(self._variance))])
-
-
-def _with_room(rows: Rows, size: int) -> Rows:
-    bigger = Rows(np.zeros((size, rows.x.shape[1])), np.zeros(size), np.full(size, -1, dtype=np.int64))
-    _put(bigger, np.arange(len(rows)), rows)
-    return bigger
-
-
-def _put(rows: Rows, places: NDArray[np.int64], new: Rows) -> None:
-    rows.x[places], rows.s[places], rows.trial[places] = new.x, new.s, new.trial

@@ -18,7 +18,7 @@ from typing import Any
 
 from tuner.core import chance
 from tuner.core.search.scale import from_unit, to_unit
-from tuner.spec.space import Choice, Float, Int, Params, SomeDimension, order
+from tuner.spec.space import Choice, Float, Int, Params, SomeDimension, made
 
 NEAR = 0.1
 """The best value is near the prior if it lies within this share of the scale, on either side."""
@@ -38,11 +38,7 @@ def mode(space: Space) -> Params:
 
 def sample(space: Space, seed: int, stream: str, *counter: int | str) -> Params:
     """Draw params from the belief; the same arguments give the same params."""
-    params: Params = {}
-    for name in order(space):
-        if space[name].active(params):
-            params[name] = _draw(space[name], chance.uniform(seed, stream, *counter, name))
-    return params
+    return made(space, lambda name, dimension: _draw(dimension, chance.uniform(seed, stream, *counter, name)))
 
 
 def log_density(space: Space, params: Mapping[str, Any]) -> float:

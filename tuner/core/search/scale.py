@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tuner.spec.space import Float, Int
+from tuner.spec.space import Float, Int, snap
 
 
 def to_unit(dimension: Float | Int, value: float) -> float:
@@ -19,11 +19,7 @@ def from_unit(dimension: Float | Int, place: float) -> float | int:
     low, high = _ends(dimension)
     value = low + place * (high - low)
     value = math.exp(value) if dimension.log else value
-    if dimension.step is not None:
-        most = math.floor((dimension.high - dimension.low) / dimension.step + 1e-8)
-        steps = min(max(round((value - dimension.low) / dimension.step), 0), most)
-        value = dimension.low + steps * dimension.step
-    return min(max(value, dimension.low), dimension.high)
+    return snap(dimension, value)
 
 
 def _ends(dimension: Float | Int) -> tuple[float, float]:

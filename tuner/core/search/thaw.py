@@ -26,7 +26,7 @@ from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
-from tuner.spec.space import Choice
+from tuner.spec.space import indices
 
 BY_CHANCE = 0.1
 """The share of decisions that start a random trial, whatever the model says."""
@@ -95,16 +95,15 @@ class FreezeThaw(Heard):
         choice = self._choice[1] if self._choice is not None else self._unasked(number)
         assert choice.trial is None
         params = dict(choice.params)
-        choices = {n: d.index(params[n]) for n, d in self.spec.space.items() if isinstance(d, Choice) and n in params}
         attributes = {"rung": choice.rung, **({"straight": choice.straight} if choice.straight else {})}
-        return Suggestion(params, choices, self.seen, attributes)
+        return Suggestion(params, indices(self.spec.space, params), self.records, attributes)
 
     def _choose(self, run: RunState) -> _Choice | None:
-        if self._choice is None or self._choice[0] != self.seen:
+        if self._choice is None or self._choice[0] != self.records:
             choice = self._decide(run)
             if choice is None:
                 return None
-            self._choice = self.seen, choice
+            self._choice = self.records, choice
         return self._choice[1]
 
     def _decide(self, run: RunState, *pausing: int) -> _Choice | None:
