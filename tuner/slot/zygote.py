@@ -99,13 +99,13 @@ def _warm_up() -> None:
         torch.save(optimizer.state_dict(), io.BytesIO())
 
 
-def _child_alarm() -> int:
-    """Make the read end of a pipe that wakes when a child ends."""
+def _child_alarm() -> tuple[int, int]:
+    """Make a pipe that wakes when a child ends; returns its read end and its write end."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    return read_end
+    return read_end, write_end
 
 
 def _reap() -> list[tuple[int, int]]:
@@ -130,7 +130,7 @@ class Server:
         self.slots = [control]
         self.owners: dict[int, Connection] = {}
         """pid of a child → the slot that asked for it."""
-        self.alarm = _child_alarm()
+        self.alarm, self.bell = _child_alarm()
 
     def serve(self) -> None:
         """Go on until whoever started this process is gone."""
@@ -196,9 +196,10 @@ class Server:
     def _forget(self) -> None:
         """Close in the child what is the zygote's alone."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.close(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(-1)  # from Python 3.12 on asyncio has done so already, so it need not tell which it was
         child.forget_exit_handlers()
         os.close(self.alarm)
+        os.close(self.bell)
         for slot in self.slots:
             slot.close()
         if self.listener is not None:
