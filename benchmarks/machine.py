@@ -29,6 +29,12 @@ def facts() -> dict[str, str]:
     }
 
 
+def gpu() -> str:
+    """Give the GPU's name and memory, as nvidia-smi does."""
+    query = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
