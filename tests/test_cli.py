@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+from tuner.called import called
 from tuner.cli import main, parser
 
 FLAGS = {
@@ -137,3 +138,19 @@ def test_the_text_of_a_report_waits_for_no_library_that_draws() -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("v1: ")
     assert lines[-1] == "no plotly"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("launch.py", "python launch.py"),
+        ("../my tuner/launch.py", "python '../my tuner/launch.py'"),
+        ("/venv/bin/tuner", "tuner"),
+        ("/venv/lib/tuner/__main__.py", "python -m tuner"),
+        ("/home/me/other/__main__.py", "tuner"),
+        ("/venv/lib/ipykernel_launcher.py", "tuner"),
+    ],
+)
+def test_people_are_told_the_command_that_they_gave(program: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "--resume", "r"])
+    assert called() == said

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LEAVE_SECONDS = 5.0
 """How long the copy at a URL, and the report, are waited for where the process has to end."""
-GO_ON = "Go on with: python launch.py --resume {}"
+GO_ON = "Go on with: {} --resume {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _drive_aside(
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
-                show.say(GO_ON.format(folder))
+                show.say(GO_ON.format(called(), folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
                 finish(folder, _left(error), options.mirror, show.say, LEAVE_SECONDS)
             raise
@@ -271,7 +272,7 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirr
     """Say, in another thread, what there is to say before the process ends."""
     from tuner.outputs.ending import finish
 
-    show.say(GO_ON.format(folder))
+    show.say(GO_ON.format(called(), folder))
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tuner.called import called
 from tuner.errors import ClusterError, Interrupted, TunerError, UserError, remedy
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Describe the flags."""
     made = argparse.ArgumentParser(
-        prog="launch.py", description="Tune the hyperparameters of a PyTorch function.", allow_abbrev=False
+        prog=called(), description="Tune the hyperparameters of a PyTorch function.", allow_abbrev=False
     )
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", help="run an experiment: a YAML file, or a name under search_spaces/")

@@ -115,6 +115,7 @@ def test_a_run_without_any_value(tmp_path: Path) -> None:
     folder = written(tmp_path / "run", by_hand(experiment(), suggested("t0000", x=0.1), failed("t0000", "no")))
     results.write(folder, shown(folder), "failed")
     result = Result(folder)
+    assert Result(str(folder)).summary == result.summary
     assert result.summary["best"] is None
     assert result.best is None
     assert result.model is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosts import STEADY, Driver, all_finished, holds
-from support import records, wait_for
+from support import SPELLED, records, wait_for
 
 from tuner.core.records import Lost
 from tuner.core.state import replay
@@ -95,7 +95,7 @@ def test_the_disk_turns_read_only(launch, write, disk: Disk, tmp_path: Path) -> 
         driver.until(10)
         disk.turn_read_only()
         said = driver.ends(3)
-    assert f"Go on with: python launch.py --resume {run}" in said
+    assert f"Go on with: {SPELLED} --resume {run}" in said
     assert said.count("Read-only file system") == 1
     refused = launch("--resume", str(run), "--no-dashboard", code=3)
     assert refused.stderr.count("Read-only file system") == 1

@@ -105,7 +105,7 @@ def connect(
     if found and "://" in found:
         raise UserError(
             f"the address of a cluster must be HOST:PORT here, but got {found}. Jobs are submitted with "
-            "launch.py --address http://HOST:PORT."
+            "--address http://HOST:PORT."
         )
     import ray
 

@@ -103,9 +103,9 @@ def write(folder: Path, run: RunState, state: str, say: Callable[[str], None] = 
 class Result:
     """A run to look at from Python."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.run = read_state(folder)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.run = read_state(self.folder)
 
     @property
     def best(self) -> Any:
