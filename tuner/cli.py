@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return Interrupted.exit_code
+    except BrokenPipeError:  # `| head` has enough; what is left in the buffer would complain at the end of the process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -230,9 +233,10 @@ def _report(runs: Sequence[str]) -> int:
 
     target = write.target(histories, is_fetched(histories[0].folder))
     try:
-        print(f"Report:       {write.write(histories, target)}", flush=True)
+        written = write.write(histories, target)
     except OSError as error:
         raise ClusterError(f"{target}: {error}. {remedy(error)}") from error
+    print(f"Report:       {written}", flush=True)
     return 0
 
 

@@ -38,5 +38,7 @@ def train(trial: Trial, *, lr: float, width: int = 32, dropout: float = 0.1):
     data = TensorDataset(torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels))
     train_data, val_data = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
     network = Network(lr, width, dropout)
-    trainer = lightning.Trainer(max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)], logger=False)
+    trainer = lightning.Trainer(
+        max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)], logger=False, enable_checkpointing=False
+    )
     trainer.fit(network, DataLoader(train_data, 64, shuffle=True), DataLoader(val_data, 512))

@@ -14,6 +14,7 @@ def train(trial: Trial, *, lr: float, width: int):
     loader = DataLoader(train_data, 64, shuffle=True)
     model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    trial.example(val_data[:2][0])
     trial.track(model=model, optimizer=optimizer)
     for _ in trial.epochs():
         model.train()
