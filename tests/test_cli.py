@@ -162,7 +162,7 @@ def test_whoever_reads_the_report_may_leave() -> None:
         "import sys\nfrom tuner.outputs.page import write\nwrite.write = lambda *words: sys.stdin.readline()\n"
         "from tuner.cli import main\nraise SystemExit(main(['--report', 'tests/frozen/v1']))"
     )
-    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
         assert process.stdin and process.stdout and process.stderr
         assert process.stdout.readline().startswith("v1: ")

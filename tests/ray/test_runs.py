@@ -210,9 +210,12 @@ def train(config):
             tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=saved)
 """
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
-    launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET)
+    said = launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET).stdout
     run = read_state(tmp_path / "runs" / "plain")
-    assert run.finished()
+    assert run.finished() and run.best is not None
+    kept = tmp_path / "runs" / "plain" / "best" / "files"
+    assert json.loads((kept / "epoch.json").read_text()) == run.best.epoch
+    assert "Best model:   runs/plain/best/files, the checkpoint that the function reported" in said
     assert "finished" in {trial.outcome for trial in run.trials.values()}
     for trial in run.trials.values():
         assert [report.epoch for report in trial.reports] == list(range(1, trial.epoch + 1))
