@@ -78,8 +78,8 @@ def main() -> None:
 
 HEAD = """# What the tests notice
 
-Written by `python -m benchmarks.mutants`: places of the core, the ledger and the checkpoint that were broken on purpose,
-one at a time. A mutant survives where no test of its file fails; the tests are those named there, not all there are.
+Written by `python -m benchmarks.mutants`: places of the core, the ledger and the checkpoint that were broken on
+purpose, one at a time. A mutant survives where no test of its file fails; the tests are those named, not all there are.
 """
 
 
