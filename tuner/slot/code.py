@@ -80,7 +80,7 @@ class Code:
 
 
 def _prefer_folders(name: str, front: list[str]) -> None:
-    """Take a user's folder without `__init__.py` before an installed package of its name; Python would take the package."""
+    """Take a user's folder without `__init__.py` before an installed package, which Python would prefer."""
     if name in sys.modules:
         return
     spec = PathFinder.find_spec(name, front)
