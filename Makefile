@@ -23,3 +23,4 @@ bench:
 docs:
 	python -m tuner.spec.document
 	python -m tuner.outputs.document
+	python -m tuner.outputs.reference
