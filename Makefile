@@ -1,4 +1,4 @@
-.PHONY: check lint test bench docs
+.PHONY: check lint test bench bounds docs
 
 # What CI runs, in the environment that is active.
 check: lint test
@@ -18,6 +18,10 @@ bench:
 	python -m benchmarks.rates
 	python -m benchmarks.scaling
 	python -m benchmarks.searches
+
+# The lowest and the highest versions that pyproject.toml allows: some GiB, and half an hour.
+bounds:
+	.ci/bounds
 
 # What is generated from the code.
 docs:
