@@ -202,6 +202,7 @@ def test_to_look_at_a_run_imports_none_of_its_code(tmp_path: Path) -> None:
     assert main(["--why", f"{folder}/t0000"]) == 0
     assert main(["--replay", folder, "--set", "scheduler.kind=asha"]) == 0
     assert main(["--resume", folder, "--check"]) == 0
+    assert len(tuner.Result(Path(folder)).table()) == 3
     assert not ran.exists()
 
 
