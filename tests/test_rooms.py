@@ -1,6 +1,7 @@
 """The table of docs/structure.md: what each room of the house may import. Direct imports count, lazy ones too."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -133,6 +134,32 @@ def file_of(module: str) -> str | None:
             if (ROOT / (file := name.replace(".", "/") + end)).is_file():
                 return file
     return None
+
+
+def lines_of_the_picture() -> list[list[str]]:
+    """Read the rooms of each line in the picture of docs/structure.md, from top to bottom."""
+    text = (ROOT / "docs" / "structure.md").read_text()
+    picture = text.partition("## Rooms, and what each may know")[2].partition("```text\n")[2].partition("```")[0]
+    lines = [re.split(r"\s{2,}", line)[0].split(", ") for line in picture.splitlines()]
+    return [[name if (ROOT / "tuner" / name).is_dir() else f"{name}.py" for name in line] for line in lines]
+
+
+def test_a_room_imports_from_those_below_it_in_the_picture() -> None:
+    height = {f"tuner/{name}": -number for number, line in enumerate(lines_of_the_picture()) for name in line}
+
+    def place(file: str) -> str | None:
+        return max((room for room in height if file == room or file.startswith(f"{room}/")), key=len, default=None)
+
+    for file in files():
+        if file == "tuner/__init__.py" or file.startswith("tuner/integrations/") or not file.startswith("tuner/"):
+            continue  # the package's own door, and what user code imports: they stand beside the house
+        here = place(file)
+        assert here, f"{file} is in no room of the picture"
+        for module in imports(file):
+            there = place(target) if (target := file_of(module)) else None
+            if there is None or there == here or {here, there} == {"tuner/core", "tuner/core/search"}:
+                continue
+            assert height[there] < height[here], f"{file} imports {module}, which is not below it"
 
 
 def test_a_worker_starts_without_the_core_and_the_spec() -> None:
