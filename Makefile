@@ -27,3 +27,4 @@ bounds:
 docs:
 	python -m tuner.spec.document
 	python -m tuner.outputs.document
+	python -m tuner.outputs.reference

@@ -274,11 +274,12 @@ def _replay(run: str, overrides: Sequence[str], as_json: bool) -> int:
 def _audit(run: str) -> int:
     from tuner import api
     from tuner.outputs.console import console
+    from tuner.outputs.grid import clean
 
     with console(sys.stderr).status("deciding anew …") as status:
         found = api.audit(run, lambda done: status.update(f"deciding anew: record {done}"))
     for what in found.skipped:
         print(f"not compared: {what}")
     print(f"{found.records} records of {found.sessions} sessions; {found.decided} decisions made anew: ", end="")
-    print(found.difference or "all as they stand in the ledger")
+    print(clean(found.difference) or "all as they stand in the ledger")
     return 1 if found.difference else 0

@@ -126,8 +126,8 @@ def _copied(checkpoint: Path, home: Path) -> Tracked:
         source = f"{name}.pt" if f"{name}.pt" in manifest["files"] else f"{name}.json"
         stem = "model" if [name] == models and "model" not in kinds else name
         file = f"{stem}.pt" if source.endswith(".pt") else f"{stem}.state.json"
+        tracked[name] = {"kind": kind, "file": file, **_facts(checkpoint, manifest, source)}
         _copy(checkpoint / source, home / file)
-        tracked[name] = {"kind": kind, "file": file, **manifest["files"][source]}
     _carry(checkpoint / CARRIED, home / CARRIED)
     return tracked
 
@@ -140,6 +140,14 @@ def _carry(source: Path, target: Path) -> None:
     if source.is_dir():
         shutil.copytree(source, temporary)
         temporary.replace(target)
+
+
+def _facts(checkpoint: Path, manifest: dict[str, Any], file: str) -> dict[str, int]:
+    """Find what a manifest says of one of its files; raises Invalid where it does not name it."""
+    if file not in manifest["files"]:
+        raise Invalid(f"{checkpoint}: must hold what it tracks, but its manifest names no {file}")
+    facts: dict[str, int] = manifest["files"][file]
+    return facts
 
 
 def _copy(source: Path, target: Path) -> None:
