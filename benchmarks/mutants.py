@@ -35,7 +35,7 @@ TARGETS: dict[str, list[str]] = {
     "tuner/core/run.py": [*CORE, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
     "tuner/core/state.py": [*CORE, "tests/core/test_confirm.py", "tests/core/test_losses.py"],
     "tuner/core/trial.py": [*CORE, "tests/core/test_losses.py"],
-    "tuner/ledger.py": ["tests/test_ledger.py"],
+    "tuner/ledger.py": ["tests/test_ledger.py", "tests/test_ledger_copy.py"],
     "tuner/trial/checkpoint.py": ["tests/trial/test_trial_checkpoint.py", "tests/trial/test_trial_resume.py"],
 }
 PATIENCE = 240
