@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,5 +59,5 @@ def test_nothing_here_and_nothing_there_is_no_run(tmp_path: Path) -> None:
 
 def test_a_copy_is_not_brought_beside_a_driver(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(whole("run", "one"))
-    with Log(tmp_path / NAME), pytest.raises(Locked):
+    with closing(Log(tmp_path / NAME)), pytest.raises(Locked):
         bring(tmp_path, whole("run", "one", "two"), "s3://x/r")
