@@ -16,7 +16,7 @@ RAW, PAGE = ROOT / "benchmarks" / "raw" / "compare.json", ROOT / "docs" / "compa
 COLUMNS = {"ray": "plain Ray Tune", "optuna": "plain Optuna", "tuner": "here"}
 Data = Mapping[str, Any]
 Row = tuple[str, Callable[[Data], str]]
-PART = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
+PART = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def write() -> None:
@@ -26,7 +26,7 @@ def write() -> None:
 
 def rendered(page: str, data: Data) -> str:
     """Put each table between its marks."""
-    return PART.sub(lambda part: part[1] + TABLES[part[2]](data) + part[3], page)
+    return PART.sub(lambda part: part[1] + TABLES[part[2]](data) + "\n" + part[3], page)
 
 
 def told(data: Data) -> str:
