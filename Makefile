@@ -1,4 +1,4 @@
-.PHONY: check lint test bench docs
+.PHONY: check lint test bench bounds docs
 
 # What CI runs, in the environment that is active.
 check: lint test
@@ -19,7 +19,12 @@ bench:
 	python -m benchmarks.scaling
 	python -m benchmarks.searches
 
+# The lowest and the highest versions that pyproject.toml allows: some GiB, and half an hour.
+bounds:
+	.ci/bounds
+
 # What is generated from the code.
 docs:
 	python -m tuner.spec.document
 	python -m tuner.outputs.document
+	python -m tuner.outputs.reference

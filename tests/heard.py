@@ -39,7 +39,7 @@ def heard(
     """Run a trainable that reports val_accuracy, up to epoch `last` where one is given; 3 epochs unless told."""
     torch.manual_seed(3)
     assignment = Assignment(
-        run=str(folder), trial="t", params=params, seed=3, metric="val_accuracy", **{"epochs": 3, **more}
+        run=str(folder), trial="t", params=params, seed=3, **{"epochs": 3, "metric": "val_accuracy", **more}
     )
     channel = Channel(last)
     trial = Trial(assignment, channel)

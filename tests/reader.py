@@ -22,11 +22,16 @@ from tuner.api import load
 SHORTER = {
     "resnet.yaml": ["budget.trials=4", "budget.epochs=3"],
     "pipeline.yaml": ["budget.epochs=1", "scheduler.grace_epochs=1"],
+    "fit_lightning.yaml": ["budget.epochs=1"],
+    "fit_trainer.yaml": ["budget.epochs=1"],
+    "fit_optuna.yaml": ["budget.epochs=1"],
 }
 """What is set in the tests alone, by the experiment: docs/README.md says so."""
 
 BASE = yaml.safe_load((ROOT / "search_spaces" / "debug.yaml").read_text())
 BEGINS = re.compile(r"\btuner\.(run|resume)\(")
+OURS = ("python launch.py ", "tuner ")
+"""The two names of the command."""
 SCRIPT = re.compile(r"python (?!launch\.py)([\w/]+\.py)")
 
 
@@ -76,9 +81,10 @@ class Reader:
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 runpy.run_path(script[1], run_name="__main__")
             return printed.getvalue()
-        if not line.startswith("python launch.py "):
+        ours = next((name for name in OURS if line.startswith(name) and " & " not in line), None)
+        if ours is None:
             return self._shell(line, code)
-        flags = shlex.split(line)[2:]
+        flags = shlex.split(line.removeprefix(ours))
         begins = "--space" in flags and not {"--check", "--local"} & set(flags)
         goes_on = "--resume" in flags and "--check" not in flags
         if "--space" in flags:

@@ -1,6 +1,7 @@
 """What several tests need to start the real command."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from tuner.core.records import Record, Report
 from tuner.ledger import read
 
 ROOT = Path(__file__).parent.parent
+SPELLED = shlex.join(["python", str(ROOT / "launch.py")])
+"""How the command, begun by `command`, tells people to call it again."""
 IDLE = "RAY_prestart_worker_first_driver"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+from tuner.called import called
 from tuner.cli import main, parser
 
 FLAGS = {
@@ -137,3 +138,36 @@ def test_the_text_of_a_report_waits_for_no_library_that_draws() -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("v1: ")
     assert lines[-1] == "no plotly"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("launch.py", "python launch.py"),
+        ("../my tuner/launch.py", "python '../my tuner/launch.py'"),
+        ("/venv/bin/tuner", "tuner"),
+        ("/venv/lib/tuner/__main__.py", "python -m tuner"),
+        ("/home/me/other/__main__.py", "tuner"),
+        ("/venv/lib/ipykernel_launcher.py", "tuner"),
+    ],
+)
+def test_people_are_told_the_command_that_they_gave(program: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "--resume", "r"])
+    assert called() == said
+
+
+def test_whoever_reads_the_report_may_leave() -> None:
+    """As `--report RUN | head` does: what comes later has no reader, and nothing is wrong with the page."""
+    code = (
+        "import sys\nfrom tuner.outputs.page import write\nwrite.write = lambda *words: sys.stdin.readline()\n"
+        "from tuner.cli import main\nraise SystemExit(main(['--report', 'tests/frozen/v1']))"
+    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert process.stdout.readline().startswith("v1: ")
+        process.stdout.close()
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

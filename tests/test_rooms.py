@@ -1,6 +1,7 @@
 """The table of docs/structure.md: what each room of the house may import. Direct imports count, lazy ones too."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROOMS = {
     "tuner/__main__.py": {"tuner.cli"},
     "tuner/__init__.py": {"tuner.api", "tuner.best", "tuner.trial", "tuner.outputs.results"},
     "tuner/errors.py": set(),
+    "tuner/called.py": set(),
     "tuner/spelled.py": set(),
     "tuner/versions.py": set(),
     "tuner/spot.py": set(),
@@ -31,25 +33,25 @@ ROOMS = {
     "tuner/runs.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.storage"},
     "tuner/earlier.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.runs", "tuner.spec"},
     "tuner/ship.py": {"tuner.errors", "tuner.spec", "ray"},
-    "tuner/remote": {"tuner.engine", "tuner.outputs", "tuner.errors", "tuner.runs", "tuner.ship", "tuner.spec",
-                     "tuner", "ray"},
+    "tuner/remote": {"tuner.called", "tuner.engine", "tuner.outputs", "tuner.errors", "tuner.runs", "tuner.ship",
+                     "tuner.spec", "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
     "tuner/trial": {"tuner.errors", "tuner.spelled", "tuner.storage", "torch", "numpy", "PIL", "safetensors"},
     "tuner/slot": {"tuner.trial", "tuner.errors", "tuner.storage", "tuner", "torch", "ray"},
     "tuner/engine": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.slot", "tuner.trial", "tuner.spec",
                      "tuner.errors", "tuner.ship", "tuner.spelled", "tuner.versions", "tuner", "ray", "grpc", "yaml"},
-    "tuner/outputs": {"tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors", "tuner.versions",
-                      "tuner.spelled", "tuner.trial.checkpoint", "tuner.replay",
+    "tuner/outputs": {"tuner.called", "tuner.core", "tuner.ledger", "tuner.storage", "tuner.spec", "tuner.errors",
+                      "tuner.versions", "tuner.spelled", "tuner.trial.checkpoint", "tuner.replay",
                       "optuna", "rich", "tensorboardX", "pandas", "plotly", "numpy", "PIL", "yaml"},
-    "tuner/outputs/loggers": {"tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
-    "tuner/api.py": {"tuner", "tuner.audit", "tuner.core", "tuner.earlier", "tuner.engine", "tuner.ledger",
-                     "tuner.outputs", "tuner.runs", "tuner.ship", "tuner.slot", "tuner.spec", "tuner.trial",
-                     "tuner.errors", "tuner.versions", "rich", "cloudpickle"},
+    "tuner/outputs/loggers": {"tuner.called", "tuner.core", "tuner.spec", "tuner.storage", "wandb", "mlflow"},
+    "tuner/api.py": {"tuner.called", "tuner", "tuner.audit", "tuner.core", "tuner.earlier", "tuner.engine",
+                     "tuner.ledger", "tuner.outputs", "tuner.runs", "tuner.ship", "tuner.slot", "tuner.spec",
+                     "tuner.trial", "tuner.errors", "tuner.versions", "rich", "cloudpickle"},
     "tuner/best.py": {"tuner.api", "tuner.errors", "tuner.outputs.best", "tuner.runs", "tuner.spec", "tuner.storage",
                       "tuner.trial", "torch"},
-    "tuner/cli.py": {"tuner", "tuner.api", "tuner.earlier", "tuner.errors", "tuner.outputs", "tuner.plan",
-                     "tuner.remote", "tuner.runs", "tuner.spec", "rich"},
+    "tuner/cli.py": {"tuner.called", "tuner", "tuner.api", "tuner.earlier", "tuner.errors", "tuner.outputs",
+                     "tuner.plan", "tuner.remote", "tuner.runs", "tuner.spec", "rich"},
     "tuner/integrations": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch"},
     "tuner/integrations/lightning.py": {"tuner.Trial", "tuner.trial", "lightning"},
     "tuner/integrations/huggingface.py": {"tuner.Trial", "tuner.trial", "tuner.errors", "torch", "transformers"},
@@ -133,6 +135,32 @@ def file_of(module: str) -> str | None:
             if (ROOT / (file := name.replace(".", "/") + end)).is_file():
                 return file
     return None
+
+
+def lines_of_the_picture() -> list[list[str]]:
+    """Read the rooms of each line in the picture of docs/structure.md, from top to bottom."""
+    text = (ROOT / "docs" / "structure.md").read_text()
+    picture = text.partition("## Rooms, and what each may know")[2].partition("```text\n")[2].partition("```")[0]
+    lines = [re.split(r"\s{2,}", line)[0].split(", ") for line in picture.splitlines()]
+    return [[name if (ROOT / "tuner" / name).is_dir() else f"{name}.py" for name in line] for line in lines]
+
+
+def test_a_room_imports_from_those_below_it_in_the_picture() -> None:
+    height = {f"tuner/{name}": -number for number, line in enumerate(lines_of_the_picture()) for name in line}
+
+    def place(file: str) -> str | None:
+        return max((room for room in height if file == room or file.startswith(f"{room}/")), key=len, default=None)
+
+    for file in files():
+        if file == "tuner/__init__.py" or file.startswith("tuner/integrations/") or not file.startswith("tuner/"):
+            continue  # the package's own door, and what user code imports: they stand beside the house
+        here = place(file)
+        assert here, f"{file} is in no room of the picture"
+        for module in imports(file):
+            there = place(target) if (target := file_of(module)) else None
+            if there is None or there == here or {here, there} == {"tuner/core", "tuner/core/search"}:
+                continue
+            assert height[there] < height[here], f"{file} imports {module}, which is not below it"
 
 
 def test_a_worker_starts_without_the_core_and_the_spec() -> None:

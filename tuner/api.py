@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 LEAVE_SECONDS = 5.0
 """How long the copy at a URL, and the report, are waited for where the process has to end."""
-GO_ON = "Go on with: python launch.py --resume {}"
+GO_ON = "Go on with: {} --resume {}"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run is driven."""
+    """How a run is driven: the flags of the command line, for Python."""
 
     address: str | None = None
     """An existing Ray cluster."""
@@ -52,7 +53,8 @@ class Options:
 def load(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Loaded:
     """Read and check an experiment: a YAML file, a name under search_spaces/, or a mapping.
 
-    `overrides` are `KEY=VALUE` texts. Raises UserError that lists all that is wrong.
+    `overrides` are `KEY=VALUE` texts; `trainable` of a mapping may be the function itself. Nothing of the function's
+    module is imported. Returns what `run` takes. Raises UserError that lists all that is wrong.
     """
     if isinstance(source, Mapping):
         return from_mapping(dict(source), Path.cwd(), overrides)
@@ -64,6 +66,7 @@ def run(
 ) -> Result:
     """Run an experiment to its end in `runs/NAME`, or in `NAME` under its `storage`.
 
+    The name is that of the YAML with the time unless one is given. Returns when the run is over, which may take hours.
     Raises UserError, RunFailed, ClusterError or Interrupted; the run can be resumed after the last two.
     """
     loaded = learn(experiment if isinstance(experiment, Loaded) else load(experiment))
@@ -102,7 +105,8 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
     """Go on with a run from where its ledger stands; one that is finished gets its missing files anew.
 
     `overrides` are `KEY=VALUE` texts: a larger budget (trials, epochs, hours, a harder target), more to `confirm`, and
-    other settings of `resources`, `checkpoint` and `watchdog`; other `loggers` are those of this driver alone.
+    other settings of `resources`, `checkpoint` and `watchdog`; other `loggers` are those of this driver alone. Raises
+    UserError where there is no such run, another process drives it, or what is overridden has to stay; else as `run`.
     """
     from tuner.outputs.results import read_state
 
@@ -199,13 +203,9 @@ def to_code(trainable: Trainable, function: Callable[..., Any] | None = None) ->
 
         pickled = bytes(cloudpickle.dumps(function))
     return Code(
-        pickled=pickled,
-        module=trainable.module,
-        function=trainable.function,
-        file=str(trainable.file) if trainable.file else None,
-        root=str(trainable.root),
-        plain_ray=trainable.plain_ray,
-    )
+        pickled=pickled, module=trainable.module, function=trainable.function,
+        file=str(trainable.file) if trainable.file else None, root=str(trainable.root), plain_ray=trainable.plain_ray,
+    )  # fmt: skip
 
 
 def _drive(
@@ -241,7 +241,7 @@ def _drive_aside(
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
-                show.say(GO_ON.format(folder))
+                show.say(GO_ON.format(called(), folder))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
                 finish(folder, _left(error), options.mirror, show.say, LEAVE_SECONDS)
             raise
@@ -271,7 +271,7 @@ def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirr
     """Say, in another thread, what there is to say before the process ends."""
     from tuner.outputs.ending import finish
 
-    show.say(GO_ON.format(folder))
+    show.say(GO_ON.format(called(), folder))
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)

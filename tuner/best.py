@@ -130,7 +130,8 @@ def _take(folder: Path, manifest: dict[str, Any], names: list[str], function: Ca
     def read(name: str) -> Any:
         facts = manifest["tracked"][name]
         path = folder / facts["file"]
-        if not path.is_file() or checkpoint.file_facts(path) != {key: facts[key] for key in ("size", "crc32")}:
+        whole = checkpoint.inside(facts["file"]) and path.is_file()
+        if not whole or checkpoint.file_facts(path) != {key: facts[key] for key in ("size", "crc32")}:
             fix = "Copy the folder again, or have --resume write it anew."
             raise UserError(Problem(str(path), "", "must be as it was written, but is not, or is not there", fix))
         return checkpoint.load_file(path, name)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tuner.called import called
 from tuner.errors import ClusterError, Interrupted, TunerError, UserError, remedy
 
 if TYPE_CHECKING:
@@ -46,12 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return Interrupted.exit_code
+    except BrokenPipeError:  # `| head` has enough; what is left in the buffer would complain at the end of the process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the flags."""
     made = argparse.ArgumentParser(
-        prog="launch.py", description="Tune the hyperparameters of a PyTorch function.", allow_abbrev=False
+        prog=called(), description="Tune the hyperparameters of a PyTorch function.", allow_abbrev=False
     )
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--space", metavar="FILE", help="run an experiment: a YAML file, or a name under search_spaces/")
@@ -229,9 +233,10 @@ def _report(runs: Sequence[str]) -> int:
 
     target = write.target(histories, is_fetched(histories[0].folder))
     try:
-        print(f"Report:       {write.write(histories, target)}", flush=True)
+        written = write.write(histories, target)
     except OSError as error:
         raise ClusterError(f"{target}: {error}. {remedy(error)}") from error
+    print(f"Report:       {written}", flush=True)
     return 0
 
 
@@ -269,11 +274,12 @@ def _replay(run: str, overrides: Sequence[str], as_json: bool) -> int:
 def _audit(run: str) -> int:
     from tuner import api
     from tuner.outputs.console import console
+    from tuner.outputs.grid import clean
 
     with console(sys.stderr).status("deciding anew …") as status:
         found = api.audit(run, lambda done: status.update(f"deciding anew: record {done}"))
     for what in found.skipped:
         print(f"not compared: {what}")
     print(f"{found.records} records of {found.sessions} sessions; {found.decided} decisions made anew: ", end="")
-    print(found.difference or "all as they stand in the ledger")
+    print(clean(found.difference) or "all as they stand in the ledger")
     return 1 if found.difference else 0

@@ -24,19 +24,19 @@ class Problem:
 
 
 class TunerError(Exception):
-    """The base of all errors that are shown without a traceback."""
+    """The base of all errors that the command line shows without a traceback; `exit_code` is what it ends with."""
 
     exit_code = 1
 
 
 class RunFailed(TunerError):
-    """The run ended without a result."""
+    """The run ended without a result: every trial failed, or three in a row by the same exception (exit 1)."""
 
     exit_code = 1
 
 
 class UserError(TunerError):
-    """The user's mistake: each problem stands on a line of its own."""
+    """The user's mistake: each of its `problems` stands on a line of its own (exit 2)."""
 
     exit_code = 2
 
@@ -50,13 +50,13 @@ class Locked(UserError):
 
 
 class ClusterError(TunerError):
-    """The cluster cannot be reached, or cannot place a trial; the run can be resumed."""
+    """The cluster cannot be reached, or cannot place a trial; the run can be resumed (exit 3)."""
 
     exit_code = 3
 
 
 class Interrupted(TunerError):
-    """The user stopped the driver; the run can be resumed."""
+    """The user stopped the driver; the run can be resumed (exit 130)."""
 
     exit_code = 130
 

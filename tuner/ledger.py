@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.core.lines import from_json, to_json
-from tuner.core.records import SCHEMA, Decision, Record, Report, Session
+from tuner.core.records import SCHEMA, Decision, Header, Record, Report, Session
 from tuner.errors import Locked, UserError
 from tuner.storage import Log, write_whole
 
 NAME = "ledger"
 GOES_ON = Decision(action="go")
+PLAIN = re.compile(r"[^\W_][\w.@ -]*")
+"""Names of runs and trials, which become names of files."""
+CHECKPOINT = re.compile(rf"trials/{PLAIN.pattern}/checkpoints/{PLAIN.pattern}")
 
 
 class Ledger:
@@ -123,7 +126,9 @@ def parse(data: bytes, path: str | Path) -> Iterator[Record]:
         try:
             if crc != b"%08x" % zlib.crc32(text):
                 raise ValueError("the checksum does not fit")
-            yield from_json(text.decode())
+            record = from_json(text.decode())
+            _refuse_other_places(record)
+            yield record
         except (ValueError, TypeError, KeyError) as error:
             if (schema := _schema(data)) > SCHEMA:
                 raise UserError(f"{path}: was written by a newer version (schema {schema}). Update tuner.") from None
@@ -132,6 +137,18 @@ def parse(data: bytes, path: str | Path) -> Iterator[Record]:
                 "Restore the file from a copy, or cut it there to go on from an earlier moment."
             ) from None
         at += len(line)
+
+
+def _refuse_other_places(record: Record) -> None:
+    """Raise ValueError where a record names what does not lie in its run: the ledger may be a stranger's."""
+    clone = record.decision.clone if isinstance(record, Report) else None
+    names = [getattr(record, "trial", None), getattr(record, "of", None), clone and clone.donor]
+    checkpoints = [getattr(record, "checkpoint", None), clone and clone.checkpoint]
+    named = [record.name] if isinstance(record, Header) else []
+    for pattern, texts in ((PLAIN, [*named, *names]), (CHECKPOINT, checkpoints)):
+        for text in texts:
+            if text is not None and not pattern.fullmatch(str(text)):
+                raise ValueError(f"names {text!r}, which does not lie in the run's folder")
 
 
 def _schema(data: bytes) -> int:

@@ -17,7 +17,9 @@ def test_every_block_says_what_it_is(page: str) -> None:
     found = blocks(page)
     assert len(found) * 2 == len(re.findall(r"^ *```", text(page), re.MULTILINE)), "a fence is left open"
     for block in found:
-        assert block.language in (*RUN, "text"), f"{block}: text is for what is not typed: output, trees of folders"
+        assert block.language in (*RUN, "diff", "text"), (
+            f"{block}: text is for what is not typed: output, trees of folders"
+        )
         if block.language == "text":
             assert not re.search(r"^(\$ |python |pip )", block.text, re.MULTILINE), f"{block}: commands are sh"
 

@@ -92,7 +92,7 @@ def test_the_head_says_what_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (folder := tmp_path / "runs" / "my run").mkdir(parents=True)
     outputs.write(folder, made.experiment, tmp_path)
     head = [line for line in (folder / "experiment.yaml").read_text().splitlines() if line.startswith("#")]
-    assert "#   python launch.py --space 'runs/my run/experiment.yaml'" in head
+    assert "#   tuner --space 'runs/my run/experiment.yaml'" in head
     assert "# git commit: none" in head
     assert any(line.startswith("# Made 2") for line in head)
     assert {"# python", "# ray", "# torch", "# optuna"} <= {line.rpartition(" ")[0] for line in head}

@@ -352,7 +352,7 @@ def test_a_server_that_never_answers_is_told_once(tmp_path: Path, monkeypatch: p
     assert len(said) == 2
     assert said[0].startswith("MLflow: is left alone for a while, and the run goes on: ")
     missing = "t0000, t0001, t0002, t0003, t0004 and 1 more are missing"
-    fix = f"Send it with: python launch.py --resume {tmp_path / 'run'}"
+    fix = f"Send it with: tuner --resume {tmp_path / 'run'}"
     assert said[1] == f"MLflow: does not have all of the run: {missing}. {fix}"
     assert timeouts() == before  # a notebook that uses MLflow itself has its own
 
@@ -441,7 +441,7 @@ def test_a_trial_that_a_service_does_not_take_holds_up_no_other(tmp_path: Path) 
         one.see(replace(reported(f"t000{i}", 1, **{METRIC: 0.5}), time=time.time() + 5), one.run)
     wait_for(lambda: service.reports["t0003"] == 1)  # while the other one has its rest of half a minute
     one.close(one.run)
-    fix = f"Send it with: python launch.py --resume {tmp_path}"
+    fix = f"Send it with: tuner --resume {tmp_path}"
     assert said == ["It: cannot take t0001: gone away", f"It: does not have all of the run: t0001 is missing. {fix}"]
     assert service.finished == 1
 
@@ -467,7 +467,7 @@ def test_a_service_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
     service.hangs.clear()
     one = Uploader(service, tmp_path, said.append)
     shown(lively(suggested("t0000", lr=0.1)), one)
-    fix = f"Send it with: python launch.py --resume {tmp_path}"
+    fix = f"Send it with: tuner --resume {tmp_path}"
     assert said == [f"It: does not have all of the run: t0000 is missing. {fix}"]
     service.hangs.set()
     wait_for(lambda: not one._thread.is_alive())

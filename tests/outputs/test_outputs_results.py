@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 from tuner.core.records import OUTCOMES, Report, Suggested
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import RunState
 from tuner.outputs import results
+from tuner.outputs.farewell import farewell
 from tuner.outputs.page.history import History
 from tuner.outputs.page.page import header
 from tuner.outputs.results import Result
@@ -115,6 +117,7 @@ def test_a_run_without_any_value(tmp_path: Path) -> None:
     folder = written(tmp_path / "run", by_hand(experiment(), suggested("t0000", x=0.1), failed("t0000", "no")))
     results.write(folder, shown(folder), "failed")
     result = Result(folder)
+    assert Result(str(folder)).summary == result.summary
     assert result.summary["best"] is None
     assert result.best is None
     assert result.model is None
@@ -217,6 +220,25 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     assert load(folder / "best" / "params.yaml").experiment.start.points == [{"x": 0.1}]
     assert "t0001 reached 0.75" in (folder / "best" / "params.yaml").read_text()
     assert Result(folder).summary["best"]["trial"] == "t0001"
+
+
+def test_what_a_function_saved_itself_is_that_of_the_best(tmp_path: Path) -> None:
+    """As a function for Ray Tune does, which tracks nothing; files of an earlier best go."""
+    where = "trials/t0000/checkpoints/a"
+    last = replace(reported("t0000", 1, end="finished", score=0.5), checkpoint=where)
+    folder = written(tmp_path / "run", by_hand(experiment(), suggested("t0000", x=0.1), last))
+    trainable(tmp_path, ["x"])
+    for own, text in ((tmp_path / "own", "new"), (folder / "best" / "files", "old")):
+        own.mkdir(parents=True)
+        (own / f"{text}.txt").write_text(text)
+    checkpoints.save(folder / where, {}, tmp_path / "own", kinds={})
+    run = shown(folder)
+    results.write(folder, run, "finished")
+    assert [path.name for path in (folder / "best" / "files").iterdir()] == ["new.txt"]
+    assert "- `files/`: the checkpoint that the function itself reported" in (folder / "best" / "README.md").read_text()
+    console = Console(record=True, width=200)
+    farewell(folder, run, console)
+    assert f"{folder / 'best' / 'files'}, the checkpoint that the function reported" in console.export_text()
 
 
 def test_a_row_shows_the_params_of_its_best_epoch(tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def of_kind(driver: Driver, kind: type[Record]) -> list[Any]:
     return [record for record in records(driver.run) if isinstance(record, kind)]
 
 
+def test_nothing_listens_to_other_machines(driver: Driver) -> None:
+    """Neither the dashboard, nor the metrics, which need no token, nor Ray itself."""
+    found = [
+        each.laddr.ip
+        for process in [psutil.Process(driver.pid), *driver.below()]
+        for each in process.net_connections("inet")
+        if each.status == psutil.CONN_LISTEN
+    ]
+    assert len(found) > 8
+    assert set(found) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
 @pytest.mark.parametrize("query", queries())
 def test_every_query_of_the_board_gives_data(prometheus: str, query: str) -> None:
     wait_for(lambda: ask(prometheus, query.replace("$run", NAME)), 90)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from browser import Browser, chromium
 from hosts import STEADY, Driver, kill
-from support import environment, free_ports, reports, wait_for
+from support import SPELLED, environment, free_ports, reports, wait_for
 
 from tuner.core.state import replay
 from tuner.ledger import read
@@ -118,7 +118,7 @@ def test_a_run_is_left_and_goes_on_and_is_rejoined_beside_that_of_another_user(w
         wait_for(lambda: driver.process.poll() is not None or "; best loss" in driver.said())
         driver.process.send_signal(signal.SIGINT)
         said = driver.ends(130, alone=False)
-        assert "The run goes on. Rejoin it:  python launch.py --resume left --address http" in said
+        assert f"The run goes on. Rejoin it:  {SPELLED} --resume left --address http" in said
         before = len(reports(there / "left"))
         wait_for(lambda: len(reports(there / "left")) > before)
         with from_afar(tmp_path / "mine", head, "--resume", "left") as driver:

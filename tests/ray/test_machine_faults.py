@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosts import STEADY, Driver, all_finished, holds
-from support import records, wait_for
+from support import SPELLED, records, wait_for
 
 from tuner.core.records import Lost
 from tuner.core.state import replay
@@ -68,12 +68,13 @@ def test_the_clock_is_set_back_by_an_hour(launch, write, tmp_path: Path) -> None
     with Driver(tmp_path, **clock.environment) as driver:
         driver.until(10)
         clock.set_back(3600)
+        before = len(records(driver.run))
         driver.ends(0)
     state, times = replay(read(driver.run)), [record.time for record in records(driver.run)[1:]]
     assert state.closed == "hours"
     assert times == sorted(times)
     assert 11 < state.elapsed < 60, "the session is begun a moment before its record"
-    assert len(records(driver.run)) > 60, "it went on after the clock was set back"
+    assert len(records(driver.run)) > before, "it went on after the clock was set back"
     assert holds(launch, driver.run, deaths=0).best is not None
 
 
@@ -95,7 +96,7 @@ def test_the_disk_turns_read_only(launch, write, disk: Disk, tmp_path: Path) -> 
         driver.until(10)
         disk.turn_read_only()
         said = driver.ends(3)
-    assert f"Go on with: python launch.py --resume {run}" in said
+    assert f"Go on with: {SPELLED} --resume {run}" in said
     assert said.count("Read-only file system") == 1
     refused = launch("--resume", str(run), "--no-dashboard", code=3)
     assert refused.stderr.count("Read-only file system") == 1

@@ -10,14 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, two_nodes
-from support import ROOT, records, reports, wait_for
+from support import ROOT, SPELLED, records, reports, wait_for
 
 from tuner.core.records import Lost
 
 pytestmark = pytest.mark.ray
 LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
 AGAIN = ("--resume", "r", "--no-dashboard")
-GO_ON = "Go on with: python launch.py --resume runs/r"
+GO_ON = f"Go on with: {SPELLED} --resume runs/r"
 SLOW = "import os\n" + STEADY.replace("sleep(sleep)", "sleep(1000 if epoch == 3 and os.path.exists('slow') else 0.1)")
 """Its third epoch does not end while there is a file named `slow`."""
 UNLIKE = STEADY.replace("sleep(sleep)", "sleep(0.1 if trial.id == 't0000' else 0.5)")
@@ -96,7 +96,7 @@ def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> No
         driver.until_said("Ctrl-C stops at once")
         driver.process.send_signal(signal.SIGTERM)
         said = driver.ends(130)
-    assert GO_ON in said
+    assert "Go on with: tuner --resume runs/r" in said
     assert len(reports(driver.run)) == 4
     (tmp_path / "slow").unlink()
     launch(*AGAIN)

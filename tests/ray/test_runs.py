@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from outputs.services import wandb_records
 from support import command, environment, reports
 
 from tuner.core.lines import to_json
@@ -16,6 +17,7 @@ from tuner.outputs.results import read_state
 
 pytestmark = pytest.mark.ray
 QUIET = "--no-dashboard"
+SECRET = "a-secret-of-the-environment"
 
 COUNTING = """
 import json, os, time
@@ -73,8 +75,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     home = tmp_path_factory.mktemp("finished")
     flags = ("--set", "budget.trials=2", "--set", "loggers=[csv, {kind: wandb, mode: offline}]", "--json", QUIET)
     done = subprocess.run(
-        command("--space", "debug.yaml", "--name", "done", *flags), cwd=home, env=environment(), text=True,
-        capture_output=True, timeout=300, check=True,
+        command("--space", "debug.yaml", "--name", "done", *flags), cwd=home,
+        env={**environment(), "WANDB_API_KEY": SECRET}, text=True, capture_output=True, timeout=300, check=True,
     )  # fmt: skip
     return home / "runs" / "done", done
 
@@ -84,6 +86,32 @@ def test_events_for_programs(finished: tuple[Path, subprocess.CompletedProcess[s
     kinds = [json.loads(line)["kind"] for line in done.stdout.splitlines()]
     assert kinds == [record.kind for record in read(folder)]
     assert "Best score" in done.stderr
+
+
+def test_no_secret_is_in_what_a_run_leaves(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = finished
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"experiment.yaml", "ledger", "driver.log", "report.html"} <= {path.name for path in files}
+    assert any("ray" in path.relative_to(folder).parts for path in files)
+    for text in (SECRET.encode(), token.encode()):
+        assert text not in (done.stdout + done.stderr).encode()
+        assert not [path for path in files if text in path.read_bytes()]
+
+
+def test_wandb_gets_params_and_metrics_and_nothing_of_the_machine(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    sent = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(sent) == 2
+    for file in sent:
+        told = list(wandb_records(file))
+        kinds = {record.WhichOneof("record_type") for record in told}
+        assert "history" in kinds
+        assert not kinds & {"environment", "output", "output_raw", "stats", "files"}
+        assert {record.run.host for record in told if record.WhichOneof("record_type") == "run"} == {"tuner"}
+        assert not any(record.run.git.remote_url or record.run.settings.item for record in told)
 
 
 def test_a_second_driver_is_refused(launch, finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -210,9 +238,12 @@ def train(config):
             tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=saved)
 """
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
-    launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET)
+    said = launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET).stdout
     run = read_state(tmp_path / "runs" / "plain")
-    assert run.finished()
+    assert run.finished() and run.best is not None
+    kept = tmp_path / "runs" / "plain" / "best" / "files"
+    assert json.loads((kept / "epoch.json").read_text()) == run.best.epoch
+    assert "Best model:   runs/plain/best/files, the checkpoint that the function reported" in said
     assert "finished" in {trial.outcome for trial in run.trials.values()}
     for trial in run.trials.values():
         assert [report.epoch for report in trial.reports] == list(range(1, trial.epoch + 1))

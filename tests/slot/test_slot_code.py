@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,20 @@ def test_a_module_named_like_one_of_ours_is_the_users(bench: Bench, name: str) -
         "report",
         "returned",
     ]
+
+
+def test_a_folder_without_init_comes_before_a_package_that_is_installed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, loss, init in (("mine", 1, False), ("installed", 2, True)):
+        package = bench.root / folder / "models"
+        package.mkdir(parents=True)
+        (package / "small.py").write_text(f"def train(trial): trial.report(loss={loss})")
+        if init:
+            (package / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(bench.root / "installed"), *sys.path]))
+    slot = bench.slot(Code(module="models.small", function="train", root=str(bench.root / "mine")))
+    assert bench.run(slot)[0].get("metrics") == {"loss": 1}
 
 
 @pytest.mark.parametrize("name", ["user_module", "tuner", "queue"])

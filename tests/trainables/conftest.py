@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import sets_made
 
 from trainables.data import official
 
@@ -28,3 +29,15 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(official, "FASHION_ADDRESSES", (address,))
     monkeypatch.setattr(official, "CIFAR_ADDRESSES", (f"{address}cifar",))
     return address
+
+
+@pytest.fixture
+def fashion(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Make the files of a small Fashion-MNIST."""
+    return sets_made.fashion(monkeypatch)
+
+
+@pytest.fixture
+def cifar(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Make the files of a small CIFAR-10."""
+    return sets_made.cifar(monkeypatch)

@@ -36,12 +36,6 @@ def test_the_toys_optimum_is_the_best(tmp_path: Path) -> None:
     assert all(run(toy.train, tmp_path, other, "score").metrics[-1]["score"] < best for other in others)
 
 
-def test_the_toy_resumes(tmp_path: Path) -> None:
-    whole = run(toy.train, tmp_path, {"x": 0.5}, "loss")
-    resumed = run(toy.train, tmp_path, {"x": 0.5}, "loss", checkpoint=whole.paths[1], epoch=2, attempt="2.0")
-    assert resumed.metrics == whole.metrics[2:]
-
-
 def test_the_toys_faults(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="failed at epoch 2"):
         run(toy.train, tmp_path, {"x": 0.5, "fail_epoch": 2}, "loss")

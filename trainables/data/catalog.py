@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,17 +14,11 @@ from trainables.data.download import DataError, data_folder
 from trainables.data.image_folder import image_folder
 from trainables.data.source import Decoded, Source
 
-NAMES = ("digits", "fashion-mnist", "cifar10")
-
 
 def find(dataset: str, *, folder: str | Path | None, size: int) -> Source:
     """Find a set by its name, or by the path of a folder: one subfolder a class, or a saved set of Hugging Face's."""
-    if dataset == "digits":
-        return Source("digits", _digits)
-    if dataset == "fashion-mnist":
-        return Source(dataset, partial(official.fashion_mnist, data_folder(folder)), padding=2, flip=True)
-    if dataset == "cifar10":
-        return Source(dataset, partial(official.cifar10, data_folder(folder)), padding=4, flip=True)
+    if dataset in SETS:
+        return SETS[dataset](data_folder(folder))
     path = Path(dataset).expanduser()
     if not path.is_dir():
         raise DataError(_unknown(dataset))
@@ -31,9 +26,9 @@ def find(dataset: str, *, folder: str | Path | None, size: int) -> Source:
 
 
 def _unknown(dataset: str) -> str:
-    near = difflib.get_close_matches(dataset, NAMES, n=1)
+    near = difflib.get_close_matches(dataset, SETS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    known = ", ".join(NAMES)
+    known = ", ".join(SETS)
     return f"dataset must be {known} or a folder with one subfolder a class, but got {dataset!r}.{hint}"
 
 
@@ -44,3 +39,11 @@ def _digits() -> Decoded:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     return Decoded(images[:, None], digits.target, [str(name) for name in digits.target_names])
+
+
+SETS: dict[str, Callable[[Path], Source]] = {
+    "digits": lambda data: Source("digits", _digits),
+    "fashion-mnist": lambda data: Source("fashion-mnist", partial(official.fashion_mnist, data), padding=2, flip=True),
+    "cifar10": lambda data: Source("cifar10", partial(official.cifar10, data), padding=4, flip=True),
+}
+"""The sets that have a name; each is told the folder of downloads."""

@@ -71,7 +71,7 @@ def read_task(
     if train_size is not None and train_size < 1:
         raise DataError(f"train_size must be at least 1, but got {train_size}")
     if pretrained.takes_text(model):
-        if data in catalog.NAMES:
+        if data in catalog.SETS:
             raise DataError(
                 f"data must be texts, since this model takes texts, but got {data!r}, a set of images. "
                 f"Give a .csv, a folder or a name on the hub."

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
-FEWEST, MOST = 8, 100
+FEWEST, MOST = 5, 100
 """Fewer measured trials tell nothing; of more the largest count, for it is the edge that matters."""
 ROUNDS = 200
 FEW = 5
@@ -56,7 +56,7 @@ class Formula:
 
 def formula(points: Sequence[Point], count: int) -> Formula | None:
     """Fit a formula of so many params; None where too little is known."""
-    if len(points) < max(FEWEST, count + 4):
+    if len(points) < max(FEWEST, count + 1):
         return None
     return _fit(tuple(sorted(points, key=lambda point: (-point.memory, point.numbers))[:MOST]))
 

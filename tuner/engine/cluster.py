@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import ship
-from tuner.engine import own
+from tuner.engine import own, token
 from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
@@ -105,7 +105,7 @@ def connect(
     if found and "://" in found:
         raise UserError(
             f"the address of a cluster must be HOST:PORT here, but got {found}. Jobs are submitted with "
-            "launch.py --address http://HOST:PORT."
+            "--address http://HOST:PORT."
         )
     import ray
 
@@ -170,8 +170,8 @@ def _join(address: str, travels: Callable[[], Path | None]) -> tuple[Any, str]:
 
     try:
         knock(address)
-        if _asks_for_token(address):
-            send_token()
+        if token.is_asked_for(address):
+            token.send()
         shipped, environment = _travel(address, travels)
         options = {"log_to_driver": False, "logging_level": logging.WARNING}
         return ray.init(address=address, runtime_env=environment, **options), shipped
@@ -184,27 +184,6 @@ def _join(address: str, travels: Callable[[], Path | None]) -> tuple[Any, str]:
         ) from None
 
 
-def send_token() -> None:
-    """Send the token that this user has, if any: Ray itself does so only where it has found the cluster by itself."""
-    from ray._private.authentication import authentication_token_setup as setup
-
-    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-
-
-def _asks_for_token(address: str) -> bool:
-    """Tell whether the head of a cluster refuses who sends none; to one that does not, a driver that does is dead."""
-    import grpc
-    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
-    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-
-    try:
-        with grpc.insecure_channel(address) as channel:
-            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=5)
-    except grpc.RpcError as error:
-        return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
-    return False
-
-
 def knock(address: str, seconds: float = 10) -> None:
     """Open a port of Ray's, within so many seconds: Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")
@@ -212,21 +191,39 @@ def knock(address: str, seconds: float = 10) -> None:
         socket.create_connection((host, int(port)), timeout=seconds).close()
 
 
-def _start(dashboard: bool, scratch: Path) -> Any:
-    import ray
+@contextmanager
+def _this_machine_alone() -> Iterator[None]:
+    """Have a Ray that is started here listen on the loopback alone, as it does on macOS: nobody else is to join it."""
+    from ray._private import ray_constants
 
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     try:
-        return ray.init(
-            address="local",
-            include_dashboard=dashboard,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            object_store_memory=100 * 2**20,
-            num_gpus=len(cards()) if os.environ.get(SIMULATED) else None,
-            _temp_dir=str(scratch),
-        )
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _start(dashboard: bool, scratch: Path) -> Any:
+    token.keep_private()
+    try:
+        with _this_machine_alone():
+            return _init(dashboard, scratch)
     except (ConnectionError, RuntimeError, OSError, TimeoutError) as error:
         raise ClusterError(f"Ray does not start on this machine: {_first_line(error)}") from None
+
+
+def _init(dashboard: bool, scratch: Path) -> Any:
+    import ray
+
+    return ray.init(
+        address="local",
+        include_dashboard=dashboard,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        object_store_memory=100 * 2**20,
+        num_gpus=len(cards()) if os.environ.get(SIMULATED) else None,
+        _temp_dir=str(scratch),
+    )
 
 
 def machines() -> list[Node]:

@@ -23,12 +23,13 @@ TIMES = ("_runtime", "_per_second", "_preparation_time")
 
 
 class TrialCallback(TrainerCallback):  # type: ignore[misc]
-    """Reports each evaluation, saves and restores through the trial, and ends at its last epoch.
+    """Report each evaluation, save and restore through the trial, and end at its last epoch.
 
     `callback = TrialCallback(trial)`; `Trainer(model, TrainingArguments(num_train_epochs=trial.last_epoch,
     eval_strategy="epoch", save_strategy="no", …), callbacks=[callback], …)`;
     `trainer.train(resume_from_checkpoint=callback.checkpoint)`. Model, optimizer and scheduler are tracked as `model`,
-    `optimizer` and `scheduler`. The metrics of an evaluation are reported, and `train_loss` where it was logged.
+    `optimizer` and `scheduler`. The metrics of an evaluation are reported, and `train_loss` where it was logged. Raises
+    UserError where evaluations are not those of whole epochs.
     """
 
     def __init__(self, trial: Trial) -> None:

@@ -19,7 +19,7 @@ NOT_RESTORED = ("hparams_name", "hyper_parameters", "datamodule_hparams_name", "
 
 
 class TrialCallback(Callback):  # type: ignore[misc]
-    """Reports each epoch with a validation, saves and restores through the trial, and ends at its last epoch.
+    """Report each epoch with a validation, save and restore through the trial, and end at its last epoch.
 
     Give it to the `Trainer`, in one process: `Trainer(max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)])`.
     Model, optimizers and schedulers are tracked as `model`, `optimizer` and `scheduler` (`optimizer0`, … where there

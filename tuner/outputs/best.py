@@ -11,8 +11,8 @@ from typing import Any
 from tuner.core.state import RunState
 from tuner.core.trial import Best
 from tuner.outputs import card, confirmed, experiment
-from tuner.storage import BEST, write_whole
-from tuner.trial.checkpoint import Invalid, read_manifest
+from tuner.storage import BEST, delete_folder, write_whole
+from tuner.trial.checkpoint import CARRIED, Invalid, read_manifest
 
 PARAMS = "params.yaml"
 TEST = "test.json"
@@ -56,6 +56,12 @@ def _tracked(folder: Path, home: Path, best: Best, say: Callable[[str], None]) -
         what = "best/ keeps what was copied of it earlier" if known else "best/ holds no model"
         say(f"the checkpoint of the best cannot be read, so {what}: {error}")
         return known
+
+
+def carried(folder: Path) -> Path | None:
+    """Give the checkpoint that a function for Ray Tune had reported with the best value; None where it had none."""
+    path = folder / BEST / CARRIED
+    return path if path.is_dir() else None
 
 
 def models(folder: Path) -> list[Path]:
@@ -107,10 +113,10 @@ def _formats(home: Path, best: Best) -> dict[str, Any]:
 
 
 def _copied(checkpoint: Path, home: Path) -> Tracked:
-    """Copy what was tracked for more than training: the only model is `model.pt`, all else keeps its name.
+    """Copy what was tracked for more than training, and what the function itself had saved.
 
-    They load with `weights_only=True`; those of a function that never imported torch are JSON. Raises Invalid where the
-    checkpoint is not whole.
+    The only model is `model.pt`, all else keeps its name. They load with `weights_only=True`; those of a function that
+    never imported torch are JSON. Raises Invalid where the checkpoint is not whole.
     """
     manifest = read_manifest(checkpoint)
     kinds = {name: kind for name, kind in manifest.get("kinds", {}).items() if kind not in FOR_TRAINING}
@@ -120,9 +126,28 @@ def _copied(checkpoint: Path, home: Path) -> Tracked:
         source = f"{name}.pt" if f"{name}.pt" in manifest["files"] else f"{name}.json"
         stem = "model" if [name] == models and "model" not in kinds else name
         file = f"{stem}.pt" if source.endswith(".pt") else f"{stem}.state.json"
+        tracked[name] = {"kind": kind, "file": file, **_facts(checkpoint, manifest, source)}
         _copy(checkpoint / source, home / file)
-        tracked[name] = {"kind": kind, "file": file, **manifest["files"][source]}
+    _carry(checkpoint / CARRIED, home / CARRIED)
     return tracked
+
+
+def _carry(source: Path, target: Path) -> None:
+    """Copy what the function itself had saved, in place of what was there of an earlier best."""
+    temporary = target.with_name(f".{target.name}")
+    delete_folder(temporary)
+    delete_folder(target)
+    if source.is_dir():
+        shutil.copytree(source, temporary)
+        temporary.replace(target)
+
+
+def _facts(checkpoint: Path, manifest: dict[str, Any], file: str) -> dict[str, int]:
+    """Find what a manifest says of one of its files; raises Invalid where it does not name it."""
+    if file not in manifest["files"]:
+        raise Invalid(f"{checkpoint}: must hold what it tracks, but its manifest names no {file}")
+    facts: dict[str, int] = manifest["files"][file]
+    return facts
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from tuner.core.state import RunState
 from tuner.core.trial import Best
 from tuner.outputs import confirmed, experiment, front
+from tuner.storage import BEST
+from tuner.trial.checkpoint import CARRIED
 
 NAME = "README.md"
 FORMATS = {
@@ -34,7 +36,7 @@ def text(
     parts = [
         _what(run, best),
         _score(run, best, test),
-        _use(tracked, formats),
+        _use(tracked, formats, (folder / BEST / CARRIED).is_dir()),
         _params(run, best),
         _made(folder, run, best),
     ]
@@ -100,14 +102,16 @@ def _score(run: RunState, best: Best, test: Mapping[str, float] | None) -> str:
     return "## The score\n\n| metric | value |\n|---|---|\n" + "\n".join(rows) + f"\n\n{told}\n"
 
 
-def _use(tracked: Mapping[str, Mapping[str, Any]] | None, formats: Mapping[str, Any]) -> str:
+def _use(tracked: Mapping[str, Mapping[str, Any]] | None, formats: Mapping[str, Any], carried: bool) -> str:
     if tracked is None:
         return "## The model\n\n- no model: the checkpoint of the best cannot be read\n"
     written, problems = formats.get("written", []), formats.get("problems", {})
     lines = [f"- `{facts['file']}`: {_told(name, facts)}" for name, facts in tracked.items()]
     lines += [f"- `{name}`: {FORMATS[Path(name).suffix]}" for name in written]
     lines += [f"- no `{name}`: {problem}" for name, problem in problems.items()]
-    if not any(facts["kind"] == "module" for facts in tracked.values()):
+    if carried:
+        lines.append(f"- `{CARRIED}/`: the checkpoint that the function itself reported")
+    elif not any(facts["kind"] == "module" for facts in tracked.values()):
         lines.append("- no model: the trainable tracks none; `trial.track(model=...)` has it kept")
     if not tracked:
         return "## The model\n\n" + "\n".join(lines) + "\n"

@@ -62,11 +62,11 @@ def _section(title: str, node: ast.ClassDef) -> str:
         "| field | type | default | meaning |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {kind} | {default} | {meaning} |" for name, kind, default, meaning in _fields(node)]
+    lines += [f"| {name} | {kind} | {default} | {meaning} |" for name, kind, default, meaning in fields(node)]
     return "\n".join(lines).replace("|  |", "| |").replace("|  |", "| |") + "\n"
 
 
-def _fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
+def fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str, str]]:
     """Walk over the fields, each with the text that stands below it."""
     for field, below in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
         if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name) or field.target.id == "kind":

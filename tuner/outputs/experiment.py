@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tuner.called import called
 from tuner.spec import bind
 from tuner.spec.experiment import Experiment
 from tuner.spec.model import Model
@@ -40,7 +41,7 @@ def command(file: Path) -> str:
     """Give the command that runs a YAML file, from the current folder if it lies below it."""
     file = Path(os.path.normpath(Path.cwd() / file))
     file = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
-    return f"python launch.py --space {shlex.quote(str(file))}"
+    return f"{called()} --space {shlex.quote(str(file))}"
 
 
 def resolved(experiment: Experiment, home: Path) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def _model(folder: Path) -> str:
     if not (folder / BEST / best.MANIFEST).exists():
         return "none: its checkpoint cannot be read"
     models = best.models(folder)
+    if not models and (own := best.carried(folder)):
+        return f"{own}, the checkpoint that the function reported"
     if not models:
         return "none: the trainable tracks no model; trial.track(model=...) has it kept"
     return f"{', '.join(map(str, models))}; tuner.load_best({str(folder)!r}) gives it ready to use"

@@ -9,18 +9,14 @@ from typing import TextIO
 from tuner.outputs.disk import Disk
 from tuner.outputs.events import Events
 from tuner.outputs.live import Show
-from tuner.outputs.loggers.asked import asked
-from tuner.outputs.loggers.curves import Curves
-from tuner.outputs.loggers.uploader import Uploader
+from tuner.outputs.loggers.asked import Logger, asked
 from tuner.outputs.packing import Shared
 from tuner.outputs.study import Study
 from tuner.outputs.tensorboard import TensorBoard
 from tuner.spec.loggers import SomeLogger
 
-Looker = Disk | Shared | Show | TensorBoard | Study | Events | Curves | Uploader
 
-
-def observers(folder: Path, loggers: Sequence[SomeLogger], show: Show, json: TextIO | None) -> list[Looker]:
+def observers(folder: Path, loggers: Sequence[SomeLogger], show: Show, json: TextIO | None) -> list[Logger]:
     """Make them; events go to `json`, if there is one."""
-    always: list[Looker] = [Disk(folder, show.say), Shared(show.say), show, TensorBoard(folder), Study(folder)]
+    always: list[Logger] = [Disk(folder, show.say), Shared(show.say), show, TensorBoard(folder), Study(folder)]
     return [*always, *([Events(json)] if json else []), *asked(loggers, folder, show.say)]

@@ -101,15 +101,18 @@ def write(folder: Path, run: RunState, state: str, say: Callable[[str], None] = 
 
 
 class Result:
-    """A run to look at from Python."""
+    """A run to look at from Python, as it was when this was made; of a live run make another for what is new.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.run = read_state(folder)
+    `folder` is the run's own. Raises UserError where it holds no ledger, or one that is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.run = read_state(self.folder)
 
     @property
-    def best(self) -> Any:
-        """The best report: trial, epoch, value, params; None where there is none."""
+    def best(self) -> Best | None:
+        """The best report of the search: its `trial`, `epoch`, `value` and `params`; None where there is none."""
         return self.run.best
 
     @property
@@ -119,7 +122,7 @@ class Result:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The content of `summary.json`."""
+        """The content of `summary.json`, which is written when a driver ends."""
         return dict(json.loads((self.folder / "summary.json").read_text()))
 
     @property
@@ -129,7 +132,10 @@ class Result:
         return path if path.exists() else None
 
     def table(self) -> pd.DataFrame:
-        """Give the leaderboard as a pandas table, one row a trial, one column a param."""
+        """Give the leaderboard as a pandas table, one row a trial, one column a param, the best first.
+
+        Beside the params: `trial`, `value` (the best one), its `epoch`, the `epochs` trained, `state` and `reason`.
+        """
         import pandas as pd
 
         return pd.DataFrame(
@@ -141,7 +147,7 @@ class Result:
         )
 
     def curves(self) -> pd.DataFrame:
-        """Give every report as a pandas table: trial, epoch, and the metrics."""
+        """Give every report as a pandas table, one row a report: trial, generation, epoch, and the metrics."""
         import pandas as pd
 
         names = ("trial", "generation", "epoch")

@@ -48,7 +48,8 @@ def why(folder: Path, trial: str, console: Console) -> None:
     if dropped := race(run).dropped.get(trial):
         console.print(Text(clean(f"  {'dropped':<12}{dropped}")), soft_wrap=True)
     if state.error:
-        console.print(Text(state.error.rstrip(), style="red"), soft_wrap=True)
+        lines = "\n".join(map(clean, state.error.expandtabs().rstrip().splitlines()))
+        console.print(Text(lines, style="red"), soft_wrap=True)
 
 
 def story(records: Sequence[Record], trial: str) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import ship
+from tuner.called import called
 from tuner.errors import ClusterError, Interrupted, Problem, TunerError, UserError, remedy
 from tuner.remote.fetch import fetch, fetch_page
 from tuner.remote.follow import follow, printer
@@ -121,8 +122,8 @@ def _attend(jobs: Jobs, job: str, run: str, json: bool, late: bool = False) -> i
     try:
         code = follow(jobs, job, printer(json), late)
     except KeyboardInterrupt:
-        print(f"\nThe run goes on. Rejoin it:  python launch.py {again}", file=sys.stderr)
-        print(f"Stop it:  python launch.py --stop {run} --address {jobs.address}", file=sys.stderr)
+        print(f"\nThe run goes on. Rejoin it:  {called()} {again}", file=sys.stderr)
+        print(f"Stop it:  {called()} --stop {run} --address {jobs.address}", file=sys.stderr)
         raise Interrupted("left") from None
     if code == UserError.exit_code:
         return code

@@ -34,10 +34,10 @@ class Jobs:
         """Connect; raises ClusterError."""
         from ray.job_submission import JobSubmissionClient
 
-        from tuner.engine.cluster import send_token
+        from tuner.engine import token
 
         logging.disable(logging.WARNING)  # Ray tells of its packages and tokens
-        send_token()
+        token.send()
         self.address = address.rstrip("/")
         try:
             self.client = JobSubmissionClient(self.address)

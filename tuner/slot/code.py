@@ -10,6 +10,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Code:
             sys.path[:0] = front
         if self.pickled:
             return self._unpickled()
+        _prefer_folders(self.module.partition(".")[0], front)
         function: Callable[..., Any] = getattr(self._module(), self.function)
         return function
 
@@ -75,6 +77,15 @@ class Code:
         if name in sys.modules:
             return sys.modules[name]
         return _execute(name, file)
+
+
+def _prefer_folders(name: str, front: list[str]) -> None:
+    """Take a user's folder without `__init__.py` before an installed package, which Python would prefer."""
+    if name in sys.modules:
+        return
+    spec = PathFinder.find_spec(name, front)
+    if spec is not None and spec.origin is None:
+        sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
 def _execute(name: str, file: str) -> Any:

@@ -115,6 +115,9 @@ def check(bound: Bound, space: Mapping[str, Any], fixed: Mapping[str, Any], key:
         return
     if not signature.certain:
         return
+    if signature.suggested:
+        yield _objective(signature, key)
+        return
     if problem := _first_problem(signature, key):
         yield problem
         return
@@ -186,12 +189,22 @@ def _is_trial(annotation: ast.expr | None) -> bool:
 
 def _plain_ray(signature: Signature, names: list[str], key: str) -> Iterator[Broken]:
     first = signature.positional[0]
-    if key != "trainable":
+    if signature.suggested:
+        yield _objective(signature, key)
+    elif key != "trainable":
         yield Broken((key,), f"must name a function that takes trial, but got {signature.name}({first})",
                      f"Write def {signature.name}(trial, **params).")  # fmt: skip
     elif first in names:
         yield Broken((key,), f"must name a function whose first parameter is trial, but got {_header(signature)}",
                      f"Write def {signature.name}(trial, *, {first}).")  # fmt: skip
+
+
+def _objective(signature: Signature, key: str) -> Broken:
+    """Tell who brings an objective of Optuna how its parameters come here."""
+    what = "must name a function that takes its parameters by name"
+    names = ", ".join(dict.fromkeys(signature.suggested))
+    fix = f"Write def {signature.name}(trial, *, {names}), and their ranges under space."
+    return Broken((key,), f"{what}, but got an objective of Optuna, {_header(signature)}", fix)
 
 
 def _first_problem(signature: Signature, key: str) -> Broken | None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from tuner.spec import experiment as exp
 from tuner.spec.draft import Draft, dotted
-from tuner.spec.loggers import Csv, Mlflow, Wandb
-from tuner.spec.model import Model, Place
+from tuner.spec.kinds import SomeScheduler, SomeSearch
+from tuner.spec.loggers import SomeLogger
+from tuner.spec.model import Model, Place, by_kind
 from tuner.spec.words import closest, listed
 
 SECTIONS: dict[str, type[Model]] = {
@@ -17,13 +18,8 @@ SECTIONS: dict[str, type[Model]] = {
 }  # fmt: skip
 LISTS = ("objective", "resources")
 """Sections that may be a list of mappings."""
-KINDS: dict[str, dict[str, type[Model]]] = {
-    "search": {"auto": exp.AutoSearch, "tpe": exp.Tpe, "gp": exp.Gp, "cmaes": exp.Cmaes, "nsga2": exp.Nsga2,
-               "qmc": exp.Qmc, "random": exp.Random, "grid": exp.Grid},
-    "scheduler": {"auto": exp.AutoScheduler, "asha": exp.Asha, "hyperband": exp.Hyperband, "median": exp.Median,
-                  "pbt": exp.Pbt, "none": exp.NoScheduler},
-}  # fmt: skip
-LOGGERS: dict[str, type[Model]] = {"csv": Csv, "wandb": Wandb, "mlflow": Mlflow}
+KINDS = {"search": by_kind(SomeSearch), "scheduler": by_kind(SomeScheduler)}
+LOGGERS = by_kind(SomeLogger)
 DISTS: dict[str, type[Model]] = {"float": exp.Float, "int": exp.Int, "choice": exp.Choice}
 
 MEANT: dict[str, str] = {

@@ -87,7 +87,7 @@ class AutoSearch(Search):
     """Epochs of all trials together; by default as many as `asha` would train."""
 
 
-SomeSearch = Tpe | Gp | Cmaes | Nsga2 | Qmc | Random | Grid | AutoSearch
+SomeSearch = AutoSearch | Tpe | Gp | Cmaes | Nsga2 | Qmc | Random | Grid
 AnySearch = Annotated[SomeSearch, Field(discriminator="kind")]
 
 
@@ -165,5 +165,5 @@ class NoScheduler(Model):
     """Which scheduler."""
 
 
-SomeScheduler = Asha | Hyperband | Median | Pbt | NoScheduler | AutoScheduler
+SomeScheduler = AutoScheduler | Asha | Hyperband | Median | Pbt | NoScheduler
 AnyScheduler = Annotated[SomeScheduler, Field(discriminator="kind")]

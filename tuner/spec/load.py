@@ -24,7 +24,8 @@ from tuner.spec.words import did_you_mean, shown
 from tuner.spec.yaml_nodes import Parsed, YamlError, parse
 
 MOST_BYTES = 1_000_000
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_BESIDE = Path(__file__).resolve().parents[2]
+"""The clone, or where the package is installed: the shipped search spaces lie there too."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:
 def find(path: str | Path) -> Path:
     """Find a YAML file by its path or by its name under search_spaces/. Raises UserError."""
     path = Path(path).expanduser()
-    folders = [Path.cwd(), Path.cwd() / "search_spaces"]
-    if (_REPOSITORY / "launch.py").is_file():
-        folders.append(_REPOSITORY / "search_spaces")
+    folders = [Path.cwd(), Path.cwd() / "search_spaces", _BESIDE / "search_spaces"]
     for folder in folders:
         for name in (path, path.with_name(f"{path.name}.yaml")) if path.name else ():
             if (folder / name).is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,11 @@ class Model(BaseModel):
     """A frozen model that takes no unknown key and converts no type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def by_kind(union: Any) -> dict[str, type[Model]]:
+    """Name the models of a union, each by the word that its `kind` has to be."""
+    return {get_args(one.model_fields["kind"].annotation)[0]: one for one in get_args(union)}
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -49,6 +49,8 @@ class Signature:
     """It calls `trial.track`, or hands the trial to something that might."""
     tracks: bool
     """It names `trial.track` itself."""
+    suggested: tuple[str, ...] = ()
+    """What it asks for by `trial.suggest_float("lr", ...)` and the like, as an objective of Optuna does."""
 
     @property
     def place(self) -> str:
@@ -185,6 +187,7 @@ def _signature(node: Function, file: Path) -> Signature:
         certain=all(_last_name(decorator) in KEEPS_SIGNATURE for decorator in node.decorator_list),
         may_track=not positional or _may_track(node, positional[0].arg),
         tracks=bool(positional) and "track" in _used_of(node, positional[0].arg),
+        suggested=tuple(_suggested(node, positional[0].arg)) if positional else (),
     )  # fmt: skip
 
 
@@ -206,6 +209,14 @@ def _may_track(node: Function, trial: str) -> bool:
     attributes = _used_of(node, trial)
     # A use that is no attribute hands the trial on, and what happens there is not followed.
     return "track" in attributes or uses > len(attributes)
+
+
+def _suggested(node: Function, trial: str) -> Iterator[str]:
+    """Yield the params that a function asks the trial to suggest; `...` for one whose name is made as it runs."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Call) and ast.unparse(part.func).startswith(f"{trial}.suggest_"):
+            name = part.args[0] if part.args else None
+            yield name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else "..."
 
 
 def _used_of(node: Function, trial: str) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from tuner.errors import Locked
@@ -94,14 +94,14 @@ def write_whole(path: Path, data: bytes | str, sync: bool = True) -> None:
     With `sync` that holds after a loss of power too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    file = name.open("xb")  # with the rights that the user gives to all files
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             file.write(data.encode() if isinstance(data, str) else data)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

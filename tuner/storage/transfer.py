@@ -33,6 +33,8 @@ def get_folder(objects: Objects, name: str, folder: Path, last: str) -> None:
     if f"{name}/{last}" not in names:
         raise NotWhole(f"{objects.url}/{name}: is not there, or not whole")
     names.remove(f"{name}/{last}")
+    if strangers := [one for one in names if ".." in one.split("/")]:
+        raise OSError(f"{objects.url}/{strangers[0]}: its name leads out of the folder")
     if names:
         objects.get_files({one: folder / one.removeprefix(f"{name}/") for one in names})
     objects.get_files({f"{name}/{last}": folder / last})

@@ -14,7 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from tuner.errors import UserError
@@ -80,11 +80,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         for name, facts in manifest["files"].items():
+            if not inside(name):
+                raise Invalid(f"{folder}: must hold all its files itself, but its manifest names {name}")
             if file_facts(folder / name) != facts:
                 raise Invalid(f"{folder / name}: size or checksum does not fit the manifest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Invalid(f"{folder}: must hold a whole checkpoint, but got {type(error).__name__}: {error}") from None
     return manifest
+
+
+def inside(name: str) -> bool:
+    """Tell whether a name in a manifest, which may be a stranger's, leads nowhere but into the manifest's folder."""
+    return not (path := PurePath(name)).is_absolute() and ".." not in path.parts
 
 
 def is_whole(folder: Path) -> bool:

@@ -61,12 +61,12 @@ class Trial:
 
     @property
     def id(self) -> str:
-        """The trial's name in the run."""
+        """The trial's name in the run, such as `t0007`."""
         return self._assignment.trial
 
     @property
     def params(self) -> dict[str, Any]:
-        """All keyword arguments of the function."""
+        """All keyword arguments of the function, those of `fixed` among them; a copy."""
         return dict(self._assignment.params)
 
     @property
@@ -76,7 +76,7 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        """The trial's own folder, for files of any kind."""
+        """The trial's own folder `trials/<id>/`, for files of any kind."""
         return self._assignment.folder
 
     @property
@@ -96,7 +96,7 @@ class Trial:
 
     @property
     def ranks(self) -> int:
-        """How many processes train this trial together."""
+        """How many processes train this trial together; 1 unless `resources` says otherwise."""
         return self._ranks.ranks
 
     @property
@@ -136,7 +136,8 @@ class Trial:
     def track(self, **objects: Any) -> None:
         """Save these objects with each report; when a trial resumes they are restored inside this call.
 
-        Each needs `state_dict` and `load_state_dict`. Call it once models, optimizers and schedulers are made.
+        Each needs `state_dict` and `load_state_dict`. Call it once models, optimizers and schedulers are made. Raises
+        UserError where one has not both, or where a checkpoint does not hold it.
         """
         for name, thing in objects.items():
             tracked.check(name, thing)
@@ -174,7 +175,7 @@ class Trial:
     def test(self, function: Callable[[], Mapping[str, float]]) -> None:
         """Register what measures the model on the test split; it is called once, for the best trial, restored.
 
-        Call it before the loop over `epochs`.
+        Call it before the loop over `epochs`. The function gives the numbers by their names.
         """
         self._test = function
 
@@ -186,9 +187,9 @@ class Trial:
     def report(self, metrics: Mapping[str, Any] | None = None, /, *, epoch: int | None = None, **more: Any) -> None:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
 
-        The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given.
-        Make it the last thing of an epoch: what the loop does after it is not in the checkpoint. With several ranks
-        each one has to call it: the means of their metrics are reported.
+        The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given. Make it the
+        last thing of an epoch: what the loop does after it is not in the checkpoint. With several ranks each one has to
+        call it: the means of their metrics count. Raises UserError where the objective is missing or epochs go back.
         """
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)

@@ -66,3 +66,9 @@ class Model:
 
 
 partial = functools.partial(train, momentum=0.8)
+
+
+def objective(trial):
+    lr = trial.suggest_float("lr", 1e-4, 1.0, log=True)
+    widths = [trial.suggest_int(f"width{layer}", 8, 32) for layer in range(2)]
+    return lr * sum(widths)

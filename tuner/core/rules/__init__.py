@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from tuner.core.rules.asha import Asha
 from tuner.core.rules.everything import Everything
 from tuner.core.rules.hyperband import Hyperband
@@ -32,4 +34,6 @@ def make_rule(experiment: Experiment, tops: Tops = NONE, asker: object = None) -
         return Pbt(experiment, scheduler)
     if isinstance(scheduler, kinds.AutoScheduler):
         return Thaw(experiment, asker if isinstance(asker, Chooser) else None, tops)
-    return Everything()
+    if isinstance(scheduler, kinds.NoScheduler):
+        return Everything()
+    assert_never(scheduler)

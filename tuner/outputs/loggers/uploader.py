@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from tuner.called import called
 from tuner.core.records import Asked, Ended, Header, Record, Repeated, Report, Suggested, Tick
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
@@ -87,7 +88,7 @@ class Uploader:
             self._thread.join(0.1)
         self._is_left = True
         if not self._is_done:
-            fix = f"Send it with: python launch.py --resume {self.folder}"
+            fix = f"Send it with: {called()} --resume {self.folder}"
             self.say(f"{self.service.name}: does not have all of the run{self._missing()}. {fix}")
 
     def _missing(self) -> str:

@@ -148,9 +148,9 @@ class WandbRuns:
 
 
 def _settings() -> Any:
-    """Keep W&B off the terminal, and off this machine's load: trials run elsewhere."""
+    """Keep W&B off the terminal, off this machine's load, and from telling what it is called: trials run elsewhere."""
     return wandb.Settings(
         silent=True, console="off", disable_code=True, disable_git=True, x_disable_stats=True, x_disable_meta=True,
-        x_save_requirements=False, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS,
+        x_save_requirements=False, host="tuner", init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS,
         finish_timeout_raises=True,
     )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Train a small network on scikit-learn's digits, with Lightning."""
+
+import lightning
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset, random_split
+from tuner import Trial
+from tuner.integrations.lightning import TrialCallback
+
+
+class Network(lightning.LightningModule):
+    def __init__(self, lr: float, width: int, dropout: float):
+        super().__init__()
+        self.save_hyperparameters()
+        self.layers = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 10))
+
+    def forward(self, images):
+        return self.layers(images)
+
+    def training_step(self, batch, number):
+        images, labels = batch
+        return functional.cross_entropy(self(images), labels)
+
+    def validation_step(self, batch, number):
+        images, labels = batch
+        logits = self(images)
+        self.log("val_loss", functional.cross_entropy(logits, labels))
+        self.log("val_accuracy", (logits.argmax(1) == labels).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=self.hparams.lr)
+
+
+def train(trial: Trial, *, lr: float, width: int = 32, dropout: float = 0.1):
+    images, labels = load_digits(return_X_y=True)
+    data = TensorDataset(torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels))
+    train_data, val_data = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
+    network = Network(lr, width, dropout)
+    trainer = lightning.Trainer(
+        max_epochs=trial.last_epoch, callbacks=[TrialCallback(trial)], logger=False, enable_checkpointing=False
+    )
+    trainer.fit(network, DataLoader(train_data, 64, shuffle=True), DataLoader(val_data, 512))

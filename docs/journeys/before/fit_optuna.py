@@ -1,0 +1,43 @@
+"""Tune a small network on scikit-learn's digits, with Optuna."""
+
+import optuna
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+
+def objective(trial):
+    lr = trial.suggest_float("lr", 1e-4, 0.3, log=True)
+    width = trial.suggest_int("width", 8, 128, log=True)
+    images, labels = load_digits(return_X_y=True)
+    data = TensorDataset(torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels))
+    train_data, val_data = random_split(data, [0.8, 0.2], torch.Generator().manual_seed(0))
+    loader = DataLoader(train_data, 64, shuffle=True)
+    model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    for epoch in range(9):
+        model.train()
+        for x, y in loader:
+            loss = nn.functional.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        with torch.inference_mode():
+            x, y = val_data[:]
+            accuracy = (model(x).argmax(1) == y).float().mean().item()
+        trial.report(accuracy, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return accuracy
+
+
+def main():
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.SuccessiveHalvingPruner())
+    study.optimize(objective, n_trials=20)
+    print(study.best_params)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""How the command was called: what people are told to type next has to work where they are."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+INSTALLED = "tuner"
+"""The command that the package installs."""
+
+
+def called() -> str:
+    """Spell the command as it was called; the installed one where this process is no command of ours."""
+    program = Path(sys.argv[0])
+    if program.name == "launch.py":
+        return f"python {shlex.quote(sys.argv[0])}"
+    if program.name == "__main__.py" and program.parent.name == INSTALLED:
+        return f"python -m {INSTALLED}"
+    return INSTALLED
