@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuner.cli import _address, main, parser
+from tuner.engine.cluster import existing
 
 
 def address(*flags: str) -> str | None:
@@ -32,6 +33,15 @@ def test_what_needs_no_cluster_asks_none_in_the_environment(flags: list[str], mo
     for told in ("http://head:8265", "auto"):
         monkeypatch.setenv("RAY_ADDRESS", told)
         assert address(*flags) is None
+
+
+def test_local_is_no_cluster_although_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379\n")
+    assert existing(None) == "10.0.0.1:6379"
+    assert existing("local") is None
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert existing(None) is None
 
 
 def test_auto_is_what_ray_start_has_left(

@@ -72,10 +72,10 @@ def prepare(dashboard: bool) -> None:
 def existing(address: str | None) -> str | None:
     """Find the cluster that the user means: the flag, RAY_ADDRESS, or what `ray start` left on this machine.
 
-    Another run's own Ray is never taken: it leaves no such trace.
+    Another run's own Ray is never taken: it leaves no such trace. `local` is Ray's own word for none.
     """
-    if address or os.environ.get("RAY_ADDRESS"):
-        return address or os.environ["RAY_ADDRESS"]
+    if named := address or os.environ.get("RAY_ADDRESS"):
+        return named if named != "local" else None
     trace = _trace()
     return trace.read_text().strip() or None if trace.exists() else None
 
