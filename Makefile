@@ -11,13 +11,20 @@ lint:
 test:
 	pytest
 
-# What OVERHEAD.md, SCALING.md and the table of searches hold; the first takes most of an hour. The others (search, soak,
-# ledger, boards, memory_edge, finetune, gpu) have their commands at the top of their files.
+# What REPORT.md gathers, as far as two cores can measure it: some three hours, and ten more with the recorded curves of
+# other people (DATA=FOLDER). boards, finetune, pbt and gpu have their commands at the top of their files.
 bench:
 	python -m benchmarks.overhead
 	python -m benchmarks.rates
 	python -m benchmarks.scaling
 	python -m benchmarks.searches
+	python -m benchmarks.soak
+	python -m benchmarks.ledger
+	python -m benchmarks.memory_edge
+	python -m benchmarks.compare
+	python -m benchmarks.mutants
+	$(if $(DATA),python -m benchmarks.search --data $(DATA))
+	python -m benchmarks.overview
 
 # The lowest and the highest versions that pyproject.toml allows: some GiB, and half an hour.
 bounds:
