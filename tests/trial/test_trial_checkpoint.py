@@ -260,7 +260,9 @@ ARRAYS = """
 """
 
 
-@pytest.mark.parametrize("what", ["np.array([[0.1, np.nan], [1e300, -0.0]])", "np.arange(12).reshape(3, 4).T", "np.int8(3)"])
+@pytest.mark.parametrize(
+    "what", ["np.array([[0.1, np.nan], [1e300, -0.0]])", "np.arange(12).reshape(3, 4).T", "np.int8(3)"]
+)
 def test_without_torch_arrays_are_kept_bit_for_bit(tmp_path: Path, what: str) -> None:
     source = textwrap.dedent(ARRAYS.format(what=what))
     subprocess.run([sys.executable, "-c", source, str(tmp_path / "c")], check=True, cwd=Path.cwd())

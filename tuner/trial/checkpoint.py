@@ -179,8 +179,8 @@ def _write_json(state: Any, file: _Summed, name: str) -> None:
         file.write(json.dumps(state, default=_array_to_json).encode())
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the state_dict of {name!r} must hold numbers, strings, lists, dicts and numpy arrays where torch is not imported, "
-            f"but got {error}. Import torch in the trainable to save tensors."
+            f"the state_dict of {name!r} must hold numbers, strings, lists, dicts and numpy arrays where torch is "
+            f"not imported, but got {error}. Import torch in the trainable to save tensors."
         ) from None
 
 
