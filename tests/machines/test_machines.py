@@ -1,4 +1,4 @@
-"""`ray up cluster.yaml` on three machines, a run that is submitted from outside, one machine dies, one comes."""
+"""`ray up cluster.yaml` on three machines, two runs that are submitted from outside, one machine dies, one comes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from cluster.test_spot import interruption, metadata
-from hosts import STEADY, Driver
+from hosts import Driver
+from pages import blocks
 from support import command, environment, records, reports, wait_for
 
 from machines.made import Machines, environment_of_this, missing
 from machines.user import Dashboard, User, furnish
-from tuner.core.records import Lost
+from tuner.core.records import Given, Lost, Suggested
 from tuner.core.state import replay
 from tuner.errors import Interrupted
 from tuner.ledger import read
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 HEAD, STAYS, DIES, COMES = range(4)
-EPOCHS = 40
+EPOCHS = 20
+FILES = {block.file: block.text for block in blocks("docs/journeys/cluster.md") if block.file}
+SETS = {"ana": ["budget.trials=60"], "ben": ["budget.trials=3"]}
+"""Ana's run lasts until it is stopped; all of Ben's trials fit side by side, and it comes to its end."""
 
 
 @pytest.fixture
@@ -47,22 +50,19 @@ def machines(folder: Path) -> Iterator[Machines]:
         yield made
 
 
-def from_afar(user: User, board: Dashboard, folder: Path) -> Driver:
-    """Submit a run from the user's machine, and follow it; its folder is on the shared disk."""
-    job, shared = folder / "job", folder / "shared"
+def from_afar(who: str, user: User, board: Dashboard, folder: Path) -> Driver:
+    """Submit a run of the page's from a folder of its own, and follow it; the run's folder is on the shared disk."""
+    job, shared = folder / f"job-{who}", folder / "shared"
     job.mkdir()
-    (job / "mine.py").write_text(STEADY)
-    spec = {
-        "trainable": "mine:train", "objective": {"metric": "loss", "mode": "min"}, "storage": str(shared),
-        "budget": {"trials": 24, "epochs": EPOCHS}, "scheduler": {"kind": "none"}, "search": {"kind": "random"},
-        "space": {"lr": {"dist": "float", "low": 0.001, "high": 1.0}}, "fixed": {"sleep": 0.5},
-    }  # fmt: skip
-    (job / "mine.yaml").write_text(yaml.safe_dump(spec))
-    flags = ["--space", "mine.yaml", "--name", "r", "--address", board.address]
-    return Driver(job, flags, run=shared / "r", HOME=str(user.home))
+    for name in ("net.py", f"{who}.yaml"):
+        (job / name).write_text(FILES[name])
+    sets = [f"storage={shared}", f"budget.epochs={EPOCHS}", "scheduler={kind: none}", *SETS[who]]
+    flags = ["--space", f"{who}.yaml", "--name", who, "--address", board.address]
+    flags += [word for one in sets for word in ("--set", one)]
+    return Driver(job, flags, run=shared / who, HOME=str(user.home))
 
 
-def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) -> None:
+def test_two_runs_on_machines_that_go_and_come(folder: Path, machines: Machines) -> None:
     user = User(folder / "user", machines)
     for number in (HEAD, STAYS, DIES):
         machines.on(number)
@@ -75,28 +75,48 @@ def test_a_run_on_machines_that_go_and_come(folder: Path, machines: Machines) ->
         wait_for_nodes(machines, board, first)
         assert {machines.ssh(number, "stat -c %a ~/.ray/auth_token") for number in (HEAD, STAYS)} == {"600\n"}
 
-        with from_afar(user, board, folder) as driver:
-            run = driver.run
-            wait_for(lambda: {report.node for report in reports(run)} == first, 240)
-            (victim,) = {report.trial for report in reports(run) if report.node == machines.address(DIES)}
-            machines.off(DIES)
+        with from_afar("ana", user, board, folder) as ana:
+            wait_for(lambda: len(suggested(ana.run)) >= len(first), 240)  # each has its place from here on
+            with from_afar("ben", user, board, folder) as ben:
+                victims = [trial_on(machines.address(DIES), one.run, first) for one in (ana, ben)]
+                machines.off(DIES)
+                machines.on(COMES)
+                user.fill_in([STAYS, DIES, COMES])
+                with user.tensorboard(ana.run / "tensorboard") as tensorboard:
+                    user.up("--no-restart")
+                    wait_for_nodes(machines, board, {machines.address(COMES)})
+                    wait_for(lambda: {victims[0], *suggested(ana.run)[:3]} <= tensorboard.shown())
+                wait_for(lambda: machines.address(COMES) in {report.node for report in reports(ana.run)})
+                wait_for(
+                    lambda: {one.node for one in reports(ana.run) if one.trial == victims[0]} - {machines.address(DIES)}
+                )
+                ben.ends(0, alone=False)
 
-            machines.on(COMES)
-            user.fill_in([STAYS, DIES, COMES])
-            user.up("--no-restart")
-            wait_for_nodes(machines, board, {machines.address(COMES)})
-            wait_for(lambda: machines.address(COMES) in {report.node for report in reports(run)})
-            wait_for(lambda: {one.node for one in reports(run) if one.trial == victim} - {machines.address(DIES)})
-
-            (job,) = re.findall(r"^Job (\S+) on", driver.said(), re.MULTILINE)
+            (job,) = re.findall(r"^Job (\S+) on", ana.said(), re.MULTILINE)
             user.ray("job", "stop", "--address", board.address, job, RAY_AUTH_MODE="token")
             assert board.job(job) == "STOPPED"
-            driver.ends(Interrupted.exit_code, alone=False)
-        assert (folder / "job" / "runs" / "r" / "ledger").read_bytes() == (run / "ledger").read_bytes(), "fetched"
+            ana.ends(Interrupted.exit_code, alone=False)
+        for one in (ana, ben):
+            assert (one.folder / "runs" / one.run.name / "ledger").read_bytes() == (one.run / "ledger").read_bytes()
         a_spot_warning_is_heeded(machines, board)
-    the_run_is_whole(run, victim, machines)
+    for one, victim, share in zip((ana, ben), victims, (0.5, 0.25), strict=True):
+        the_run_is_whole(one.run, victim, machines)
+        assert {record.gpus for record in records(one.run) if isinstance(record, Given)} == {share}
+    assert {trial.outcome for trial in replay(read(ben.run)).trials.values()} == {"finished"}
     user.ray("down", "-y", str(user.file))
-    assert machines.ssh(HEAD, "pgrep -f '[g]cs_server|[r]aylet/raylet|[d]ashboard'") == ""
+    assert machines.ssh(HEAD, "pgrep -f '[g]cs_server|[r]aylet/raylet|[d]ashboard|[t]ensorboard'") == ""
+
+
+def suggested(run: Path) -> list[str]:
+    """Name the trials of a run so far."""
+    return [record.trial for record in records(run) if isinstance(record, Suggested)]
+
+
+def trial_on(address: str, run: Path, nodes: set[str]) -> str:
+    """Wait until trials on all nodes have reported; names the one on this node."""
+    wait_for(lambda: {report.node for report in reports(run)} == nodes, 240)
+    (trial,) = {report.trial for report in reports(run) if report.node == address}
+    return trial
 
 
 def wait_for_nodes(machines: Machines, board: Dashboard, wanted: set[str]) -> None:

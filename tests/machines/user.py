@@ -27,16 +27,19 @@ def furnish(home: Path, wheels: Path) -> None:
 
     So `pip install` of the set-up commands runs for real, and downloads nothing.
     """
-    venv.create(home / "tuner-env", with_pip=True, symlinks=True)
+    venv.create(home / "tuner-env", symlinks=True)
     (site,) = (home / "tuner-env" / "lib").glob("python3*/site-packages")
     (installed,) = (Path(sys.prefix) / "lib").glob(f"{site.parent.name}/site-packages")
     (site / "packages.pth").write_text(f"{installed}\n")
-    scripts = home / "tuner-env" / "bin"
-    (scripts / "ray").write_text(Path(RAY).read_text().replace(sys.executable, "/root/tuner-env/bin/python"))
-    (scripts / "ray").chmod(0o755)
-    for script in scripts.iterdir():
-        if not script.is_symlink():
-            script.write_text(script.read_text().replace(str(home), "/root"))
+    scripts, ours = home / "tuner-env" / "bin", Path(sys.executable).parent
+    for name in ("pip", "ray", "tensorboard"):
+        script = re.sub(
+            rf"{re.escape(str(ours))}/python[\d.]*", "/root/tuner-env/bin/python", (ours / name).read_text()
+        )
+        (scripts / name).write_text(script)
+        (scripts / name).chmod(0o755)
+    activate = scripts / "activate"
+    activate.write_text(activate.read_text().replace(str(home), "/root"))
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, "setuptools>=77"], check=True
     )
@@ -56,7 +59,7 @@ class User:
         }  # fmt: skip
 
     def fill_in(self, workers: Sequence[int]) -> None:
-        """Write the four places of cluster.yaml, and that each machine shall use one CPU."""
+        """Write the four places of cluster.yaml, and that each machine shall use three CPUs, and have one GPU."""
         text = (ROOT / "cluster.yaml").read_text()
         addresses = ", ".join(self._machines.address(number) for number in workers)
         for key, value in {
@@ -65,7 +68,9 @@ class User:
         }.items():  # fmt: skip
             text, changed = re.subn(rf"(?m)^  {key}: .*# <-.*$", f"  {key}: {value}", text)
             assert changed == 1, key
-        text, changed = re.subn(r"(?m)^    ray start --(head|address)", r"    ray start --num-cpus=1 --\1", text)
+        text, changed = re.subn(
+            r"(?m)^    ray start --(head|address)", r"    ray start --num-cpus=3 --num-gpus=1 --\1", text
+        )
         assert changed == 2
         self.file.write_text(text)
 
@@ -76,17 +81,13 @@ class User:
         return said
 
     def up(self, *words: str) -> None:
-        """Type `ray up`; again where this machine was too busy for the 30 s in which a node of Ray's must be there."""
-        for _ in range(3):
-            code, said = self._ray("up", "-y", *words, str(self.file))
-            if code == 0 or "timed out during startup" not in said:
-                break
-        assert code == 0, said
+        """Type `ray up`."""
+        self.ray("up", "-y", *words, str(self.file))
 
     def _ray(self, *words: str, **more: str) -> tuple[int, str]:
         done = subprocess.run(
             [RAY, *words], cwd=ROOT, env={**self._environment, **more}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=420, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
 
@@ -99,16 +100,45 @@ class User:
     def dashboard(self) -> Iterator[Dashboard]:
         """Hold the tunnel to the dashboard open."""
         (port,) = free_ports(1)
-        with (self.home / "dashboard.txt").open("w") as log, subprocess.Popen(
-            [RAY, "dashboard", str(self.file), "--port", str(port)], cwd=ROOT, env=self._environment,
+        with self._held("dashboard", str(self.file), "--port", str(port)):
+            board = Dashboard(port, self.token())
+            wait_for(lambda: board.status("/api/version") == 200, 60)
+            yield board
+
+    @contextmanager
+    def tensorboard(self, folder: Path) -> Iterator[TensorBoard]:
+        """Have TensorBoard show a folder on the head, and hold the tunnel to it open."""
+        (port,) = free_ports(1)
+        there = f"tensorboard --logdir {folder} --host 127.0.0.1 --port {port}"
+        with self._held("exec", str(self.file), "--port-forward", str(port), there):
+            yield TensorBoard(port)
+
+    @contextmanager
+    def _held(self, *words: str) -> Iterator[None]:
+        """Type a command of Ray's that goes on until Ctrl-C."""
+        with (self.home / f"{words[0]}.txt").open("w") as log, subprocess.Popen(
+            [RAY, *words], cwd=ROOT, env=self._environment,
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        ) as tunnel:  # fmt: skip
+        ) as process:  # fmt: skip
             try:
-                board = Dashboard(port, self.token())
-                wait_for(lambda: board.status("/api/version") == 200, 60)
-                yield board
+                yield
             finally:
-                os.killpg(tunnel.pid, 15)
+                os.killpg(process.pid, 15)
+
+
+class TensorBoard:
+    """TensorBoard on the head, at the near end of a tunnel."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+
+    def shown(self) -> set[str]:
+        """Name what it has scalars of, each trial being a run of its own; nothing while it starts."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/data/plugin/scalars/tags", timeout=10) as answer:
+                return set(json.load(answer))
+        except OSError:
+            return set()
 
 
 class Dashboard:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from core.experiments import Hand, experiment
+from rich.console import Console
 
 from tuner.core.events import Elapsed, Free, Gone, Measured, StopAsked
 from tuner.core.records import Asked, Given, Lost, Session
+from tuner.ledger import Ledger
 from tuner.outputs.packing import Shared
-from tuner.outputs.why import story
+from tuner.outputs.why import story, why
 
 PROMOTE = {"kind": "asha", "promote": True, "reduction_factor": 2}
 
@@ -44,6 +49,20 @@ def test_quiet_epochs_are_drawn_together() -> None:
         run.report(a, epoch, epoch / 10)
     last = "epoch 5: score 0.50000; finished (epoch 5 is the last)"
     assert told(run, a)[1:] == ["epochs 1-4: score 0.10000 to 0.40000", last]
+
+
+def test_long_numbers_of_epochs_do_not_run_into_what_happened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Hand(experiment(scheduler={"kind": "none"}, budget={"trials": 1, "epochs": 1002}))
+    (a,) = run.start(1, x=0.5)
+    for epoch in (1000, 1001, 1002):
+        run.report(a, epoch, 0.5)
+    with Ledger(tmp_path) as ledger:
+        for record in run.records:
+            ledger.append(record)
+    why(tmp_path, a, Console(width=200))
+    assert "  epochs 1000-1001 score 0.50000 to 0.50000\n" in capsys.readouterr().out
 
 
 def test_what_came_before_a_trial_or_after_its_end_is_not_its_story() -> None:

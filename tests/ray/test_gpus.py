@@ -44,7 +44,10 @@ def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
     write(
         SEES, budget={"trials": 4, "epochs": 4}, scheduler={"kind": "none"}, resources={"gpus": 0.25, "max_trials": 2}
     )
-    launch("--space", "mine.yaml", "--name", "spread", "--address", cluster)
+    larger = (
+        "each trial gets 1 of a GPU in place of 0.25, so that they lie on all GPUs; resources.placement: pack"
+    )
+    assert larger in launch("--space", "mine.yaml", "--name", "spread", "--address", cluster).stdout
     run = tmp_path / "runs" / "spread"
     assert set().union(*seen(run).values()) == {"'0'", "'1'"}, "two at once, on two GPUs"
     assert all(len(gpus) == 1 for gpus in seen(run).values())
@@ -52,7 +55,7 @@ def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
     assert given == [(f"t{i:04d}", 1.0) for i in range(4)]
 
     pack = ("--set", "resources.placement=pack")
-    launch("--space", "mine.yaml", "--name", "pack", "--address", cluster, *pack)
+    assert "in place of" not in launch("--space", "mine.yaml", "--name", "pack", "--address", cluster, *pack).stdout
     assert set().union(*seen(tmp_path / "runs" / "pack").values()) == {"'0'"}
 
     launch("--space", "mine.yaml", "--name", "none", "--address", cluster, "--set", "resources.gpus=0")

@@ -76,6 +76,17 @@ class Placement:
         return self._largest if self._grows else max(self._cards, default=0)
 
     @property
+    def enlarged(self) -> str:
+        """Say that trials get more of a GPU than was asked for; nothing where they do not."""
+        if not self._least:
+            return ""
+        asked = self._smallest(self.spec.resource_entries[-1]).gpus
+        return (
+            f"each trial gets {self._least:.4g} of a GPU in place of {asked:.4g}, so that they lie on all GPUs; "
+            "resources.placement: pack leaves the rest to other runs"
+        )
+
+    @property
     def nodes(self) -> list[Node]:
         """List the machines."""
         return [machine.node for machine in self._machines]

@@ -131,4 +131,7 @@ def places(
     kinds = may_come()
     if kinds and len(nodes) == 1 and isinstance(storage, Path):
         say(f"machines that join must see {storage} too; a URL as storage (s3://bucket/runs) needs no shared folder")
-    return Placement(spec, nodes, kinds), Watch(nodes, admit, say, Wishes(spec, kinds))
+    placement = Placement(spec, nodes, kinds)
+    if placement.enlarged:
+        say(placement.enlarged)
+    return placement, Watch(nodes, admit, say, Wishes(spec, kinds))

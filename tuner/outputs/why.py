@@ -44,7 +44,7 @@ def why(folder: Path, trial: str, console: Console) -> None:
     name = folder.resolve().name
     console.print(Text(clean(f"{trial} of {name}: {_end(state)}"), style="bold"))
     for where, what in story(records, trial):
-        console.print(Text(clean(f"  {where:<12}{what}")), soft_wrap=True)
+        console.print(Text(clean(f"  {where:<11} {what}")), soft_wrap=True)
     if dropped := race(run).dropped.get(trial):
         console.print(Text(clean(f"  {'dropped':<12}{dropped}")), soft_wrap=True)
     if state.error:

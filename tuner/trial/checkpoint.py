@@ -7,6 +7,7 @@ torn by a crash is recognized when it is read, so writing it needs no sync.
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import shutil
@@ -24,6 +25,8 @@ from tuner.trial.channel import Channel
 
 MANIFEST = "manifest.json"
 CARRIED = "files"
+ARRAY = "numpy"
+"""Key under which the JSON of an array has its type."""
 VERSION = 1
 
 
@@ -113,7 +116,7 @@ def load(folder: Path, name: str, *, mmap: bool = False) -> Any:
 def load_file(path: Path, name: str, *, mmap: bool = False) -> Any:
     """Read the state of an object of this name from a file."""
     if path.suffix == ".json":
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), object_hook=_array_from_json)
     import torch
 
     try:
@@ -180,12 +183,31 @@ def _write_torch(state: Any, file: _Summed, name: str) -> None:
 def _write_json(state: Any, file: _Summed, name: str) -> None:
     try:
         _refuse_other_keys(state)
-        file.write(json.dumps(state).encode())
+        file.write(json.dumps(state, default=_array_to_json).encode())
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the state_dict of {name!r} must hold numbers, strings, lists and dicts where torch is not imported, "
-            f"but got {error}. Import torch in the trainable to save tensors."
+            f"the state_dict of {name!r} must hold numbers, strings, lists, dicts and numpy arrays where torch is "
+            f"not imported, but got {error}. Import torch in the trainable to save tensors."
         ) from None
+
+
+def _array_to_json(value: Any) -> dict[str, Any]:
+    """Spell an array of numpy's, or one of its numbers, bit for bit."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.ndarray | numpy.generic) or value.dtype.kind not in "biufc":
+        raise TypeError(f"a {type(value).__name__}")
+    data = base64.b64encode(value.tobytes()).decode()
+    return {ARRAY: value.dtype.str, "shape": value.shape, "data": data}
+
+
+def _array_from_json(value: dict[str, Any]) -> Any:
+    """Read back what was spelled."""
+    if value.keys() != {ARRAY, "shape", "data"}:
+        return value
+    import numpy
+
+    flat = numpy.frombuffer(base64.b64decode(value["data"]), numpy.dtype(value[ARRAY]))
+    return flat.reshape(value["shape"]).copy()[()]  # a copy: else it could not be written to
 
 
 def _refuse_other_keys(value: Any) -> None:
