@@ -44,9 +44,7 @@ def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
     write(
         SEES, budget={"trials": 4, "epochs": 4}, scheduler={"kind": "none"}, resources={"gpus": 0.25, "max_trials": 2}
     )
-    larger = (
-        "each trial gets 1 of a GPU in place of 0.25, so that they lie on all GPUs; resources.placement: pack"
-    )
+    larger = "each trial gets 1 of a GPU in place of 0.25, so that they lie on all GPUs; resources.placement: pack"
     assert larger in launch("--space", "mine.yaml", "--name", "spread", "--address", cluster).stdout
     run = tmp_path / "runs" / "spread"
     assert set().union(*seen(run).values()) == {"'0'", "'1'"}, "two at once, on two GPUs"
