@@ -8,19 +8,20 @@ import io
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from pages import blocks, prose, run
 from reader import Reader
-from support import ROOT, records
+from support import ROOT, command, environment, records
 
 from tuner.api import load
 from tuner.core.records import Report, Session
 from tuner.outputs.confirmed import winner
 from tuner.outputs.results import read_state
 
-LAPTOP, RESEARCHER = "docs/journeys/laptop.md", "docs/journeys/researcher.md"
+LAPTOP, RESEARCHER, TEAM = (f"docs/journeys/{name}.md" for name in ("laptop", "researcher", "cluster"))
 BEFORE, AFTER = (ROOT / "docs" / "journeys" / name for name in ("before", "after"))
 COUNTED = re.compile(r"^\| \[.*\]\(before/(\w+)\.py\) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", re.MULTILINE)
 
@@ -88,3 +89,13 @@ def test_the_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_seconds_of_the_laptop_add_up() -> None:
     *steps, total = re.findall(r"^\| .* \| ([\d.]+) \|$", prose(LAPTOP), re.MULTILINE)
     assert round(sum(map(float, steps))) == int(total) < 600, "within ten minutes"
+
+
+@pytest.mark.usefixtures("alone")
+def test_the_files_of_the_team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load both experiments and train a trial: not every machine can do what tests/machines tries with them."""
+    monkeypatch.chdir(tmp_path)
+    Reader(tmp_path).follow(run(TEAM))
+    assert {file.name for file in tmp_path.iterdir()} == {"net.py", "ana.yaml", "ben.yaml"}
+    sets = ("--set", f"storage={tmp_path}", "--set", "budget.epochs=1")
+    subprocess.run(command("--space", "ben.yaml", "--local", *sets), env=environment(), check=True)
