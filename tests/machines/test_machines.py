@@ -25,8 +25,11 @@ from tuner.ledger import read
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 HEAD, STAYS, DIES, COMES = range(4)
 FILES = {block.file: block.text for block in blocks("docs/journeys/cluster.md") if block.file}
-SETS = {"ana": ["budget.epochs=600"], "ben": ["budget.trials=3", "budget.epochs=20"]}
-"""None of Ana's trials ends before her run is stopped; all of Ben's fit side by side, and his comes to its end."""
+SETS = {"ana": ["budget.trials=3", "budget.epochs=600"], "ben": ["budget.trials=3", "budget.epochs=20"]}
+"""Three trials each, one on each machine. Ana's last until her run is stopped, and Ben's come to their end.
+
+There are no more of Ana's: another one would take the new machine, where it joins before the dead one is missed.
+"""
 
 
 @pytest.fixture
