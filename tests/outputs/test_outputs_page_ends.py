@@ -32,7 +32,7 @@ TWO = experiment(budget={"trials": 2, "epochs": 6}, scheduler={"kind": "pbt", "i
 
 def test_weights_that_came_back_to_their_own_trial_are_followed_to_their_beginning(tmp_path: Path) -> None:
     """t0001 goes on from t0000; before it reports again, t0000 goes on from what t0001 has: its own checkpoint."""
-    first = replace(reported("t0000", 1, score=1.0), checkpoint="trials/t0000/g0e1")
+    first = replace(reported("t0000", 1, score=1.0), checkpoint="trials/t0000/checkpoints/g0e1")
     back = cloned("t0000", 2, 0, first, 0.3)
     assert back.decision.clone is not None
     clone = replace(back.decision.clone, donor="t0001")

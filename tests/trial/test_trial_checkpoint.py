@@ -68,6 +68,7 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_whole_checkpoint(saved: Path) -> None:
+    assert checkpoint.is_whole(saved)
     manifest = checkpoint.read_manifest(saved)
     assert (manifest["epoch"], manifest["metrics"]) == (3, {"loss": 1.0})
     assert set(manifest["files"]) == {"net.pt", "trial.pt"} == {p.name for p in saved.iterdir()} - {"manifest.json"}
@@ -87,6 +88,7 @@ def test_a_torn_file_is_named(saved: Path, name: str, harm: str) -> None:
         path.unlink()
     with pytest.raises(Invalid, match=name.replace(".", r"\.")):
         checkpoint.read_manifest(saved)
+    assert not checkpoint.is_whole(saved)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "3", '{"files": 3}', '{"files": {"net.pt": 3}}', "{}", "\0"])
