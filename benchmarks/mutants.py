@@ -62,7 +62,7 @@ class Mutant:
 def main() -> None:
     """Try the mutants, and write down which of them no test noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="files with this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], help="files with one of these in their names")
     parser.add_argument("--count", type=int, default=25, help="mutants of each file")
     parser.add_argument("--out", type=Path, default=REPORT)
     flags = parser.parse_args()
@@ -71,7 +71,7 @@ def main() -> None:
         copy = Path(folder) / "copy"
         shutil.copytree(HERE.parent, copy, ignore=shutil.ignore_patterns(".git", "runs", ".*_cache", "build", ".venv*"))
         for name, tests in TARGETS.items():
-            if flags.only in name:
+            if any(part in name for part in flags.only):
                 parts.append(section(copy, name, tests, flags.count))
                 flags.out.write_text("\n".join(parts))
 
