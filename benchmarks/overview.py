@@ -36,7 +36,8 @@ and commands: [SEARCH.md](SEARCH.md).
 RELIABILITY = """## Reliability
 
 Which faults were tried, how often and what was lost (100 kills by SIGKILL among them, every record of a ledger, full
-and failing disks, dying machines): [../docs/reliability.md](../docs/reliability.md).
+and failing disks, dying machines): [../docs/reliability.md](../docs/reliability.md). What the tests notice of code that
+is broken on purpose: [MUTANTS.md](MUTANTS.md).
 """
 SCALE = """## Scale
 
