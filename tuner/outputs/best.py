@@ -58,12 +58,6 @@ def _tracked(folder: Path, home: Path, best: Best, say: Callable[[str], None]) -
         return known
 
 
-def carried(folder: Path) -> Path | None:
-    """Give the checkpoint that a function for Ray Tune had reported with the best value; None where it had none."""
-    path = folder / BEST / CARRIED
-    return path if path.is_dir() else None
-
-
 def models(folder: Path) -> list[Path]:
     """List the weights of the best models of a run: none where its function tracks none."""
     home = folder / BEST

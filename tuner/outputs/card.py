@@ -21,6 +21,12 @@ DATASETS = ("dataset", "data")
 """Parameters of a trainable that name what it is trained on."""
 
 
+def carried(folder: Path) -> Path | None:
+    """Give the checkpoint that a function for Ray Tune had reported with the best value; None where it had none."""
+    path = folder / BEST / CARRIED
+    return path if path.is_dir() else None
+
+
 def text(
     folder: Path,
     run: RunState,
@@ -36,7 +42,7 @@ def text(
     parts = [
         _what(run, best),
         _score(run, best, test),
-        _use(tracked, formats, (folder / BEST / CARRIED).is_dir()),
+        _use(tracked, formats, carried(folder) is not None),
         _params(run, best),
         _made(folder, run, best),
     ]

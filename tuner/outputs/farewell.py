@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tuner.core.state import RunState
-from tuner.outputs import best, confirmed, disk, front, grid, page, report
+from tuner.outputs import best, card, confirmed, disk, front, grid, page, report
 from tuner.storage import BEST
 
 
@@ -35,7 +35,7 @@ def _model(folder: Path) -> str:
     if not (folder / BEST / best.MANIFEST).exists():
         return "none: its checkpoint cannot be read"
     models = best.models(folder)
-    if not models and (own := best.carried(folder)):
+    if not models and (own := card.carried(folder)):
         return f"{own}, the checkpoint that the function reported"
     if not models:
         return "none: the trainable tracks no model; trial.track(model=...) has it kept"
