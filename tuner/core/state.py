@@ -94,7 +94,7 @@ class RunState:
         elif isinstance(record, Probed):
             self.gpus.probed(self.find(record.trial), record)
         elif isinstance(record, Promoted):
-            self._open(self.find(record.trial), "running")
+            self.find(record.trial).open("running")
         elif isinstance(record, Lost):
             self._lost(self.find(record.trial), record)
         elif isinstance(record, Ended):
@@ -223,7 +223,7 @@ class RunState:
             trial.status = "paused"
         elif decision.action == "end":
             assert decision.outcome is not None
-            self._end(trial, decision.outcome, decision.reason, by_report=True)
+            trial.end(decision.outcome, decision.reason, by_report=True)
             trial.before = "running" if trial.of and decision.outcome == "stopped" else ""
         if decision.target:
             self.reached = True
@@ -240,7 +240,7 @@ class RunState:
         if not trial.of:
             self.streak.add(record, bool(trial.reports))
         self.gpus.ran_out(trial, record.ran_out)
-        self._end(trial, record.outcome, record.reason, record.error)
+        trial.end(record.outcome, record.reason, record.error)
 
     def _asked(self, record: Asked) -> None:
         if record.changes:
@@ -248,7 +248,7 @@ class RunState:
         elif record.trial is None:
             self._close("asked", "killed", "the user stopped the run")
         elif (trial := self.find(record.trial)).status != "ended":
-            self._end(trial, "killed", "the user stopped the trial")
+            trial.end("killed", "the user stopped the trial")
 
     def _change(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Take on other settings, or a larger budget: what the old one ended waits to go on."""
@@ -264,30 +264,21 @@ class RunState:
         if self.spec.budget.epochs > last:
             self.tops[last] = [t.id for t in self.trials.values() if t.outcome == "finished" and t.epoch >= last]
             for name in self.tops[last]:
-                self._open(self.trials[name], "paused")
+                self.trials[name].open("paused")
         if self.reached and not more:
             self.closed = "target"
         elif self.closed:
             self.closed, self.reached = "", False
             for trial in self.trials.values():
                 if trial.before:
-                    self._open(trial, trial.before)
+                    trial.open(trial.before)
 
     def _close(self, why: Literal["target", "hours", "asked"], outcome: Outcome, reason: str) -> None:
         self.closed = why
         for trial in self.everyone():
             if trial.status != "ended":
                 trial.before = trial.status
-                self._end(trial, outcome, reason)
-
-    @staticmethod
-    def _open(trial: TrialState, status: Literal["running", "paused"]) -> None:
-        trial.status, trial.outcome, trial.reason, trial.before = status, None, "", ""
-
-    @staticmethod
-    def _end(trial: TrialState, outcome: Outcome, reason: str, error: str = "", by_report: bool = False) -> None:
-        trial.status, trial.outcome, trial.reason, trial.error = "ended", outcome, reason, error
-        trial.by_report = by_report
+                trial.end(outcome, reason)
 
 
 def replay(records: Sequence[Record]) -> RunState:

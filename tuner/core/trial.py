@@ -96,6 +96,15 @@ class TrialState:
         if report.checkpoint and (self.best_saved is None or standing(report) > standing(self.best_saved)):
             self.best_saved = report
 
+    def open(self, status: Literal["running", "paused"]) -> None:
+        """Let it go on, or wait to."""
+        self.status, self.outcome, self.reason, self.before = status, None, "", ""
+
+    def end(self, outcome: Outcome, reason: str, error: str = "", by_report: bool = False) -> None:
+        """End it."""
+        self.status, self.outcome, self.reason, self.error = "ended", outcome, reason, error
+        self.by_report = by_report
+
     def params_of(self, generation: int) -> dict[str, Any]:
         """Find the params of a generation: a clone changes them."""
         return [*self.earlier, self.params][generation]
