@@ -77,6 +77,11 @@ class Accumulation:
         things = list(things)
         return self.largest >= 2 * self.parts and can_split(things) and self._averaged(things)
 
+    def tell_of_mixing(self, things: Iterable[Any]) -> None:
+        """Print that parts are not trained as a whole batch is, where one of these things makes them differ."""
+        if self.parts > 1 and mixes_samples(things):
+            print(f"note: batches come in {self.parts} parts for lack of memory, and BatchNorm sees the parts")
+
     def _averaged(self, things: Iterable[Any]) -> bool:
         """Tell whether all that is stepped is averaged over the ranks by what `trial.prepare` has made.
 

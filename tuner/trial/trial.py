@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
 from tuner.trial import checkpoint, media, parallel, precision, randomness, tracked
-from tuner.trial.accumulation import Accumulation, mixes_samples
+from tuner.trial.accumulation import Accumulation
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
 from tuner.trial.growth import Growth
@@ -146,8 +146,7 @@ class Trial:
             self._accumulation.gate(bare)
         for name in tracked.in_order(self._tracked, list(objects)):
             self._restore(name)
-        if (parts := self._assignment.parts) > 1 and mixes_samples(objects.values()):
-            print(f"note: batches come in {parts} parts for lack of memory, and BatchNorm sees the parts")
+        self._accumulation.tell_of_mixing(objects.values())
 
     def example(self, *inputs: Any, **named: Any) -> None:
         """Show, before `track`, what the model is called with: `best/` gets the best one in torch.export's format."""
