@@ -56,9 +56,13 @@ ABOUT = ("date", "hardware", "system", "versions", "commit")
 
 def main() -> None:
     """Write the page."""
-    parts = [HEAD, overhead(), search(), reliability(), scale(), GPUS]
-    REPORT.write_text("\n".join(parts))
+    REPORT.write_text(page())
     print(REPORT)
+
+
+def page() -> str:
+    """Gather it from the kept figures."""
+    return "\n".join([HEAD, overhead(), search(), reliability(), scale(), GPUS])
 
 
 def raw(name: str) -> Any:
