@@ -31,6 +31,8 @@ from tuner.spec.extension import changes
 
 from .experiments import CONDITIONAL, PLAIN, Hand, curve, experiment, play, play_on, rebuilt
 
+pytestmark = pytest.mark.slow
+
 AUTO: dict[str, Any] = {"kind": "auto"}
 
 

@@ -26,6 +26,8 @@ from tuner.outputs import results
 from tuner.slot.code import Code
 from tuner.trial import formats
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"dataset": "digits", "train_size": 200, "batch_size": 50, "dropout": 0.3, "width": 16, "lr": 0.01}
 EXAMPLES = {
     "lightning_digits": (SMALL, "val_loss"),

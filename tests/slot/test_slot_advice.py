@@ -6,6 +6,8 @@ import pytest
 
 from .bench import Bench
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import torch
 from torch import nn

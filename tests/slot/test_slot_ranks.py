@@ -22,7 +22,7 @@ from tuner.trial.ranks import DEVICES
 
 from .bench import PATIENCE, Bench, alive, hear, until_end, weights
 
-pytestmark = pytest.mark.usefixtures("meetings")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meetings")]
 RANKED = """
     import os, sys, time
     import torch

@@ -9,7 +9,7 @@ import torch
 
 from .bench import Bench, hear, weights
 
-pytestmark = pytest.mark.usefixtures("meetings")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meetings")]
 PARTS = """
     import torch
     from torch import nn

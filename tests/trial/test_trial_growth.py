@@ -22,6 +22,8 @@ from tuner.trial.growth import MIB
 from .growing import WIDE, Net, Train, batches, noted, sees_growth_beside_what_other_tests_hold, told  # noqa: F401
 from .study import assignment, run
 
+pytestmark = pytest.mark.slow
+
 Mistake = Callable[[bool], Train]
 
 

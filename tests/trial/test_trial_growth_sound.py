@@ -12,6 +12,8 @@ from tuner import Trial
 
 from .growing import WIDE, Net, batches, noted, sees_growth_beside_what_other_tests_hold  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_kept_for_one_pass_through_the_data_is_not_worth_a_word(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
