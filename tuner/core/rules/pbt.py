@@ -19,7 +19,7 @@ from tuner.spec.experiment import Experiment
 class Pbt:
     """At each interval a member of the lowest quantile clones one of the highest."""
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Pbt) -> None:
         self.spec, self.scheduler, self.objective = experiment, scheduler, experiment.objective
