@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from tuner.core.state import replay
 from tuner.errors import ClusterError, Problem, TunerError, UserError
 from tuner.ledger import NAME, read
 from tuner.storage import delete_folder, is_url, write_whole
+from tuner.storage.machine import mark, scratch
 
 RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
-FETCHED = "tuner-{}-run-"
-"""Folders for ledgers that are only read are called so, by the process."""
+FETCHED = "run-"
+"""So go on the names of this process's folders for ledgers that are only read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,15 @@ def _fetched(url: str) -> Path | None:
     here = RUNS / name / NAME
     if not data or (here.exists() and here.read_bytes().startswith(data)):
         return RUNS / name if data else None
-    scratch = Path(tempfile.mkdtemp(prefix=FETCHED.format(os.getpid())))
-    atexit.register(delete_folder, scratch)
-    write_whole(scratch / name / NAME, data, sync=False)
-    return scratch / name
+    made = scratch(FETCHED)
+    atexit.register(delete_folder, made)
+    write_whole(made / name / NAME, data, sync=False)
+    return made / name
 
 
 def is_fetched(folder: Path) -> bool:
     """Tell whether a folder holds but a copy of a run's ledger, for reading."""
-    return folder.parent.name.startswith(FETCHED.format(os.getpid()))
+    return folder.parent.name.startswith(f"{mark(os.getpid())}-{FETCHED}")
 
 
 def find_stopped(run: str) -> tuple[Path, str | None]:

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
+from tuner.storage import machine
 from tuner.trial.meter import SIMULATED, cards
 
 CARD_SECONDS = 60.0
@@ -114,8 +114,7 @@ def connect(
             "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
         )
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    own.sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
+    scratch = machine.scratch()
     try:
         with _sigterm_kept(), lean(dashboard):
             info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.storage.machine import mark
 from tuner.trial import Trial
 from tuner.trial.metrics import as_number
 
@@ -52,7 +53,7 @@ def use_scratch() -> None:
 
 def scratch(pid: int) -> Path:
     """Name the temporary folder of a trial's process."""
-    return Path(tempfile.gettempdir()) / f"tuner-{pid}"
+    return Path(tempfile.gettempdir()) / mark(pid)
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
