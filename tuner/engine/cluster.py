@@ -72,12 +72,20 @@ def prepare(dashboard: bool) -> None:
 def existing(address: str | None) -> str | None:
     """Find the cluster that the user means: the flag, RAY_ADDRESS, or what `ray start` left on this machine.
 
-    Another run's own Ray is never taken: it leaves no such trace. `local` is Ray's own word for none.
+    Another run's own Ray is never taken: it leaves no such trace. `local` is Ray's own word for none, and `auto` for
+    what was left; raises ClusterError where that is nothing.
     """
-    if named := address or os.environ.get("RAY_ADDRESS"):
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named and named != "auto":
         return named if named != "local" else None
     trace = _trace()
-    return trace.read_text().strip() or None if trace.exists() else None
+    found = trace.read_text().strip() if trace.exists() else ""
+    if named and not found:
+        raise ClusterError(
+            "--address: must be that of a cluster, but got auto, and `ray start` has left none on this machine. "
+            "Start one, or write HOST:PORT."
+        )
+    return found or None
 
 
 def _trace() -> Path:
