@@ -61,12 +61,23 @@ class Cluster:
     """The folder of which each machine has a copy, in which its workers begin."""
 
 
-def prepare(dashboard: bool) -> None:
-    """Set what Ray reads from the environment, then import it, before any other thread may."""
+@contextmanager
+def prepared(dashboard: bool) -> Iterator[None]:
+    """Set what Ray reads from the environment, then import it, before any other thread may.
+
+    Metrics are left out for this run alone: the next one of a notebook may want them.
+    """
     os.environ.update(QUIET)
+    before = os.environ.get(METRICS)
     if not dashboard:
         os.environ[METRICS] = "0"
-    importlib.import_module("ray")
+    try:
+        importlib.import_module("ray")
+        yield
+    finally:
+        os.environ.pop(METRICS, None)
+        if before is not None:
+            os.environ[METRICS] = before
 
 
 def existing(address: str | None) -> str | None:
@@ -105,7 +116,7 @@ def told(nodes: Sequence[Node], local: bool, names: Sequence[str] = ("CPU", "GPU
 def connect(
     address: str | None, dashboard: bool, keep_logs: Path, travels: Callable[[], Path | None] = lambda: None
 ) -> Iterator[Cluster]:
-    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before.
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepared` comes before.
 
     `travels` names the folder of which other machines get a copy.
     """
