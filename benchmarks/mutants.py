@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,21 +66,27 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=25, help="mutants of each file")
     parser.add_argument("--out", type=Path, default=REPORT)
     flags = parser.parse_args()
-    parts = [HEAD, *(f"- {key}: {value}" for key, value in machine.facts().items()), ""]
+    tried = {name: tests for name, tests in TARGETS.items() if any(part in name for part in flags.only)}
+    parts = [head(tried), *(f"- {key}: {value}" for key, value in machine.facts().items()), ""]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(HERE.parent, copy, ignore=shutil.ignore_patterns(".git", "runs", ".*_cache", "build", ".venv*"))
-        for name, tests in TARGETS.items():
-            if any(part in name for part in flags.only):
-                parts.append(section(copy, name, tests, flags.count))
-                flags.out.write_text("\n".join(parts))
+        for name, tests in tried.items():
+            parts.append(section(copy, name, tests, flags.count))
+            flags.out.write_text("\n".join(parts))
 
 
 HEAD = """# What the tests notice
 
-Written by `python -m benchmarks.mutants`: places of the core, the ledger and the checkpoint that were broken on
-purpose, one at a time. A mutant survives where no test of its file fails; the tests are those named, not all there are.
+Written by `python -m benchmarks.mutants`: places of the files below that were broken on purpose, one at a time. A
+mutant survives where no test of its file fails; the tests are those named, not all there are.
 """
+
+
+def head(tried: Collection[str]) -> str:
+    """Say what this is, and which of the files it could try were left out."""
+    left_out = [f"`{name}`" for name in TARGETS if name not in tried]
+    return HEAD + (f"\n**Not tried in this run**: {', '.join(left_out)}.\n" if left_out else "")
 
 
 def section(copy: Path, name: str, tests: list[str], count: int) -> str:

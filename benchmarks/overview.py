@@ -8,10 +8,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks import report
-from benchmarks.replay import figures
-from benchmarks.replay.cells import kept
-from benchmarks.replay.page import AIMS
-from benchmarks.replay.trace import POINTS
+from benchmarks.replay import aims
+from benchmarks.replay import page as searches
 
 HERE = Path(__file__).parent
 REPORT = HERE / "REPORT.md"
@@ -19,7 +17,8 @@ HEAD = """# What was measured, in one place
 
 Written by `python -m benchmarks.overview` from the figures in `raw/`; `make bench` measures anew what two cores can.
 Each section names the page with the whole of it. Sections were measured on different days; what is compared with each
-other ran side by side. What was tried without gain, in all of them: [LOG.md](LOG.md).
+other ran side by side, but for the searches, whose clock is a virtual one. What was tried without gain, in all of
+them: [LOG.md](LOG.md).
 """
 OVERHEAD = """## Overhead
 
@@ -50,7 +49,6 @@ GPUS = """## GPUs
 What one NVIDIA H200 gave to several trials, and how it held their shares: [GPU.md](GPU.md). Several GPUs were never at
 hand.
 """
-PEERS_OF_SEARCH = ("random", "random-asha", "random-promote", "ray-guide", "optuna", "syne-asha")
 ABOUT = ("date", "hardware", "system", "versions", "commit")
 
 
@@ -102,40 +100,9 @@ def overhead() -> str:
 
 
 def search() -> str:
-    """Say what the searches find on recorded curves: of each family the mean over tasks, beside the best peer."""
-    cells = [line for line in kept() if not line["seconds"]]
-    rows = []
-    for (family, budget), aim in AIMS.items():
-        seen = {
-            method: _at([one for one in cells if (one["method"], one["family"]) == (method, family)], budget)
-            for method in ("auto", "auto-table", *PEERS_OF_SEARCH)
-        }
-        known = {method: value for method, value in seen.items() if value is not None}
-        peer = min((method for method in PEERS_OF_SEARCH if method in known), key=known.__getitem__)
-        for method in ("auto-table", "auto"):
-            if method not in known:
-                continue
-            mine, wants = known[method], method == "auto-table"
-            figure = f"{family}, regret at {budget} full trainings, `{method}`"
-            rows.append(row(figure, f"{mine:.3f}", f"≤ {aim:g}" if wants else "–", mine <= aim if wants else None))
-            rows.append(row("… and its best peer", f"{known[peer]:.3f} (`{peer}`)", "ahead", mine < known[peer]))
-    return "\n".join(
-        [
-            SEARCH,
-            about(_machine_of_search(), "python -m benchmarks.search --data FOLDER"),
-            table(rows),
-        ]
-    )
-
-
-def _machine_of_search() -> dict[str, str]:
-    facts: dict[str, str] = json.loads((HERE / "raw" / "search" / "about.json").read_text())["auto-table"]
-    return facts
-
-
-def _at(lines: list[dict[str, Any]], budget: int) -> float | None:
-    regrets = figures.regrets(lines)
-    return figures.mean(regrets, POINTS.index(budget))[0] if regrets else None
+    """Say what the searches find on recorded curves, beside the peers, and on curves made to mislead."""
+    rows = [row(*one) for one in aims.rows(searches.regrets())]
+    return "\n".join([SEARCH, about(aims.machines(), "python -m benchmarks.search --data FOLDER"), table(rows)])
 
 
 def reliability() -> str:

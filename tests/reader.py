@@ -26,7 +26,7 @@ SHORTER = {
     "fit_trainer.yaml": ["budget.epochs=1"],
     "fit_optuna.yaml": ["budget.epochs=1"],
 }
-"""What is set in the tests alone, by the experiment: docs/README.md says so."""
+"""What is set in the tests alone, by the experiment: CONTRIBUTING.md says so."""
 
 BASE = yaml.safe_load((ROOT / "search_spaces" / "debug.yaml").read_text())
 BEGINS = re.compile(r"\btuner\.(run|resume)\(")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from benchmarks import overview
 from benchmarks.replay import methods, page
@@ -12,6 +14,22 @@ from benchmarks.replay import methods, page
 
 def test_the_report_tells_the_kept_figures() -> None:
     assert overview.page() == overview.REPORT.read_text(), "write it anew: python -m benchmarks.overview"
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("gpus", "{ours} trials of 60 ran out of memory against {peers}, which is {ratio} %; the best was {best}"),
+        ("compare", "{ours} of 60 trials ran out of memory here, and {peers} in Ray Tune with Optuna"),
+    ],
+)
+def test_the_pages_tell_the_edge_of_memory_as_it_is_kept(page: str, told: str) -> None:
+    kept = json.loads((ROOT / "benchmarks" / "raw" / "memory_edge.json").read_text())
+    (ours, peers), (mine, theirs) = kept["out_of_memory"].values(), kept["best"].values()
+    better, seeds = kept["better_in"], len(kept["found"]["ours"])
+    best = f"{mine:.3f} against {theirs:.3f} in the mean, and better for {better} of the {seeds} seeds"
+    facts = {"ours": f"{ours:.1f}", "peers": f"{peers:.1f}", "ratio": round(100 * kept["ratio"]), "best": best}
+    assert told.format(**facts) in " ".join((ROOT / "docs" / f"{page}.md").read_text().split())
 
 
 def test_the_page_of_the_searches_tells_the_kept_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,8 @@ def test_every_node_gets_the_project_with_the_tested_versions(file: str) -> None
     for where, what in config["file_mounts"].items():
         if what != "~/.ray/auth_token":
             assert where == f"~/tuner/{what}" and (ROOT / what).exists()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {project["readme"], *project["license-files"]} <= set(config["file_mounts"].values()), "pip looks for them"
     (install,) = [command for command in config["setup_commands"] if "pip install" in command]
     (extras,) = re.findall(r"pip install -q -c constraints.txt -e '\.\[(.*)\]'", install)
     assert install.count(f"{{ echo '{extras}'; cat constraints.txt pyproject.toml; }}") == 2, "other extras are missed"

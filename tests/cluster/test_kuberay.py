@@ -122,7 +122,8 @@ def test_versions_are_those_of_the_constraints(cluster) -> None:
 def test_the_image_gets_no_runs_no_data_and_no_history() -> None:
     left_out = (ROOT / ".dockerignore").read_text().splitlines()
     assert {".git", "runs", "data"} <= set(left_out)
-    needed = ("tuner", "trainables", "search_spaces", "pyproject.toml", "constraints.txt", "README.md", "launch.py")
+    needed = ("tuner", "trainables", "search_spaces", "pyproject.toml", "constraints.txt", "launch.py")
+    needed += ("README.md", "LICENSE")
     assert not set(needed) & set(left_out)
     ours = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
     assert ours <= {line.removeprefix("**/") for line in left_out}

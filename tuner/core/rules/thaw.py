@@ -56,7 +56,7 @@ class Thaw:
     Once the run's epochs are trained, the best trial alone goes on, to its last epoch.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""

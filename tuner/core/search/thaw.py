@@ -1,8 +1,8 @@
 """Freeze-thaw: one model chooses both new params and which paused trial goes on (after Swersky et al. 2014).
 
 A trial pauses at each rung. Whenever a worker is free, all paused trials and a pool of new params compete for it: by
-the probability that they end better than the best so far by some margin, over the square root of the epochs to their
-next rung. The margin is drawn anew for each decision, from far to near.
+the probability that they end better than the best so far by some margin, over the square root of the epochs that this
+takes: those to their next rung, or to the end. The margin, and which of the two, are drawn anew for each decision.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ FIRST_RUNGS = (1, 2, 4)
 MARGIN = 0.5
 """The largest margin, in standard scores; the smallest is a hundredth of it."""
 COST = 0.5
-"""The power of the epochs to the next rung that a candidate's odds are divided by."""
+"""The power of the epochs that a candidate's odds are divided by."""
+WHOLE, AFTER = 0.5, 10
+"""The share of decisions that count the epochs to the end, and after so many full trainings; until then it grows
+evenly. The others count the epochs to the next rung. By these alone new trials, which cost least, begin for ever where
+the first rungs tell nothing of the end.
+"""
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
 
@@ -135,13 +140,19 @@ class FreezeThaw(Heard):
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
-        epochs = [self._first_rung()] * len(new) + [self.next_rung(n) - self.trials[n].epoch for n in paused]
-        odds = self._odds(places) - COST * np.log(epochs)
+        odds = self._odds(places) - COST * np.log(self._epochs(len(new), paused))
         odds[: len(new)] += self._beliefs(new)
         best = int(odds.argmax())
         if best < len(new):
             return self._new(self.pool.candidates[new[best]].params)
         return self._on(paused[best - len(new)])
+
+    def _epochs(self, new: int, paused: Sequence[int]) -> list[int]:
+        """Count the epochs that so many new trials, and these paused ones, take to their next rung, or to the end."""
+        last = self.spec.budget.epochs
+        if self._uniform("whole") < WHOLE * min(1.0, self._trained() / (AFTER * last)):
+            return [last - epoch for epoch in [*[0] * new, *(self.trials[n].epoch for n in paused)]]
+        return [self._first_rung()] * new + [self.next_rung(n) - self.trials[n].epoch for n in paused]
 
     def _odds(self, places: NDArray[np.int64]) -> Array:
         """Compute the logarithm of the odds that columns end better than the best so far by the decision's margin."""
@@ -180,10 +191,13 @@ class FreezeThaw(Heard):
 
     def _owes_straight(self) -> bool:
         last = self.spec.budget.epochs
-        trained = sum(known.epoch for known in self.trials.values())
         due = sum(last for known in self.trials.values() if known.straight)
         is_misled = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
-        return due + last <= (MISLED if is_misled else STRAIGHT) * trained
+        return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
+
+    def _trained(self) -> int:
+        """Count the epochs of all trials."""
+        return sum(known.epoch for known in self.trials.values())
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
