@@ -69,7 +69,7 @@ class Pool:
             self._free.append(place)
 
     def drop(self, params: Params) -> None:
-        """Let a candidate go."""
+        """Let a candidate go that was tried under other params, as benchmarks with a table of configs do."""
         for place in [place for place, one in self.candidates.items() if one.params == params]:
             del self.candidates[place]
             self._free.append(place)
