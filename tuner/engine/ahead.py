@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tuner.core.records import Record, Suggested
-from tuner.core.search.asker import Asker, OneAhead, Suggestion
-from tuner.core.search.thaw import FreezeThaw
+from tuner.core.search.asker import Asker, AtNeed, OneAhead, Suggestion
 
 
 class Ahead:
@@ -36,8 +35,13 @@ class Ahead:
 
 def ahead(asker: Asker, next_number: int, last_number: int) -> Asker:
     """Compute suggestions ahead where the kind of search allows it; a model's fits, where it has one."""
+    if isinstance(asker, AtNeed):
+        return asker
+    if isinstance(asker, OneAhead):
+        return Ahead(asker, next_number, last_number)
+    from tuner.core.search.thaw import FreezeThaw  # which imports scipy: only where it is there already
+
     if isinstance(asker, FreezeThaw):
         pool = ThreadPoolExecutor(1, thread_name_prefix="fit")
         asker.model.later = lambda job: pool.submit(job).result
-        return asker
-    return Ahead(asker, next_number, last_number) if isinstance(asker, OneAhead) else asker
+    return asker

@@ -9,7 +9,6 @@ from optuna.samplers import BaseSampler
 from tuner.core.search import cmaes, gp, grid, nsga2, qmc, random, tpe
 from tuner.core.search.asker import Asker, AtNeed, OneAhead
 from tuner.core.search.study import StudySearcher
-from tuner.core.search.thaw import FreezeThaw
 from tuner.spec.experiment import Experiment
 
 MakeSampler = Callable[[Experiment, int], BaseSampler]
@@ -30,6 +29,8 @@ KINDS: dict[str, tuple[MakeSampler, type[AtNeed] | type[OneAhead]]] = {
 def make_asker(spec: Experiment) -> Asker:
     """Build what the core asks for params."""
     if spec.search.kind == "auto":
+        from tuner.core.search.thaw import FreezeThaw  # scipy takes longer to import than all else here
+
         return FreezeThaw(spec)
     sampler, asker = KINDS[spec.search.kind]
     return asker(StudySearcher(spec, sampler))
