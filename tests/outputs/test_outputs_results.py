@@ -219,6 +219,10 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     read = torch.load(model, weights_only=True)
     assert all(torch.equal(read[name], value) for name, value in weights.items())
     assert load(folder / "best" / "params.yaml").experiment.start.points == [{"x": 0.1}]
+    manifest = json.loads((folder / "best" / "manifest.json").read_text())
+    manifest["tracked"]["critic"] = {**manifest["tracked"]["model"], "file": "critic.pt"}
+    (folder / "best" / "manifest.json").write_text(json.dumps(manifest))
+    assert Result(folder).model is None, "it is not told which of two is meant"
     assert "t0001 reached 0.75" in (folder / "best" / "params.yaml").read_text()
     assert Result(folder).summary["best"]["trial"] == "t0001"
 

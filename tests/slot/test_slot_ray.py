@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.engine import own
 from tuner.slot import ray_session
+from tuner.storage.machine import sweep
 
 from .bench import Bench, hear, until_end
 
@@ -54,7 +54,7 @@ def test_a_plain_function_reports_and_goes_on_from_its_own_checkpoint(bench: Ben
     assert Path(resumed.run, event["checkpoint"], "files", "deep", "state.json").exists()
     slot.close()
     left = set(os.listdir(tempfile.gettempdir())) - temporary
-    assert not [name for name in left if re.fullmatch(r"tuner-\d+-temporary", name)]
+    assert not [name for name in left if re.fullmatch(r"tuner-\w+-\d+", name)], "those of runs are longer"
 
 
 def test_what_a_dead_process_left_in_its_temporary_folder_is_in_nobody_s_way(
@@ -65,7 +65,7 @@ def test_what_a_dead_process_left_in_its_temporary_folder_is_in_nobody_s_way(
         pass
     for pid in (os.getpid(), dead.pid):
         (ray_session.scratch(pid) / "tmp1234").mkdir(parents=True)
-    own.sweep()
+    sweep()
     assert list(tmp_path.iterdir()) == [mine := ray_session.scratch(os.getpid())], "that of a process that lives stays"
     ray_session.use_scratch()
     assert tempfile.gettempdir() == str(mine)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.storage.machine import mark
 from tuner.trial import Trial
 from tuner.trial.metrics import as_number
 
@@ -54,7 +55,7 @@ def use_scratch() -> None:
 
 def scratch(pid: int) -> Path:
     """Name the temporary folder of a trial's process, so that the next run sweeps it where no slot could."""
-    return Path(tempfile.gettempdir()) / f"tuner-{pid}-temporary"
+    return Path(tempfile.gettempdir()) / mark(pid)
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

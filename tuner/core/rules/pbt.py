@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from tuner.core import chance
-from tuner.core.records import Clone, Decision, Mark
+from tuner.core.records import GO, Clone, Decision, Mark
 from tuner.core.rules import ranking
 from tuner.core.rules.mutate import mutate
-from tuner.core.rules.rule import GO
 from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
