@@ -8,6 +8,7 @@ import pytest
 from played import Played
 
 from tuner.core.records import Ended, Given, Report
+from tuner.core.run import MAX_LOSSES
 from tuner.core.streak import LONGEST
 from tuner.errors import RunFailed, UserError
 from tuner.ledger import read
@@ -72,6 +73,16 @@ def test_three_trials_in_a_row_with_the_same_error_end_the_run(tmp_path: Path) -
     assert "3 trials in a row failed before their first report with the same error" in str(played.live.error)
     assert "Traceback\nKeyError: 'x'" in str(played.live.error)
     assert played.live.hand_out() is None
+
+
+def test_three_trials_whose_process_is_killed_again_and_again_end_the_run(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=1)
+    for _ in range(LONGEST * (MAX_LOSSES["worker"] + 1)):
+        assert played.live.error is None
+        played.say(played.work(), "lost", reason="its process was killed by SIGKILL", cause="worker")
+    assert [trial.outcome for trial in played.core.run.trials.values()] == ["lost"] * LONGEST
+    assert isinstance(played.live.error, RunFailed)
+    assert "killed by SIGKILL" in str(played.live.error)
 
 
 def test_the_same_exception_at_the_same_line_is_one_although_its_text_holds_the_params(tmp_path: Path) -> None:

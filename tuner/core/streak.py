@@ -1,4 +1,4 @@
-"""Trials that fail one after the other in the same way: then it is the code that is wrong, and not their params."""
+"""Trials that fail, or lose their process again and again, one after the other in the same way: then it is the code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Streak:
 
     def add(self, record: Ended, reported: bool) -> None:
         """Take in the end of a trial; one that has `reported` proves that the code is right as such."""
-        if record.outcome != "failed" or reported:
+        if record.outcome not in ("failed", "lost") or reported:
             self.clear()
             return
         if (way := _way(record)) != self.way:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuner.core.events import Due, Elapsed, Event, Failed, Free, Gone, Measured, Reported, Returned, Silent, StopAsked
-from tuner.core.records import Disk, Given, Record, Report
+from tuner.core.records import Disk, Ended, Given, Record, Report
 from tuner.core.run import Core
 from tuner.core.trial import TrialState
 from tuner.engine.assign import assign
@@ -77,7 +77,14 @@ class LiveRun:
     def commit(self, event: Event) -> Record | None:
         """Decide, write down, apply: in this order."""
         record = self.core.decide(event)
-        return None if record is None else self.write(record)
+        written = None if record is None else self.write(record)
+        if isinstance(written, Ended) and self.core.run.streak.is_over:
+            count = len(self.core.run.streak.trials)
+            self.error = RunFailed(
+                f"{count} trials in a row failed before their first report with the same error, so the run stops:\n"
+                f"{written.error or written.reason}"
+            )
+        return written
 
     def write(self, record: Record) -> Record | None:
         """Write a record down, then apply it; None where it cannot be written, and then nothing acts on it."""
@@ -245,13 +252,6 @@ class LiveRun:
         outcome = event.get("outcome", "failed")
         more = {key: event.get(key, False) for key in ("splits", "on_gpu")}
         self.commit(Failed(trial=name, outcome=outcome, reason=event["reason"], error=event["error"], **more))
-        streak, last = self.core.run.streak, self.core.run.find(name)
-        if streak.is_over:
-            count = len(streak.trials)
-            self.error = RunFailed(
-                f"{count} trials in a row failed before their first report with the same error, so the run stops:\n"
-                f"{last.error or last.reason}"
-            )
 
     def _is_misuse(self, name: str, event: dict[str, Any]) -> bool:
         """Tell whether it is the code that is wrong, not this trial: the trial stays open for a resume.
