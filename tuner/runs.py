@@ -113,17 +113,18 @@ def find_stopped(run: str) -> tuple[Path, str | None]:
 def refuse_left(run: RunState) -> None:
     """Raise UserError where a run, which no driver of its folder here drives, is driven in another one by its URL."""
     url = place(run.spec.storage, run.name).url
-    if url and (holder := _holder(url)) is not None and not holder.is_dead_here():
+    if url and (holder := _holder(url, living=True)) is not None:
         raise _elsewhere("one in which it is driven no more", holder)
 
 
-def _holder(url: str) -> Holder | None:
-    """Tell who drives the run at a URL; raises ClusterError where that cannot be learned."""
+def _holder(url: str, living: bool = False) -> Holder | None:
+    """Tell who drives the run at a URL, if need be only one that may be alive; raises ClusterError where it fails."""
     from tuner.storage.lease import Lease
     from tuner.storage.url import Objects
 
     try:
-        return Lease(Objects(url)).holder()
+        lease = Lease(Objects(url))
+        return lease.living_holder() if living else lease.holder()
     except OSError as error:
         raise ClusterError(f"{url}: cannot be read: {error}. Check the address, and the credentials.") from error
 

@@ -14,6 +14,7 @@ from tuner import api
 from tuner.engine.run import _connect, create
 from tuner.errors import ClusterError, Interrupted, UserError
 from tuner.ledger import read
+from tuner.storage import lease
 from tuner.storage.lease import Lease
 from tuner.storage.url import Objects
 
@@ -47,6 +48,21 @@ def test_a_stop_in_a_folder_that_was_left_names_the_driver_elsewhere(
         with pytest.raises(UserError, match=f"driven no more. Give it on .*, in the folder of process {os.getpid()}"):
             api.stop(str(here))
         assert len(read(here)) == 1
+    assert api.stop(str(here)) == "the run is stopped; nothing was running"
+
+
+def test_a_driver_that_has_been_silent_for_long_stands_in_no_stop_s_way(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died with its machine, which is another one to this process since it was started again."""
+    here = tmp_path / "runs" / "objects"
+    create(here, experiment(storage=f"file://{tmp_path}"), tmp_path)
+    monkeypatch.setattr(lease, "this_machine", lambda: "before it was started again")
+    Lease(objects).take(lambda text: None)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="driven no more"):
+        api.stop(str(here))
+    monkeypatch.setattr(lease, "EXPIRED_SECONDS", -1.0)
     assert api.stop(str(here)) == "the run is stopped; nothing was running"
 
 

@@ -22,17 +22,17 @@ def stop(folder: Path, trial: str | None, refuse: Callable[[RunState], None] = l
     """
     try:
         with Ledger(folder) as ledger:
-            refuse(replay(ledger.records[:1]))
-            return _stop_at_rest(ledger, trial)
+            return _stop_at_rest(ledger, trial, refuse)
     except Locked:
         wishes.ask(folder, trial)
         return _wait(folder, trial)
 
 
-def _stop_at_rest(ledger: Ledger, trial: str | None) -> str:
+def _stop_at_rest(ledger: Ledger, trial: str | None, refuse: Callable[[RunState], None]) -> str:
     run = replay(ledger.records)
     if (already := _ended(run, trial)) is not None:
         return already
+    refuse(run)
     ledger.append(Asked(trial=trial))
     return f"{_name(trial)} is stopped; nothing was running"
 

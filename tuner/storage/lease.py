@@ -89,6 +89,13 @@ class Lease:
         held = self._held()
         return held[1] if held and not held[1].ended else None
 
+    def living_holder(self) -> Holder | None:
+        """Tell who holds it, if that one may be alive; raises OSError."""
+        held = self._held()
+        if held is None or held[1].ended or held[1].is_dead_here() or self._is_expired(held[0]):
+            return None
+        return held[1]
+
     def renew(self) -> None:
         """Renew it; raises Taken where it is another's by now, and OSError where that cannot be learned."""
         began = _now()
