@@ -39,7 +39,7 @@ class Watch:
         """Machines that were not admitted: when they are asked again, and why."""
         self._admit, self._say, self._wishes = admit, say, wishes
         self._asker = ThreadPoolExecutor(1, "admit")
-        self._asked: Future[dict[str, Node | str]] | None = None
+        self._asked: tuple[list[str], Future[dict[str, Node | str]]] | None = None
         """Machines that have joined are asked meanwhile: one may take long, and others leave."""
         self._needs: tuple[int, Share | None] = 0, None
         self._seen: list[Node] | None = None
@@ -86,16 +86,21 @@ class Watch:
         new = [node for name, node in living.items() if name not in self._known and name not in self._refused]
         new += [living[name] for name in due]
         if new and self._asked is None:
-            self._asked = self._asker.submit(self._admit, new)
+            self._asked = [node.name for node in new], self._asker.submit(self._admit, new)
         known = [(self._known[name], node) for name, node in living.items() if name in self._known]
         return [replace(ours, leaving=node.leaving) for ours, node in known]
 
     def _hear(self) -> None:
         """Take in what machines that have joined say, if they have."""
-        if self._asked is None or not self._asked.done():
+        if self._asked is None or not self._asked[1].done():
             return
-        asked, self._asked = self._asked, None  # whatever comes of it: else no machine would be asked any more
-        for name, answer in asked.result().items():
+        (names, asked), self._asked = self._asked, None
+        try:
+            answers = asked.result()
+        except Exception as error:  # such as a shared folder that does not answer: they are asked again after a while
+            log.exception("machines that have joined could not be asked")
+            answers = dict.fromkeys(names, f"it could not be asked: {error}")
+        for name, answer in answers.items():
             if isinstance(answer, Node):
                 self._known[name] = answer
                 self._refused.pop(name, None)
