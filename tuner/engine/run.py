@@ -103,7 +103,7 @@ def drive(
         say("starting Ray", lasting=False)
         zygote = _shared_zygote(stack, state.spec, code, address)
         stack.enter_context(clusters.prepared(dashboard))
-        followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
+        followers = stack.enter_context(Followers(lambda: _import_and(state.spec.search.kind, make_observers)))
         cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray", travels))
         signals.set()  # Ray has set its own
         way_out.watch(cluster, clusters.existing(address))
@@ -188,9 +188,10 @@ def _write_again(ledger: Ledger, make_observers: Callable[[], Sequence[Observer]
             followers.put(record)
 
 
-def _import_and(make_observers: Callable[[], Sequence[Observer]]) -> Sequence[Observer]:
+def _import_and(search: str, make_observers: Callable[[], Sequence[Observer]]) -> Sequence[Observer]:
     """Import Ray Tune, Optuna and their like in this thread, while the main one waits for Ray to start."""
-    for module in ("tuner.core.search.kinds", "tuner.engine.scheduler", "tuner.engine.worker"):
+    searches = ["tuner.core.search.kinds", *(["tuner.core.search.thaw"] if search == "auto" else [])]
+    for module in (*searches, "tuner.engine.scheduler", "tuner.engine.worker"):
         importlib.import_module(module)
     return make_observers()
 
