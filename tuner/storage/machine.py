@@ -5,6 +5,7 @@ Temporary folders bear them: a folder that several machines or containers share 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -57,7 +58,8 @@ def sweep() -> None:
 
 
 def _marks() -> str:
-    return f"tuner-{hashlib.sha256(this_machine().encode()).hexdigest()[:6]}-"
+    where = base64.b32encode(hashlib.sha256(this_machine().encode()).digest()).decode()
+    return f"tuner{where[:4].lower()}-"
 
 
 def _lives(pid: int) -> bool:
