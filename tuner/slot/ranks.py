@@ -164,7 +164,9 @@ class Ranks:
 def _silent_end(child: Child, status: int) -> Event:
     """Make the event of a rank that ended without a word: its trial goes on from the last checkpoint."""
     died = child.died(status)
-    return died if "outcome" in died else {"event": "lost", "reason": ending(status), "cause": "worker"}
+    if "outcome" in died or died["event"] == "lost":
+        return died
+    return {"event": "lost", "reason": ending(status), "cause": "worker"}
 
 
 def _is_echo(end: Event) -> bool:
