@@ -80,7 +80,7 @@ def keep_best(run: RunState, trial: TrialState, report: Report) -> None:
     if not_finite(spec, metrics):
         return
     trial.keep_best(report, run.standing)
-    if trial.of or not may_be_best(spec, metrics):
+    if trial.of or violation(spec, metrics):
         return
     several = values(spec, metrics) if len(spec.objectives) > 1 else {}
     value = run.objective(report)
