@@ -1,4 +1,4 @@
-.PHONY: check lint test bench bounds docs
+.PHONY: check lint test unit bench bounds docs
 
 # What CI runs, in the environment that is active.
 check: lint test
@@ -10,6 +10,10 @@ lint:
 
 test:
 	pytest
+
+# What can be tested within a minute: no Ray, no training.
+unit:
+	pytest -m "not ray and not slow"
 
 # What REPORT.md gathers, as far as two cores can measure it: some three hours, and ten more with the recorded curves of
 # other people (DATA=FOLDER). boards, finetune, pbt and gpu have their commands at the top of their files.

@@ -16,6 +16,7 @@ from support import IDLE, command, environment, reports, trained, wait_for
 
 from tuner.core.state import RunState, replay
 from tuner.ledger import read
+from tuner.storage import machine
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -79,7 +80,7 @@ class Driver:
                 spelled, where = " ".join(process.cmdline()), Path(process.cwd())
             except psutil.Error:
                 continue
-            mine = f"/tuner-{self.pid}-" in spelled or where.is_relative_to(self.folder)
+            mine = f"/{machine.mark(self.pid)}-" in spelled or where.is_relative_to(self.folder)
             if spelled and mine and mark in spelled and process.pid != self.pid:
                 found.append(process)
         return found

@@ -46,6 +46,8 @@ class Played:
             parts.setdefault("resources", {"max_trials": slots})
         self.folder, self.spec = folder, experiment(**parts)
         self.published: list[Record] = []
+        self._reported: dict[tuple[str, int, str], int] = {}
+        """The last report of each stint."""
         if not (folder / "ledger").exists():
             ledger = Ledger(folder)
             ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder=home))
@@ -68,7 +70,9 @@ class Played:
         return assignment
 
     def report(self, work: Assignment, epoch: int, score: float, **more: Any) -> str:
-        saved = work.checkpoint_name(epoch) if work.saves(epoch) else None
+        stint = work.trial, work.generation, work.attempt
+        saved = work.checkpoint_name(epoch) if work.saves(self._reported.get(stint, work.epoch), epoch) else None
+        self._reported[stint] = epoch
         if saved:
             checkpoint.save(self.folder / saved, {"count": epoch}, kinds={})
         metrics = {"score": score}
@@ -86,8 +90,13 @@ class Played:
         more = {"silent": 0.0, **more} if event == "beat" else more
         return self.live.heard(work.trial, work.generation, {"event": event, **more})
 
-    def run(self, score: Callable[[Assignment, int], float] = lambda work, epoch: work.params["x"] * epoch) -> int:
-        """Work like a cluster until nothing is handed out; returns the most workers that there were at once."""
+    def run(
+        self, score: Callable[[Assignment, int], float] = lambda work, epoch: work.params["x"] * epoch, every: int = 1
+    ) -> int:
+        """Work like a cluster until nothing is handed out; returns the most workers that there were at once.
+
+        A report comes `every` so many epochs, and at the last one.
+        """
         stints: list[tuple[Assignment, int]] = []
         most = 0
         while True:
@@ -98,8 +107,9 @@ class Played:
             if not stints:
                 return most
             work, epoch = stints.pop(0)
-            if self.report(work, epoch + 1, score(work, epoch + 1)) == "go":
-                stints.append((work, epoch + 1))
+            epoch = min(epoch + every, work.epochs)
+            if self.report(work, epoch, score(work, epoch)) == "go":
+                stints.append((work, epoch))
 
 
 class Channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tuner.cli import main
 from tuner.engine import available
 from tuner.engine import cluster as clusters
+from tuner.engine.beside import METRICS
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     from ray._private import accelerators
 
     manager = accelerators.NvidiaGPUAcceleratorManager
-    monkeypatch.setattr(clusters, "prepare", lambda dashboard: None)
+    monkeypatch.setattr(clusters, "prepared", lambda dashboard: nullcontext())
     monkeypatch.setattr(accelerators, "get_accelerator_manager_for_resource", lambda name: manager)
     monkeypatch.setattr(manager, "get_current_node_num_accelerators", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -130,3 +132,16 @@ def test_what_fits_on_no_machine_is_refused_with_what_there_is(
 def test_a_cluster_that_does_not_answer_is_said_as_at_the_start_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--space", "debug.yaml", "--check", "--address", "127.0.0.1:9"]) == 3
     assert "--address: must be a Ray cluster that answers, but 127.0.0.1:9 does not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_metrics_are_left_out_for_one_run_alone(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "QUIET", {})
+    monkeypatch.delenv(METRICS, raising=False)
+    if before is not None:
+        monkeypatch.setenv(METRICS, before)
+    with clusters.prepared(dashboard=False):
+        assert os.environ[METRICS] == "0"
+    assert os.environ.get(METRICS) == before
+    with clusters.prepared(dashboard=True):
+        assert os.environ.get(METRICS) == before

@@ -43,7 +43,7 @@ def test_what_the_page_says_in_words_was_seen(data: Any) -> None:
     assert nan["ray"] > nan["tuner"] == nan["optuna"] == 0, "only Ray Tune trains on"
     assert faults["memory"]["ray"]["trials"]["ERROR"] and faults["memory"]["optuna"]["trials"]["FAIL"]
     assert set(here["memory"]["trials"]) <= {"finished", "stopped"}, "what did not fit was trained in parts"
-    assert here["trial"]["trials"]["failed"] == 1, "a peer does better"
+    assert set(here["trial"]["trials"]) <= {"finished", "stopped"}, "the killed one has gone on"
     assert faults["trial"]["ray"]["trials"] == {"TERMINATED": 10}
     assert len(here["disk"]["ends"]) == 1 and len(faults["disk"]["optuna"]["ends"]) == 2
-    assert all(here[name]["twice"] == here[name]["not_kept"] == 0 for name in ("driver", "disk"))
+    assert all(here[name]["twice"] == here[name]["not_kept"] == 0 for name in ("driver", "trial", "disk"))

@@ -15,6 +15,8 @@ from tuner.core.state import replay
 from tuner.ledger import NAME, read
 from tuner.versions import versions
 
+pytestmark = pytest.mark.slow
+
 FROZEN = sorted((ROOT / "tests" / "frozen").iterdir())
 
 

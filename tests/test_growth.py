@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from core.experiments import experiment
 
+from tuner.engine import cluster
 from tuner.engine.growth import BOOTSTRAP, MOST_WISHES, VARIABLE, Wishes, may_come
 from tuner.engine.machines import Node, Share
+from tuner.engine.watch import Watch
 from tuner.errors import UserError
 
 CONFIG = """
@@ -100,3 +104,50 @@ def test_the_trial_that_waits_is_wished_for_first(wishes: Wishes) -> None:
     assert Group.waiting() == [{"CPU": 1, "GPU": 1.0}]
     wishes.renew(3, Share(99, 1.0))
     assert Group.waiting() == [], "no machine that may come would hold it"
+
+
+def test_a_machine_that_could_not_be_asked_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, new = Node(1, name="here"), Node(1, name="new")
+    monkeypatch.setattr(cluster, "machines", lambda: [here, new])
+    answers: list[Any] = [RuntimeError("the head did not answer"), {"new": "it sees another folder"}, {"new": new}]
+
+    def admit(nodes: Any) -> Any:
+        assert nodes == [new]
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    said: list[str] = []
+    watch = Watch([here], admit, said.append, SimpleNamespace())
+
+    def look() -> list[Node]:
+        """Look, and have what was asked by then answered."""
+        seen = watch._look()
+        if watch._asked is not None:
+            wait([watch._asked])
+        return seen
+
+    assert look() == [here]
+    with pytest.raises(RuntimeError, match="the head did not answer"):
+        look()
+    assert look() == [here], "asked once more"
+    assert look() == [here]
+    assert (watch.refusal, len(said)) == ("it sees another folder", 1)
+    watch._refused["new"] = 0.0, "it sees another folder"
+    assert look() == [here]
+    assert look() == [here, new]
+    assert watch.refusal == ""
+
+
+def test_why_machines_are_not_used_is_told_while_another_is_refused() -> None:
+    watch = Watch([], lambda nodes: {}, print, SimpleNamespace())
+
+    class Refused(tuple[float, str]):
+        def __iter__(self) -> Any:
+            """Have the thread refuse another machine in this very moment."""
+            watch._refused["second"] = 0.0, "the second"
+            return super().__iter__()
+
+    watch._refused["first"] = Refused((0.0, "the first"))
+    assert watch.refusal == "the first"
+    assert watch.refusal == "the first\nthe second"

@@ -9,8 +9,9 @@ import pytest
 from played import Played
 
 from tuner.core.events import StopAsked
-from tuner.core.records import Record
+from tuner.core.records import Record, Report
 from tuner.engine import wishes
+from tuner.engine.assign import assign_first
 from tuner.errors import ClusterError
 from tuner.ledger import read
 from tuner.trial import checkpoint
@@ -60,11 +61,42 @@ def test_an_assignment_says_all_that_a_worker_needs(tmp_path: Path) -> None:
     assert a.params == {"batch_size": 64, **played.core.run.trials["t0000"].params}
     assert (a.run, a.metric, a.epochs, a.generation, a.attempt) == (str(tmp_path), "score", 4, 0, "1.0")
     assert (a.checkpoint, a.epoch, a.cloned) == (None, 0, False)
-    assert [epoch for epoch in range(1, 5) if a.saves(epoch)] == [1, 2, 3, 4], "rungs, every third, and the last"
+    assert [epoch for epoch in range(1, 5) if a.saves(epoch - 1, epoch)] == [1, 2, 3, 4], (
+        "rungs, every third, and the last"
+    )
     assert a.seed != b.seed
     played.close()
     again = Played(tmp_path, scheduler={"kind": "asha", "reduction_factor": 2}, checkpoint=checkpoint, seed=5).work()
     assert (again.trial, again.seed, again.attempt) == ("t0000", a.seed, "2.0")
+
+
+def test_the_trial_in_this_process_is_assigned_what_the_first_of_a_run_is(tmp_path: Path) -> None:
+    played = Played(tmp_path, precision="bf16", resources={"cpus": 3})
+    of_a_run, here = played.work(), assign_first(played.spec, str(tmp_path))
+    for name in ("run", "trial", "params", "seed", "metric", "epochs", "precision", "cpus", "gpus", "ranks"):
+        assert getattr(here, name) == getattr(of_a_run, name), name
+    assert (here.precision, here.cpus) == ("bf16", 3)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"scheduler": {"kind": "auto"}, "search": {"kind": "auto"}},
+        {"scheduler": {"kind": "pbt", "interval_epochs": 5}, "budget": {"trials": 4, "epochs": 20}},
+        {"scheduler": {"kind": "asha", "promote": True}, "budget": {"trials": 9, "epochs": 20}},
+    ],
+    ids=["auto", "pbt", "asha"],
+)
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_report_that_passes_what_is_decided_by_is_saved(tmp_path: Path, every: int, parts: dict[str, Any]) -> None:
+    more = {"checkpoint": {"every": 50}, "budget": {"trials": 6, "epochs": 20}, **parts}
+    played = Played(tmp_path, slots=2, **more)
+    played.run(every=every)
+    assert played.live.error is None
+    assert played.core.run.finished()
+    marked = [one for one in read(tmp_path) if isinstance(one, Report) and one.decision.mark]
+    assert marked
+    assert all(one.checkpoint for one in marked), "else a promoted trial, or a clone, would begin anew"
 
 
 def test_a_lost_worker_s_trial_is_handed_out_again_first_under_another_name(tmp_path: Path) -> None:

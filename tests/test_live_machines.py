@@ -7,6 +7,7 @@ from pathlib import Path
 
 from played import Played
 
+from tuner.core.events import StopAsked
 from tuner.core.records import Lost, Machines
 from tuner.engine import fleet, stops
 from tuner.engine.machines import Node, Share
@@ -120,6 +121,23 @@ def test_what_the_waiting_trial_asks_for_is_told(tmp_path: Path) -> None:
     assert played.live.hand_out() is None
     look(played, Node(4, name="first"))
     assert played.live.fleet.look.told[-1][1] == Share(4, 0.0)
+    played.live.interrupted = True
+    look(played, Node(4, name="first"))
+    assert played.live.fleet.look.told[-1] == (0, None), "where all come to their end nobody waits"
+
+
+def test_a_trial_that_was_stopped_while_it_waited_asks_for_no_machine_any_more(tmp_path: Path) -> None:
+    parts = {"resources": {"cpus": 4}, "budget": {"trials": 2, "epochs": 4}}
+    played = Played(tmp_path, slots=2, node=Node(4, name="first"), **parts)
+    played.work()
+    played.core.run.slots = 2
+    assert played.live.hand_out() is None
+    look(played, Node(4, name="first"))
+    assert played.live.fleet.look.told == [(1, Share(4, 0.0))]
+    played.live.commit(StopAsked(trial="t0001"))
+    assert played.live.hand_out() is None
+    look(played, Node(4, name="first"))
+    assert played.live.fleet.look.told == [(0, None)]
 
 
 def test_a_run_ends_where_no_machine_that_is_there_is_of_use(tmp_path: Path) -> None:

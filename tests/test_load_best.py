@@ -30,6 +30,8 @@ from tuner.outputs.farewell import farewell
 from tuner.spec import bind
 from tuner.trial import checkpoint, formats
 
+pytestmark = pytest.mark.slow
+
 SOURCE = """
     import torch
     from torch import nn

@@ -11,6 +11,8 @@ from tuner.api import load, local_trial
 from tuner.core.rules.asha import rung_epochs
 from tuner.spec.experiment import Confirm
 
+pytestmark = pytest.mark.slow
+
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 LIGHT = {
     # What makes an epoch short, or leaves out data that must be downloaded.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, store
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, refuse_left, store
 from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping
@@ -138,7 +138,7 @@ def stop(run: str) -> str:
 
     folder, trial = find_stopped(run)
     try:
-        return ask(folder, trial)
+        return ask(folder, trial, refuse_left)
     except OSError as error:
         raise ClusterError(f"{folder}: {error}. Mend that, or send its driver a SIGINT.") from error
 

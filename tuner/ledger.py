@@ -10,12 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuner.core.lines import from_json, to_json
-from tuner.core.records import SCHEMA, Decision, Header, Record, Report, Session
+from tuner.core.records import GO, SCHEMA, Header, Record, Report, Session
 from tuner.errors import Locked, UserError
 from tuner.storage import Log, write_whole
 
 NAME = "ledger"
-GOES_ON = Decision(action="go")
 PLAIN = re.compile(r"[^\W_][\w.@ -]*")
 """Names of runs and trials, which become names of files."""
 CHECKPOINT = re.compile(rf"trials/{PLAIN.pattern}/checkpoints/{PLAIN.pattern}")
@@ -110,7 +109,7 @@ def bring(folder: Path, there: bytes, url: str) -> Path | None:
 
 def _changes_nothing(record: Record) -> bool:
     """Tell whether nothing acts on a record, so that its sync can wait for the next one that something acts on."""
-    return isinstance(record, Report) and record.decision == GOES_ON
+    return isinstance(record, Report) and record.decision == GO
 
 
 def _frame(line: str) -> bytes:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tuner.core.state import replay
-from tuner.errors import ClusterError, Problem, TunerError, UserError
+from tuner.core.state import RunState, replay
+from tuner.errors import ClusterError, Problem, UserError
 from tuner.ledger import NAME, read
 from tuner.storage import delete_folder, is_url, write_whole
+from tuner.storage.machine import mark, scratch
+
+if TYPE_CHECKING:
+    from tuner.storage.lease import Holder
 
 RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
-FETCHED = "tuner-{}-run-"
-"""Folders for ledgers that are only read are called so, by the process."""
+FETCHED = "run-"
+"""So go on the names of this process's folders for ledgers that are only read."""
+WHERE_STOPPED = "must be given on the machine and in the folder of the run's driver, where its ledger lies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +87,50 @@ def _fetched(url: str) -> Path | None:
     here = RUNS / name / NAME
     if not data or (here.exists() and here.read_bytes().startswith(data)):
         return RUNS / name if data else None
-    scratch = Path(tempfile.mkdtemp(prefix=FETCHED.format(os.getpid())))
-    atexit.register(delete_folder, scratch)
-    write_whole(scratch / name / NAME, data, sync=False)
-    return scratch / name
+    made = scratch(FETCHED)
+    atexit.register(delete_folder, made)
+    write_whole(made / name / NAME, data, sync=False)
+    return made / name
 
 
 def is_fetched(folder: Path) -> bool:
     """Tell whether a folder holds but a copy of a run's ledger, for reading."""
-    return folder.parent.name.startswith(FETCHED.format(os.getpid()))
+    return folder.parent.name.startswith(f"{mark(os.getpid())}-{FETCHED}")
 
 
 def find_stopped(run: str) -> tuple[Path, str | None]:
     """Find a run, or a trial, that is to be stopped; raises UserError for a URL, which the driver does not look at."""
     folder, trial = find_trial(run)
     if is_fetched(folder):
-        raise _elsewhere(run)
+        url = run.rstrip("/")
+        if (holder := _holder(url if trial is None else url.rpartition("/")[0])) is None:
+            what = f"{WHERE_STOPPED}, but got a URL, and nobody drives this run"
+            raise UserError(Problem("--stop", "", what, "There is nothing to stop."))
+        raise _elsewhere("a URL", holder)
     return folder, trial
 
 
-def _elsewhere(run: str) -> TunerError:
-    """Make the error of a stop that is given by the URL of a run, or of its trial, with who drives it."""
+def refuse_left(run: RunState) -> None:
+    """Raise UserError where a run, which no driver of its folder here drives, is driven in another one by its URL."""
+    url = place(run.spec.storage, run.name).url
+    if url and (holder := _holder(url)) is not None and not holder.is_dead_here():
+        raise _elsewhere("one in which it is driven no more", holder)
+
+
+def _holder(url: str) -> Holder | None:
+    """Tell who drives the run at a URL; raises ClusterError where that cannot be learned."""
     from tuner.storage.lease import Lease
-    from tuner.storage.segments import Segments
     from tuner.storage.url import Objects
 
-    url = run.rstrip("/")
     try:
-        url = url if Segments(Objects(url)).read() else url.rpartition("/")[0]
-        holder = Lease(Objects(url)).holder()
+        return Lease(Objects(url)).holder()
     except OSError as error:
-        return ClusterError(f"{url}: cannot be read: {error}. Check the address, and the credentials.")
-    what = "must be given on the machine and in the folder of the run's driver, where its ledger lies, but got a URL"
-    if holder is None:
-        return UserError(Problem("--stop", "", f"{what}, and nobody drives this run", "There is nothing to stop."))
+        raise ClusterError(f"{url}: cannot be read: {error}. Check the address, and the credentials.") from error
+
+
+def _elsewhere(got: str, holder: Holder) -> UserError:
     fix = f"Give it on {holder.host}, in the folder of process {holder.pid}, the last one that drove this run."
-    return UserError(Problem("--stop", "", what, fix))
+    return UserError(Problem("--stop", "", f"{WHERE_STOPPED}, but got {got}", fix))
 
 
 def find_trial(text: str) -> tuple[Path, str | None]:

@@ -63,7 +63,7 @@ class Simulation:
 
     @property
     def next_moment(self) -> float:
-        """When the next report comes."""
+        """When the next report comes; the benchmarks count by it who waited."""
         return self._due[0][0]
 
     def step(self) -> None:

@@ -52,14 +52,20 @@ def main() -> None:
         began = time.time()
         found = measure(flags)
         seconds = round(time.time() - began)
+        facts, later = machine.facts(), dict[str, str]()
         if flags.add:
             kept = json.loads(page.RAW.read_text())
+            anew = {
+                f"{fault}, {who}": f"{facts['date']}, commit {facts['commit']}"
+                for fault in found
+                for who in found[fault]
+            }
             found = {fault: {**kept["faults"][fault], **found.get(fault, {})} for fault in FAULTS}
-            seconds = kept["seconds"]
+            facts, seconds, later = kept["machine"], kept["seconds"], {**kept.get("later", {}), **anew}
         elif (set(flags.only), set(flags.faults)) != (set(FILES), set(FAULTS)):
             return
         lines = {contender: count(contender) for contender in FILES}
-        data = {"machine": machine.facts(), "lines": lines, "faults": found, "seconds": seconds}
+        data = {"machine": facts, "later": later, "lines": lines, "faults": found, "seconds": seconds}
         page.RAW.write_text(json.dumps(data, indent=1) + "\n")
     page.write()
     print(f"{page.PAGE}\n{page.RAW}")

@@ -288,7 +288,7 @@ def perturbed(dimension: Float | Int | Choice, old: Any, new: Any) -> bool:
     half = (dimension.step or 0) / 2 * (1 + 1e-9)
     for share in (0.8, 1.2):
         wished = old * share
-        if isinstance(dimension, Int) and abs(wished - old) <= half:  # too little to see: one step then
+        if dimension.step is not None and abs(wished - old) <= half:  # too little to see: one step then
             wished = old + math.copysign(dimension.step, share - 1)
         if abs(new - min(max(wished, dimension.low), dimension.high)) <= half:
             return True

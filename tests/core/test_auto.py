@@ -16,7 +16,7 @@ from scipy.optimize import approx_fprime
 from tuner.audit import audit
 from tuner.core.events import Free
 from tuner.core.records import Asked, Ended, Promoted, Record, Report, Session, Suggested
-from tuner.core.rules.thaw import rung_epochs
+from tuner.core.rules.thaw import thaw_epochs
 from tuner.core.run import Core
 from tuner.core.search import joint, thaw
 from tuner.core.search.joint import Rows
@@ -30,6 +30,8 @@ from tuner.spec.experiment import Experiment, halved_epochs
 from tuner.spec.extension import changes
 
 from .experiments import CONDITIONAL, PLAIN, Hand, curve, experiment, play, play_on, rebuilt
+
+pytestmark = pytest.mark.slow
 
 AUTO: dict[str, Any] = {"kind": "auto"}
 
@@ -87,7 +89,7 @@ def test_points_keep_what_is_near_near() -> None:
 
 @pytest.mark.parametrize(("last", "rungs"), [(1, [1]), (2, [1, 2]), (9, [1, 2, 3, 4, 5, 6, 7, 9])])
 def test_rungs_lie_close_and_end_with_the_last_epoch(last: int, rungs: list[int]) -> None:
-    assert rung_epochs(last) == rungs
+    assert thaw_epochs(last) == rungs
 
 
 def test_it_trains_as_many_epochs_as_halving_would_and_brings_the_best_to_the_end() -> None:

@@ -20,6 +20,8 @@ from tuner.versions import versions
 
 from .experiments import PLAIN, Hand, continued, curve, experiment, lines, play, play_on, rebuilt, simulate
 
+pytestmark = pytest.mark.slow
+
 LEAST = 150
 NEAR = 5
 """So many records after each crash are compared; after every twentieth crash all are."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+import pytest
 
 from tuner.audit import audit
 from tuner.core.events import Due, Failed, Free, Measured
@@ -19,6 +20,7 @@ from tuner.core.trial import TrialState
 
 from .experiments import Hand, experiment, rebuilt
 
+pytestmark = pytest.mark.slow
 CARD = 8 * 2**30
 TRIALS = 60
 SPACE: dict[str, Any] = {

@@ -28,6 +28,8 @@ from tuner.spec.experiment import Experiment
 from .experiments import CONDITIONAL, PLAIN, STEPPED, Hand, experiment
 from .reference import MODELS, Answer, Model
 
+pytestmark = pytest.mark.slow
+
 EXPLORE = int(os.environ.get("TUNER_EXAMPLES", "0"))
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 pick = st.sampled_from

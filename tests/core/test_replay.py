@@ -15,8 +15,8 @@ from tuner.core.trial import TrialState
 from tuner.errors import UserError
 from tuner.replay import Curves, Replay, what_if
 from tuner.simulate import Simulation
-from tuner.spec.alternative import alternative
-from tuner.spec.experiment import Experiment
+from tuner.spec.alternative import alternative, spelled_out
+from tuner.spec.experiment import Asha, Experiment
 
 from .experiments import Hand, curve, experiment, play, rebuilt
 
@@ -165,16 +165,25 @@ def test_limits_hold_in_the_virtual_clock_and_no_target_is_reached_by_what_is_no
     assert course.value >= sorted(values(curves))[-5]
 
 
+AUTO = experiment(budget={"trials": 6, "epochs": 4}, search={"kind": "auto"}, scheduler={"kind": "auto"})
+
+
 def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
-    spec = experiment(budget={"trials": 6, "epochs": 4}, search={"kind": "auto"}, scheduler={"kind": "auto"})
-    made = Simulation(spec, crossing, slots=2)
+    made = Simulation(AUTO, crossing, slots=2)
     curves = Curves(made.run())
     found = what_if(curves, alternative(curves.run.spec, ["scheduler.kind=none"], len(curves.trials)))
     assert found.same is None
     assert found.was.epochs == sum(trial.epoch for trial in made.core.run.trials.values())
     assert found.other.epochs == 4 * len(curves.trials)
     with pytest.raises(UserError, match=r"but got auto\. It chooses new trials too"):
-        alternative(spec, ["budget.trials=3"], 6)
+        alternative(AUTO, ["budget.trials=3"], 6)
+
+
+@pytest.mark.parametrize("setting", ["scheduler.reduction_factor=4", "scheduler={reduction_factor: 4}"])
+def test_settings_of_a_scheduler_mean_asha_where_the_run_had_auto(setting: str) -> None:
+    assert spelled_out(AUTO, [setting, "budget.trials=3"]) == ["scheduler.kind=asha", setting, "budget.trials=3"]
+    assert alternative(AUTO, [setting], 6).scheduler == Asha(reduction_factor=4)
+    assert spelled_out(AUTO, named := ["scheduler={kind: hyperband}", setting]) == named
 
 
 def test_repeats_on_fresh_seeds_are_no_part_of_it() -> None:

@@ -296,6 +296,9 @@ def test_perturbing_by_hand() -> None:
     assert [perturb(whole, 10, up) for up in (False, True)] == [8, 12]
     assert [perturb(whole, 2, up) for up in (False, True)] == [1, 3], "a factor would change nothing: one step"
     assert [perturb(whole, value, up) for value, up in ((1, False), (64, True))] == [1, 64]
+    tenths = Float(dist="float", low=0.0, high=0.5, step=0.1)
+    moved = [[perturb(tenths, value, up) for up in (False, True)] for value in (0.0, 0.1, 0.2, 0.5)]
+    assert moved == [pytest.approx(pair) for pair in ([0.0, 0.1], [0.0, 0.2], [0.1, 0.3], [0.4, 0.5])]
     choice = Choice(dist="choice", values=[[1], None, "c"])
     assert [perturb(choice, None, up) for up in (False, True)] == [[1], "c"]
     assert [perturb(choice, value, up) for value, up in (([1], False), ("c", True))] == [[1], "c"]
@@ -305,6 +308,9 @@ def test_drawing_by_hand() -> None:
     log = Float(dist="float", low=1e-4, high=1.0, log=True)
     assert [draw(log, u) for u in (0.0, 0.5)] == [pytest.approx(1e-4), pytest.approx(1e-2)]
     assert [draw(Float(dist="float", low=-1.0, high=3.0), u) for u in (0.0, 0.25)] == [-1.0, 0.0]
+    for stepped in (Float(dist="float", low=0.0, high=0.5, step=0.1), Int(dist="int", low=1, high=6)):
+        drawn = Counter(draw(stepped, (i + 0.5) / 600) for i in range(600))
+        assert set(drawn.values()) == {100}, "each value as often as any other, those at the ends too"
     choice = Choice(dist="choice", values=["a", "b"])
     assert [draw(choice, u) for u in (0.0, 0.49, 0.5, 0.999)] == ["a", "a", "b", "b"]
 

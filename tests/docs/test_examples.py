@@ -18,6 +18,8 @@ from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import KINDS
 
+pytestmark = pytest.mark.slow
+
 SEARCHES, SCHEDULERS = (list(KINDS[name]) for name in ("search", "scheduler"))
 FEW = {"gp": 11}
 """So many trials of a run are played: Optuna's Gaussian process takes half a second for each that it models."""

@@ -21,6 +21,8 @@ from tuner.core.records import Report, Session
 from tuner.outputs.confirmed import winner
 from tuner.outputs.results import read_state
 
+pytestmark = pytest.mark.slow
+
 LAPTOP, RESEARCHER, TEAM = (f"docs/journeys/{name}.md" for name in ("laptop", "researcher", "cluster"))
 BEFORE, AFTER = (ROOT / "docs" / "journeys" / name for name in ("before", "after"))
 COUNTED = re.compile(r"^\| \[.*\]\(before/(\w+)\.py\) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", re.MULTILINE)

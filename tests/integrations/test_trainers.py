@@ -17,7 +17,7 @@ from lightning.pytorch import LightningModule
 from played import trained
 from slot.bench import Bench, hear, until_end
 from torch.utils.data import DataLoader
-from trial.study import assignment, run
+from trial.study import assignment, goes_on, run
 
 import tuner
 from tuner.engine.evaluate import stint
@@ -25,6 +25,8 @@ from tuner.errors import UserError
 from tuner.outputs import results
 from tuner.slot.code import Code
 from tuner.trial import formats
+
+pytestmark = pytest.mark.slow
 
 SMALL = {"dataset": "digits", "train_size": 200, "batch_size": 50, "dropout": 0.3, "width": 16, "lr": 0.01}
 EXAMPLES = {
@@ -126,6 +128,42 @@ def test_a_validation_outside_of_the_fit_is_not_reported(tmp_path: Path, sanity:
         trainer.validate(model, batches, verbose=False)
 
     assert run(train, assignment(tmp_path, epochs=2)).epochs == [1, 2]
+
+
+def test_an_evaluation_before_the_first_epoch_is_not_reported(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    from tuner.integrations.huggingface import TrialCallback
+
+    def train(trial: tuner.Trial) -> None:
+        callback = TrialCallback(trial)
+        arguments = TrainingArguments(
+            output_dir=str(trial.folder), report_to="none", use_cpu=True, disable_tqdm=True, save_strategy="no",
+            eval_strategy="epoch", eval_on_start=True, num_train_epochs=trial.last_epoch,
+            logging_strategy="epoch",
+        )  # fmt: skip
+        rows = [{"x": torch.ones(1), "labels": torch.ones(1)}] * 4
+        trainer = Trainer(Dotted(), arguments, callbacks=[callback], train_dataset=rows, eval_dataset=rows)
+        trainer.train(resume_from_checkpoint=callback.checkpoint)
+
+    given = assignment(tmp_path, epochs=2, metric="eval_loss")
+    heard = run(train, given, 1)
+    assert heard.epochs == [1]
+    assert "train_loss" in heard.metrics[0], "it was trained before it was evaluated"
+    rest = run(train, goes_on(given, heard))
+    assert (rest.epochs, "train_loss" in rest.metrics[0]) == ([2], True), "nor where it goes on"
+
+
+class Dotted(torch.nn.Module):
+    """One layer that learns a one, in the form that transformers asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        made = self.layer(x)
+        return {"loss": (made - labels).square().mean(), "logits": made}
 
 
 class Line(LightningModule):

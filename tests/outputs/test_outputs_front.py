@@ -21,6 +21,7 @@ from tuner.outputs.page.history import History
 from tuner.outputs.page.page import page
 from tuner.outputs.study import Study
 from tuner.outputs.why import story
+from tuner.trial import checkpoint as checkpoints
 
 from .runs_made import by_hand, experiment, reported, shown, simulated, suggested
 from .test_outputs_page import figures
@@ -63,12 +64,13 @@ def test_the_leaderboard_is_sorted_by_front_then_by_the_first_objective(folder: 
 
 def test_the_summary_has_the_front_and_what_is_in_best(folder: Path) -> None:
     run = results.read_state(folder)
+    assert run.chosen is not None and run.chosen.checkpoint is not None
+    checkpoints.save(folder / run.chosen.checkpoint, {}, kinds={})
     results.write(folder, run, "finished")
     facts = json.loads((folder / "summary.json").read_text())
     assert [one["values"]["accuracy"] for one in facts["front"]] == sorted(
         (best.values["accuracy"] for best in run.front), reverse=True
     )
-    assert run.chosen is not None
     assert facts["best"]["values"] == run.chosen.values
     assert (facts["best"]["trial"], facts["best"]["value"]) == (run.chosen.trial, run.chosen.values["accuracy"])
     assert facts["trials"]["infeasible"] + facts["trials"]["stopped"] + facts["trials"]["finished"] == 12

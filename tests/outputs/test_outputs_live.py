@@ -232,6 +232,9 @@ def test_a_reader_that_is_gone_does_not_end_the_run() -> None:
     ("record", "text"),
     [
         (Lost(trial="t0000", reason="node died\nlong story"), "t0000 lost its worker and is queued again: node died"),
+        (Lost(trial="t0000", reason="drained", cause="machine"), "t0000 lost its worker and is queued again: drained"),
+        (Lost(trial="t0000", reason="it gets more now", cause="memory"), "t0000 is queued again: it gets more now"),
+        (Lost(trial="t0000", reason="in two parts", cause="foresight", parts=2), "t0000: in two parts"),
         (Promoted(trial="t0000", reason="goes on after epoch 1"), "t0000 goes on after epoch 1"),
         (Asked(trial=None), ""),
         (reported("t0000", 1, score=0.5), "t0000 epoch 1: 0.50000, the best so far"),

@@ -28,6 +28,8 @@ from tuner.spec.load import from_mapping
 from .runs_made import MIXED, USUAL, by_hand, experiment, reported, shown, simulated, suggested, trainable, written
 from .services import mlflow_server, silent_server, wandb_records
 
+pytestmark = pytest.mark.slow
+
 METRIC = "val/score @1"
 WANDB = {"kind": "wandb", "project": "p", "mode": "offline"}
 

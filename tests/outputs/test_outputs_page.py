@@ -235,7 +235,8 @@ def test_what_is_too_much_is_thinned_and_said(asha: Path, monkeypatch: pytest.Mo
     assert len(drawn) < points
     last = {round(history.run.objective(trial.reports[-1]), 4) for trial in history.run.trials.values()}
     assert last <= {round(value, 4) for value in drawn}, "the last of each curve stays"
-    assert thinned(list(range(9)), 3) == [2, 5, 8]
+    assert thinned(list(range(10)), 3) == [2, 5, 9]
+    assert thinned([1, 2], 2) == [1, 2]
 
 
 def test_curves_that_exploded_do_not_flatten_the_others() -> None:

@@ -17,6 +17,8 @@ from tuner.outputs.page import write
 from .runs_made import MIXED, by_hand, experiment, failed, reported, simulated, suggested, written
 from .test_outputs_page import PBT
 
+pytestmark = pytest.mark.slow
+
 SHOW = "arguments[0].scrollIntoView({block: 'center'})"
 TOO_WIDE = """return [...document.querySelectorAll('section')].filter(
     one => one.getBoundingClientRect().width > document.documentElement.clientWidth).map(one => one.id)"""

@@ -34,6 +34,16 @@ def test_the_table_stands_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     assert lines[-1] == "All that the other settings would have trained is recorded."
 
 
+def test_it_says_that_settings_mean_asha_where_the_run_had_auto(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(simulated(tmp_path / "r", experiment(search={"kind": "auto"}, scheduler={"kind": "auto"})))
+    lines, table = said(capsys, folder, "--set", "scheduler.reduction_factor=4", "--json")
+    settings = ["scheduler.kind=asha", "scheduler.reduction_factor=4"]
+    assert json.loads(lines[0])["set"] == settings
+    assert f"what if {', '.join(settings)}" in table
+
+
 def test_where_curves_end_too_early_it_says_what_hangs_on_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

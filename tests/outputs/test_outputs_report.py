@@ -81,8 +81,6 @@ def test_only_values_that_are_not_finite(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_sparklines() -> None:
     assert report.sparkline([0, 0.5, 1, math.nan, -5, 7], 0, 1) == "▁▅█×▁█"
     assert report.sparkline([2, 2], 2, 2) == "▅▅"
-    assert report.thinned(list(range(10)), 3) == [2, 5, 9]
-    assert report.thinned([1, 2], 2) == [1, 2]
 
 
 def test_without_a_terminal_the_leaderboard_is_wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

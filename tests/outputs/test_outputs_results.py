@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -218,8 +219,34 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     read = torch.load(model, weights_only=True)
     assert all(torch.equal(read[name], value) for name, value in weights.items())
     assert load(folder / "best" / "params.yaml").experiment.start.points == [{"x": 0.1}]
+    manifest = json.loads((folder / "best" / "manifest.json").read_text())
+    manifest["tracked"]["critic"] = {**manifest["tracked"]["model"], "file": "critic.pt"}
+    (folder / "best" / "manifest.json").write_text(json.dumps(manifest))
+    assert Result(folder).model is None, "it is not told which of two is meant"
     assert "t0001 reached 0.75" in (folder / "best" / "params.yaml").read_text()
     assert Result(folder).summary["best"]["trial"] == "t0001"
+
+
+def test_a_best_whose_checkpoint_lies_on_another_machine_is_not_one_that_tracks_nothing(tmp_path: Path) -> None:
+    where = "trials/t0000/checkpoints/a"
+    last = replace(reported("t0000", 1, end="finished", score=0.5), checkpoint=where)
+    folder = written(tmp_path / "run", by_hand(experiment(), suggested("t0000", x=0.1), last))
+    trainable(tmp_path, ["x"])
+
+    def said() -> str:
+        run = shown(folder)
+        results.write(folder, run, "finished")
+        console = Console(record=True, width=200)
+        farewell(folder, run, console)
+        return (folder / "best" / "README.md").read_text() + console.export_text()
+
+    assert "no model: the checkpoint of the best cannot be read" in said()
+    assert "none: its checkpoint cannot be read" in said()
+    assert not (folder / "best" / "manifest.json").exists()
+    checkpoints.save(folder / where, {"model": torch.nn.Linear(2, 1).state_dict()}, kinds={"model": "module"})
+    assert "tuner.load_best(" in said()
+    shutil.rmtree(folder / where)
+    assert "tuner.load_best(" in said(), "what was copied earlier stays"
 
 
 def test_what_a_function_saved_itself_is_that_of_the_best(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, two_nodes
 from support import ROOT, SPELLED, records, reports, wait_for
 
 from tuner.core.records import Lost
+from tuner.storage.machine import mark
 
 pytestmark = pytest.mark.ray
 LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
@@ -123,5 +124,5 @@ def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path) -> None:
 def worker_of(driver: Driver, trial: str) -> psutil.Process:
     """Find the Ray worker that a trial was last heard of from: its log is named by its id and its process."""
     worker = [report.worker for report in reports(driver.run) if report.trial == trial][-1]
-    (log,) = Path("/tmp").glob(f"tuner-{driver.pid}-*/session_2*/logs/worker-{worker}*.out")
+    (log,) = Path("/tmp").glob(f"{mark(driver.pid)}-*/session_2*/logs/worker-{worker}*.out")
     return psutil.Process(int(log.stem.rpartition("-")[2]))

@@ -8,6 +8,7 @@ import pytest
 
 from tuner.cli import _address, main, parser
 from tuner.engine.cluster import existing
+from tuner.errors import ClusterError
 
 
 def address(*flags: str) -> str | None:
@@ -55,3 +56,13 @@ def test_auto_is_what_ray_start_has_left(
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert address("--resume", "x", "--check") is None
     assert address("--resume", "x") == "10.0.0.1:6379"
+
+
+def test_auto_is_understood_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError, match="but got auto, and `ray start` has left none"):
+        existing("auto")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.0.0.1:6379\n")
+    assert existing("auto") == "10.0.0.1:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert existing(None) == "10.0.0.1:6379"

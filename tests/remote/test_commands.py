@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,44 @@ def test_links_and_pipes_stay_where_they_are(tmp_path: Path) -> None:
         names = {Path(name).name for name in packed.getnames()}
         packed.extractall(tmp_path / "there", filter="data")
     assert names == {"r", "ledger", "trials", "t0000", "log.txt"}
+
+
+def test_what_a_user_calls_like_a_file_of_the_run_is_packed(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    mine = ["best/files/checkpoints/1.pt", "trials/t0000/media/lock", "trials/t0000/asked", "trials/t0000/reserve/x"]
+    for name in mine:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("the user's")
+    for name in ("lock", "reserve", "asked/all", "stopping", "ray/x", ".probe", "trials/t0000/checkpoints/a/model.pt",
+                 "trials/t0000/lock", "trials/t0000/stopping"):  # fmt: skip
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("the run's")
+    pack(run, tmp_path / "r.tar.gz")
+    with tarfile.open(tmp_path / "r.tar.gz") as packed:
+        assert {entry.name for entry in packed if entry.isfile()} == {f"r/{name}" for name in mine}
+
+
+def test_a_best_that_is_fetched_again_takes_the_place_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, packed = tmp_path / "there" / "r", tmp_path / "packed.tar.gz"
+    monkeypatch.setattr(fetch, "_packed", lambda jobs, run: {"folder": str(there)})
+    monkeypatch.setattr(fetch, "_download", lambda jobs, told, target: target.write_bytes(packed.read_bytes()))
+
+    def fetched(*names: str) -> set[str]:
+        for name in ("ledger", *names):
+            (there / name).parent.mkdir(parents=True, exist_ok=True)
+            (there / name).write_text("header\n")
+        pack(there, packed)
+        target = fetch.fetch(jobs(), "r", tmp_path)
+        return {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+
+    assert "best/model.pt2" in fetched("best/model.pt2", "best/files/old", "tensorboard/t0000/events.1")
+    (tmp_path / "r" / "notes.txt").write_text("the user's own")
+    shutil.rmtree(there)
+    assert fetched("best/model.pt", "tensorboard/t0000/events.2") == {
+        "ledger", "best/model.pt", "tensorboard/t0000/events.2", "notes.txt",
+    }  # fmt: skip
 
 
 def test_a_page_is_packed_under_a_name_that_tells_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,8 @@ from tuner.slot.slot import Slot
 
 from .bench import Bench
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import torch
 from torch import nn

@@ -32,10 +32,6 @@ def test_returning_and_leaving_with_0_end_a_trial(bench: Bench, body: str) -> No
             "its process was killed by SIGSEGV in the middle of the trial",
         ),
         (
-            "import signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "its process was killed by SIGKILL in the middle of the trial",
-        ),
-        (
             "os.closerange(3, 200); time.sleep(0.2); os._exit(5)",
             "its process ended with exit code 5 in the middle of the trial",
         ),
@@ -46,6 +42,30 @@ def test_other_ends_are_failures_with_the_reason(bench: Bench, body: str, reason
     assert event["event"] == "failed"
     assert event["reason"] == reason
     assert event["misuse"] is False
+
+
+@pytest.mark.parametrize("fork", [True, False])
+def test_a_process_that_is_killed_loses_its_trial_which_goes_on(bench: Bench, fork: bool) -> None:
+    body = """
+        from pathlib import Path
+        import signal
+        class Nothing:
+            def state_dict(self): return {}
+            def load_state_dict(self, state): pass
+        trial.track(nothing=Nothing())
+        for epoch in trial.epochs():
+            if epoch == 2 and not Path("killed").exists():
+                Path("killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            trial.report(loss=epoch)
+    """
+    report, lost = bench.once(body, fork=fork)
+    reason = "its process was killed by SIGKILL in the middle of the trial"
+    assert lost == {"event": "lost", "reason": reason, "cause": "worker"}
+    (slot,) = bench.slots
+    rest = bench.run(slot, bench.assignment(checkpoint=report["checkpoint"], epoch=1, attempt="1.1"))
+    assert [event.get("epoch") for event in rest] == [2, 3, None]
+    assert rest[-1]["event"] == "returned"
 
 
 def test_an_error_comes_with_its_traceback_here_and_in_the_log(bench: Bench) -> None:

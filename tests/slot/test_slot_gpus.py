@@ -12,6 +12,8 @@ from tuner.trial.meter import SIMULATED
 
 from .bench import Bench
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import torch
 from torch import nn

@@ -6,6 +6,8 @@ import pytest
 
 from .bench import Bench
 
+pytestmark = pytest.mark.slow
+
 LEAKS = """
 import os, resource, signal
 import torch

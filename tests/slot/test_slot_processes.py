@@ -10,6 +10,8 @@ import pytest
 
 from .bench import Bench, alive, eventually, hear, open_files, until_end, zygote_of
 
+pytestmark = pytest.mark.slow
+
 WORKERS = """
     import os, sys, time
     import torch

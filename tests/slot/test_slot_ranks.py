@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import torch
 
-from tuner.engine import own
 from tuner.slot import ranks
 from tuner.slot.launcher import log_name, order
 from tuner.slot.slot import Slot
+from tuner.storage.machine import mark
 from tuner.trial.checkpoint import read_manifest
 from tuner.trial.ranks import DEVICES
 
 from .bench import PATIENCE, Bench, alive, hear, until_end, weights
 
-pytestmark = pytest.mark.usefixtures("meetings")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meetings")]
 RANKED = """
     import os, sys, time
     import torch
@@ -242,12 +242,11 @@ def test_where_ranks_meet_is_swept_once_their_slot_was_killed(slot: Slot, bench:
     """
     environment = {**os.environ, "TMPDIR": str(meetings)}
     subprocess.run([sys.executable, "-c", textwrap.dedent(dies)], env=environment)
+    assert len(list(meetings.iterdir())) == 1
     slot.begin(bench.assignment(ranks=2))
     hear(slot)
-    assert len(list(meetings.iterdir())) == 2
-    own.sweep()
     (left,) = meetings.iterdir()
-    assert left.name.startswith(f"tuner-{os.getpid()}-"), "that of a slot that lives stays"
+    assert left.name.startswith(f"{mark(os.getpid())}-"), "that of a slot that lives stays"
 
 
 def test_ranks_where_there_is_no_fork(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from tuner.slot.slot import Slot
 
 from .bench import Bench, hear, weights
 
-pytestmark = pytest.mark.usefixtures("meetings")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meetings")]
 PARTS = """
     import torch
     from torch import nn

@@ -9,6 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from tuner.slot import ray_session
+from tuner.storage.machine import sweep
+
 from .bench import Bench, hear, until_end
 
 PLAIN = """
@@ -49,7 +54,31 @@ def test_a_plain_function_reports_and_goes_on_from_its_own_checkpoint(bench: Ben
     assert Path(resumed.run, event["checkpoint"], "files", "deep", "state.json").exists()
     slot.close()
     left = set(os.listdir(tempfile.gettempdir())) - temporary
-    assert not [name for name in left if re.fullmatch(r"tuner-\d+", name)], "those of runs are longer"
+    assert not [name for name in left if re.fullmatch(r"tuner-\w+-\d+", name)], "those of runs are longer"
+
+
+def test_what_a_dead_process_left_in_its_temporary_folder_is_in_nobody_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    for pid in (os.getpid(), dead.pid):
+        (ray_session.scratch(pid) / "tmp1234").mkdir(parents=True)
+    sweep()
+    assert list(tmp_path.iterdir()) == [mine := ray_session.scratch(os.getpid())], "that of a process that lives stays"
+    ray_session.use_scratch()
+    assert tempfile.gettempdir() == str(mine)
+    assert not list(mine.iterdir())
+
+
+def test_a_temporary_folder_that_leads_elsewhere_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere" / "kept").mkdir(parents=True)
+    ray_session.scratch(os.getpid()).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        ray_session.use_scratch()
+    assert (tmp_path / "elsewhere" / "kept").exists()
 
 
 def test_the_slot_itself_has_not_imported_ray() -> None:

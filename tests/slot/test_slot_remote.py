@@ -13,7 +13,7 @@ import pytest
 
 from tuner.slot import remote, stint_files
 from tuner.slot.slot import Slot
-from tuner.storage.machine import this_machine
+from tuner.storage.machine import mark, this_machine
 from tuner.storage.url import Objects
 from tuner.trial import Assignment
 
@@ -90,7 +90,7 @@ def test_it_leaves_nothing_on_another_machine(bench: Bench, objects: Objects, sc
 
 
 def test_what_a_killed_slot_left_is_swept(bench: Bench, objects: Objects, scratch: Path) -> None:
-    old = scratch / "tuner-999999999-scratch-x"
+    old = scratch / f"{mark(999999999)}-scratch-x"
     old.mkdir()
     bench.run(bench.slot(COUNTS), stored(bench, objects))
     assert not old.exists()

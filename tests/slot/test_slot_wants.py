@@ -9,6 +9,8 @@ import pytest
 
 from .bench import Bench, hear
 
+pytestmark = pytest.mark.slow
+
 COUNTS = """
 def train(trial):
     for epoch in trial.epochs():

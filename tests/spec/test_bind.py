@@ -157,6 +157,23 @@ def test_pbt_is_refused_where_the_source_shows_that_nothing_is_tracked(write: Wr
     assert bool(list(bind.check_pausing(bound, "scheduler", "pbt"))) is refused
 
 
+@pytest.mark.parametrize(
+    ("body", "can"),
+    [
+        ("trial.track(model=1)", True),
+        ("helper(trial)", False),
+        ("Trainer(callbacks=[TrialCallback(trial)])", True),
+        ("callback = tuner.integrations.huggingface.TrialCallback(trial=trial)", True),
+        ("TrialCallback(other); OtherCallback(trial)", False),
+    ],
+)
+def test_trials_can_pause_where_the_source_shows_for_certain_that_they_track(
+    write: Write, body: str, can: bool
+) -> None:
+    bound = bind.find("module:train", write("module.py", f"def train(trial, *, lr):\n    {body}\n"))
+    assert bind.can_pause(bound) is can
+
+
 def test_a_syntax_error_is_named_with_its_line(write: Write) -> None:
     folder = write("module.py", "def train(trial):\n    if lr\n        pass\n")
     with pytest.raises(BindError, match=r"but got a syntax error in .*module\.py:2"):

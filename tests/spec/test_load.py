@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,22 @@ def test_a_mapping_gives_its_errors_without_lines() -> None:
         "Give a number, a text, a bool, None, a list or a dict.",
         "spec: budget.trials: must be at least 1, but got 0. Write trials: 1, or more.",
     ]
+
+
+def test_a_function_itself_that_cannot_be_one_is_the_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def train(trial: Any, *, lr: float) -> None: ...
+
+    with pytest.raises(UserError, match=r"^spec: trainable: must name an ordinary function, but got an async one"):
+        from_mapping({**MAPPING, "trainable": train}, HERE)
+    file = tmp_path / "broken_meanwhile.py"
+    file.write_text("def train(trial, *, lr): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    function = importlib.import_module("broken_meanwhile").train
+    file.write_text("def train(trial, *, lr) ...\n")
+    with pytest.raises(UserError, match=r"^spec: trainable: must name a module that Python can read, but got a syntax"):
+        from_mapping({**MAPPING, "trainable": function}, HERE)
 
 
 def test_loading_imports_neither_ray_nor_torch_nor_optuna_nor_the_trainable() -> None:

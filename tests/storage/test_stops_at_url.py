@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from core.experiments import experiment
 
 from tuner import api
-from tuner.engine.run import _connect
+from tuner.engine.run import _connect, create
 from tuner.errors import ClusterError, Interrupted, UserError
+from tuner.ledger import read
 from tuner.storage.lease import Lease
 from tuner.storage.url import Objects
 
@@ -31,6 +34,20 @@ def test_a_stop_by_url_names_the_driver(objects: Objects, folder: Path) -> None:
         assert "--resume" not in str(caught.value)
     with pytest.raises(UserError, match="nobody drives this run"):
         api.stop(objects.url)
+
+
+def test_a_stop_in_a_folder_that_was_left_names_the_driver_elsewhere(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "runs" / "objects", tmp_path / "another" / "objects"
+    create(here, experiment(storage=f"file://{tmp_path}"), tmp_path)
+    with driving(objects, here) as (mirror, _):
+        mirror.wait_until_put(lambda: False)
+    with driving(objects, there) as (mirror, _):
+        with pytest.raises(UserError, match=f"driven no more. Give it on .*, in the folder of process {os.getpid()}"):
+            api.stop(str(here))
+        assert len(read(here)) == 1
+    assert api.stop(str(here)) == "the run is stopped; nothing was running"
 
 
 def test_a_run_that_waits_for_its_url_can_be_stopped(objects: Objects, folder: Path, monkeypatch) -> None:

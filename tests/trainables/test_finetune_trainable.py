@@ -15,6 +15,8 @@ from torch import nn
 from trainables import finetune
 from tuner.trial import Trial
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

@@ -12,6 +12,8 @@ from heard import Channel
 from trainables import data, pipeline
 from tuner.trial import Assignment, Trial
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -199,8 +199,8 @@ def test_a_finished_trial_has_no_epochs_left(tmp_path: Path) -> None:
 )
 def test_which_epochs_are_saved(tmp_path: Path, every: int, at: tuple[int, ...], saved: list[int]) -> None:
     given = assignment(tmp_path, epochs=5, save_every=every, save_at=frozenset(at))
-    assert [epoch for epoch in range(1, 6) if given.saves(epoch)] == saved
-    assert given.saves(6)  # a plain function that trains longer
+    assert [epoch for epoch in range(1, 6) if given.saves(epoch - 1, epoch)] == saved
+    assert given.saves(5, 6)  # a plain function that trains longer
 
     def train(trial: Trial) -> None:
         trial.track(net=nn.Linear(1, 1))
@@ -208,6 +208,21 @@ def test_which_epochs_are_saved(tmp_path: Path, every: int, at: tuple[int, ...],
             trial.report(loss=1)
 
     heard = run(train, given)
+    assert [epoch for epoch, path in zip(heard.epochs, heard.checkpoints, strict=True) if path] == saved
+
+
+@pytest.mark.parametrize(
+    ("every", "at", "saved"), [(2, (), [3, 5, 6, 8]), (4, (), [5, 8]), (9, (2, 7), [3, 8]), (9, (5,), [5, 8])]
+)
+def test_a_report_that_passes_an_epoch_to_be_saved_is_saved(
+    tmp_path: Path, every: int, at: tuple[int, ...], saved: list[int]
+) -> None:
+    def train(trial: Trial) -> None:
+        trial.track(net=nn.Linear(1, 1))
+        for epoch in (1, 3, 5, 6, 8):
+            trial.report(loss=1, epoch=epoch)
+
+    heard = run(train, assignment(tmp_path, epochs=8, save_every=every, save_at=frozenset(at)))
     assert [epoch for epoch, path in zip(heard.epochs, heard.checkpoints, strict=True) if path] == saved
 
 

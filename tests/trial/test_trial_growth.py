@@ -31,6 +31,8 @@ from .growing import (  # noqa: F401
 )
 from .study import assignment, run
 
+pytestmark = pytest.mark.slow
+
 Mistake = Callable[[bool], Train]
 
 

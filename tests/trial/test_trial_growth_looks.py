@@ -17,6 +17,8 @@ from tuner.trial.causes import MANY, PASSES, Census, Comparison, Kind
 from tuner.trial.growth import LEAST, LOOKS, MIB, Gauge, Growth, Series
 from tuner.trial.variables import frames_around, frames_below, frames_of
 
+pytestmark = pytest.mark.slow
+
 GIB = 1024 * MIB
 
 

@@ -19,6 +19,8 @@ from .growing import (  # noqa: F401
     sees_growth_beside_what_other_tests_hold,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_kept_for_one_pass_through_the_data_is_not_worth_a_word(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:

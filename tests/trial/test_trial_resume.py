@@ -19,6 +19,8 @@ from tuner import Trial
 
 from .study import Function, Heard, assignment, goes_on, run
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 DATA = TensorDataset(torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3)
 HALF = TensorDataset(*DATA[:12])

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tuner.core import standing
-from tuner.core.records import Decision, Promoted, Record, Repeated, Report, repeat_id
+from tuner.core.records import GO, Decision, Promoted, Record, Repeated, Report, repeat_id
 from tuner.core.student import error_of_mean, mean, upper_tail
 from tuner.core.trial import Best, TrialState
 
 if TYPE_CHECKING:
     from tuner.core.state import RunState
 
-GO = Decision(action="go")
 VERSION = 2
 """Raised whenever the same records would be answered differently."""
 ALPHA = 0.05

@@ -60,7 +60,8 @@ def course(
     `rank` tells the place of a recorded trial; `carried` are the trials and epochs that are not recorded.
     """
     reports = [record for record in records if isinstance(record, Report) and record.trial in run.trials]
-    known = [one for one in reports if (one.trial, one.epoch) not in carried and _may_be_best(run, one)]
+    valid = [one for one in reports if standing.may_be_best(run.spec, one.metrics)]
+    known = [one for one in valid if (one.trial, one.epoch) not in carried]
     best = max(known, key=run.standing, default=None)
     found = None if best is None else recorded(run.trials[best.trial])
     trials, last = list(run.trials.values()), run.spec.budget.epochs
@@ -82,11 +83,6 @@ def course(
         carried_epochs=sum(trial.epoch - recorded(trial).epoch for trial in gone_on),
         uncertain=uncertain,
     )
-
-
-def _may_be_best(run: RunState, report: Report) -> bool:
-    """Tell whether a report has finite values, and breaks no constraint."""
-    return not standing.not_finite(run.spec, report.metrics) and not standing.violation(run.spec, report.metrics)
 
 
 def _judged(run: RunState, records: Sequence[Record], carried: Set[tuple[str, int]]) -> tuple[int, int]:

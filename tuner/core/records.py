@@ -179,6 +179,9 @@ class Decision:
     """The run's target is reached, so the whole run ends."""
 
 
+GO = Decision(action="go")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report(Record):
     """An epoch's metrics, its checkpoint and the decision taken on it."""

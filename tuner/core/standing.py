@@ -57,6 +57,11 @@ def broken(spec: Experiment, metrics: Metrics) -> str:
     return ", ".join(f"{limit.metric} {value:.6g} breaks {limit}" for value, limit in found)
 
 
+def may_be_best(spec: Experiment, metrics: Metrics) -> bool:
+    """Tell whether metrics may be the best of a run: all objectives are finite, and no constraint is broken."""
+    return not not_finite(spec, metrics) and not violation(spec, metrics)
+
+
 def ending(spec: Experiment, trial: TrialState, metrics: Metrics) -> tuple[Outcome, str]:
     """Find how a trial ends that has come to its end with these metrics, and what is to be said of it.
 
@@ -75,7 +80,7 @@ def keep_best(run: RunState, trial: TrialState, report: Report) -> None:
     if not_finite(spec, metrics):
         return
     trial.keep_best(report, run.standing)
-    if trial.of or violation(spec, metrics):
+    if trial.of or not may_be_best(spec, metrics):
         return
     several = values(spec, metrics) if len(spec.objectives) > 1 else {}
     value = run.objective(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tuner.core.records import Asked
@@ -14,10 +15,14 @@ from tuner.ledger import Ledger, read
 PATIENCE_SECONDS = 20.0
 
 
-def stop(folder: Path, trial: str | None) -> str:
-    """Stop it: through its driver, or where there is none by a record of our own; says what came of it."""
+def stop(folder: Path, trial: str | None, refuse: Callable[[RunState], None] = lambda run: None) -> str:
+    """Stop it: through its driver, or where there is none by a record of our own; says what came of it.
+
+    `refuse` raises where it has a driver, but not in this folder.
+    """
     try:
         with Ledger(folder) as ledger:
+            refuse(replay(ledger.records[:1]))
             return _stop_at_rest(ledger, trial)
     except Locked:
         wishes.ask(folder, trial)

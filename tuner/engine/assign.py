@@ -83,6 +83,8 @@ def assign_first(spec: Experiment, folder: str) -> Assignment:
         seed=chance.integer(spec.seed, "trial", 0),
         **reported(spec),
         epochs=spec.budget.epochs,
+        precision=spec.precision,
+        cpus=resources.cpus,
         gpus=resources.share / resources.world_size,
     )
 

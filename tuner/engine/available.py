@@ -49,8 +49,8 @@ def places(
     import the trainable. Raises UserError too where this machine cannot write below the URL.
     """
     if clusters.existing(address):
-        clusters.prepare(dashboard)
-        with clusters.connect(address, dashboard, Path(os.devnull), travels) as joined:  # it has no logs of ours
+        nowhere = Path(os.devnull)  # it has no logs of ours
+        with clusters.prepared(dashboard), clusters.connect(address, dashboard, nowhere, travels) as joined:
             found_wrong = survey(joined.nodes, store, code, joined.shipped)
             nodes = [node for node in joined.nodes if node.name in found_wrong]
             slots = Placement(spec, nodes, may_come()).slots
@@ -69,8 +69,8 @@ def machine(gpus: bool) -> Found:
     if not gpus:
         nodes = [Node(_cpus())]
         return nodes, clusters.told(nodes, local=True, names=("CPU",))
-    clusters.prepare(dashboard=False)
-    from ray._private import accelerators, utils
+    with clusters.prepared(dashboard=False):
+        from ray._private import accelerators, utils
 
     manager = accelerators.get_accelerator_manager_for_resource("GPU")
     count = manager.get_current_node_num_accelerators()

@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
 from tuner.errors import ClusterError, UserError
+from tuner.storage import machine
 from tuner.trial.meter import SIMULATED, cards
 
 CARD_SECONDS = 60.0
@@ -61,23 +61,42 @@ class Cluster:
     """The folder of which each machine has a copy, in which its workers begin."""
 
 
-def prepare(dashboard: bool) -> None:
-    """Set what Ray reads from the environment, then import it, before any other thread may."""
+@contextmanager
+def prepared(dashboard: bool) -> Iterator[None]:
+    """Set what Ray reads from the environment, then import it, before any other thread may.
+
+    Metrics are left out for this run alone: the next one of a notebook may want them.
+    """
     os.environ.update(QUIET)
+    before = os.environ.get(METRICS)
     if not dashboard:
         os.environ[METRICS] = "0"
-    importlib.import_module("ray")
+    try:
+        importlib.import_module("ray")
+        yield
+    finally:
+        os.environ.pop(METRICS, None)
+        if before is not None:
+            os.environ[METRICS] = before
 
 
 def existing(address: str | None) -> str | None:
     """Find the cluster that the user means: the flag, RAY_ADDRESS, or what `ray start` left on this machine.
 
-    Another run's own Ray is never taken: it leaves no such trace. `local` is Ray's own word for none.
+    Another run's own Ray is never taken: it leaves no such trace. `local` is Ray's own word for none, and `auto` for
+    what was left; raises ClusterError where that is nothing.
     """
-    if named := address or os.environ.get("RAY_ADDRESS"):
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named and named != "auto":
         return named if named != "local" else None
     trace = _trace()
-    return trace.read_text().strip() or None if trace.exists() else None
+    found = trace.read_text().strip() if trace.exists() else ""
+    if named and not found:
+        raise ClusterError(
+            "--address: must be that of a cluster, but got auto, and `ray start` has left none on this machine. "
+            "Start one, or write HOST:PORT."
+        )
+    return found or None
 
 
 def _trace() -> Path:
@@ -97,7 +116,7 @@ def told(nodes: Sequence[Node], local: bool, names: Sequence[str] = ("CPU", "GPU
 def connect(
     address: str | None, dashboard: bool, keep_logs: Path, travels: Callable[[], Path | None] = lambda: None
 ) -> Iterator[Cluster]:
-    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepare` comes before.
+    """Connect, or start a Ray of our own; at the end leave it, or end it and keep its logs. `prepared` comes before.
 
     `travels` names the folder of which other machines get a copy.
     """
@@ -114,8 +133,7 @@ def connect(
             "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
         )
     # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    own.sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{own.PREFIX}{os.getpid()}-"))
+    scratch = machine.scratch()
     try:
         with _sigterm_kept(), lean(dashboard):
             info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")

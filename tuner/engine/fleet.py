@@ -48,8 +48,8 @@ class Fleet:
         self, core: Core, placement: Placement, stops: Stops, look: Look, write: Callable[[Record], object]
     ) -> None:
         self.core, self.placement, self.stops, self.look, self._write = core, placement, stops, look, write
-        self._waits: Share | None = None
-        """What the trial asks for that has no room, though others would have."""
+        self._waits: tuple[str, Share] | None = None
+        """The trial that has no room, though others would have, and what it asks for."""
         self._warned: set[str] = set()
         """Trials that are to leave their machine."""
         self._dead: dict[str, float] = {}
@@ -84,8 +84,13 @@ class Fleet:
     def take(self, trial: str, want: Want) -> Share | None:
         """Take a place for a trial; None where there is none at the moment."""
         share = self.placement.take(trial, want)
-        self._waits = Share(want.cpus, want.gpus or float(want.by_card)) if share is None else None
+        self._waits = (trial, Share(want.cpus, want.gpus or float(want.by_card))) if share is None else None
         return share
+
+    def _asked_for(self) -> Share | None:
+        """Tell what the trial asks for that waits; one that was stopped meanwhile waits no more."""
+        name, share = self._waits or ("", None)
+        return share if self.core.run.knows(name) and self.core.run.find(name).status == "running" else None
 
     def give_back(self, trial: str) -> None:
         """Give back a trial's place, if it has one."""
@@ -99,8 +104,8 @@ class Fleet:
 
     def looks(self, working: Set[str], over: bool) -> ClusterError | None:
         """Take in which machines there are now; returns why the run cannot go on, where they are of no use."""
-        more = 0 if over else self._wished() - self.placement.slots
-        if (nodes := self.look(more, self._waits)) is not None:
+        more, first = (0, None) if over else (self._wished() - self.placement.slots, self._asked_for())
+        if (nodes := self.look(more, first)) is not None:
             self._refit([node for node in nodes if time.monotonic() > self._dead.get(node.name, 0.0)], working)
         if self.look.refusal and not working and not self.placement.slots and not over:
             return ClusterError(self.look.refusal)

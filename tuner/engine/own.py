@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-PREFIX = "tuner-"
+from tuner.storage.machine import mark
+
 VITAL = ("gcs_server", "raylet")
 
 
@@ -27,35 +28,13 @@ def dead() -> list[str]:
 def abandon(keep_logs: Path, code: int) -> None:
     """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
     found: list[int] = []
-    for scratch in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*"):
+    for scratch in Path(tempfile.gettempdir()).glob(f"{mark(os.getpid())}-*"):
         keep(scratch, keep_logs)
         found += processes(scratch)
     # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
     sys.setswitchinterval(60)
     kill(found)
     os._exit(code)
-
-
-def sweep() -> None:
-    """Delete what killed drivers of this user have left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
-            if folder.is_symlink():  # to the file for Prometheus
-                with contextlib.suppress(OSError):  # another user's
-                    folder.unlink(missing_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    """Tell whether a process is there; one of another user counts as such."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def processes(scratch: Path) -> list[int]:

@@ -102,7 +102,7 @@ def drive(
         signals = stack.enter_context(Signals(way_out))
         say("starting Ray", lasting=False)
         zygote = _shared_zygote(stack, state.spec, code, address)
-        clusters.prepare(dashboard)
+        stack.enter_context(clusters.prepared(dashboard))
         followers = stack.enter_context(Followers(lambda: _import_and(make_observers)))
         cluster = stack.enter_context(clusters.connect(address, dashboard, folder / "ray", travels))
         signals.set()  # Ray has set its own

@@ -66,7 +66,7 @@ class Watch:
     @property
     def refusal(self) -> str:
         """Say why machines that are there are not used; nothing where all are."""
-        return "\n".join(why for _, why in self._refused.values())
+        return "\n".join(why for _, why in list(self._refused.values()))  # the thread adds some meanwhile
 
     def _run(self) -> None:
         while not self._done.wait(LOOK_SECONDS):
@@ -94,8 +94,8 @@ class Watch:
         """Take in what machines that have joined say, if they have."""
         if self._asked is None or not self._asked.done():
             return
-        answers, self._asked = self._asked.result(), None
-        for name, answer in answers.items():
+        asked, self._asked = self._asked, None  # whatever comes of it: else no machine would be asked any more
+        for name, answer in asked.result().items():
             if isinstance(answer, Node):
                 self._known[name] = answer
                 self._refused.pop(name, None)

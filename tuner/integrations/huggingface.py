@@ -69,13 +69,14 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
             raise UserError(f"Trainer.train: must go on where the trial was saved, but begins anew. {fix}")
         self._loop.state = state
         self.trial.track(optimizer=getattr(optimizer, "optimizer", optimizer), scheduler=scheduler)
-        self._epochs, self._trains = self.trial.epochs(), True
+        self._epochs = self.trial.epochs()
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Begin an epoch of the trial."""
         next(self._epochs, None)
+        self._trains = True  # only now: `eval_on_start` evaluates between the beginning and the first epoch
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,

@@ -46,9 +46,14 @@ def write(folder: Path, run: RunState, say: Callable[[str], None] = lambda text:
 
 
 def _tracked(folder: Path, home: Path, best: Best, say: Callable[[str], None]) -> Tracked | None:
-    """Copy what is tracked, if the checkpoint is whole; one that is not is told, and nothing is known of it: None."""
-    if best.checkpoint is None or not (folder / best.checkpoint).is_dir():
-        return _known(home, best) or {}
+    """Copy what is tracked, if the checkpoint is whole; one that is not is told, and nothing is known of it: None.
+
+    Nor is anything known of one that is not here and never was: the best of a run at a URL may have trained elsewhere.
+    """
+    if best.checkpoint is None:
+        return {}
+    if not (folder / best.checkpoint).is_dir():
+        return _known(home, best)
     try:
         return _copied(folder / best.checkpoint, home)
     except Invalid as error:

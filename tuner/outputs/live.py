@@ -31,6 +31,8 @@ LEAST_BAR = 6
 """Columns that a bar needs to tell anything."""
 STYLES = {"running": "cyan", "paused": "yellow", "finished": "green", "stopped": "dim"}
 """All other states are failures."""
+QUEUED = {**dict.fromkeys(("worker", "machine"), " lost its worker and is queued again"), "foresight": ""}
+"""What a trial comes to that is `lost`, by the cause, where it is more or less than to be queued again."""
 BAD = ("failed", "infeasible", "lost", "stalled")
 
 log = logging.getLogger(__name__)
@@ -230,7 +232,7 @@ def news(record: Record, run: RunState) -> str:
         where = f"after epoch {epoch}" if epoch else "before its first report"
         return clean(f"{record.trial} {record.outcome} {where}: {_first_line(record.reason)}")
     if isinstance(record, Lost):
-        return clean(f"{record.trial} lost its worker and is queued again: {_first_line(record.reason)}")
+        return clean(f"{record.trial}{QUEUED.get(record.cause, ' is queued again')}: {_first_line(record.reason)}")
     if isinstance(record, Promoted):
         return f"{record.trial} {record.reason}"
     if not isinstance(record, Report):

@@ -15,7 +15,7 @@ from tuner.core.state import RunState
 from tuner.ledger import read
 from tuner.outputs.grid import Column, clean, duration, grid, number, room
 from tuner.replay import Curves, WhatIf, what_if
-from tuner.spec.alternative import alternative
+from tuner.spec.alternative import alternative, spelled_out
 from tuner.spelled import spelled
 
 COLUMNS = ("as it ran", "the same, replayed", "what if")
@@ -31,7 +31,8 @@ def event(run: RunState, overrides: Sequence[str], found: WhatIf) -> dict[str, A
     """Give all of it for a program: what `--json` prints."""
     courses = {"was": found.was, "same": found.same, "what_if": found.other, "worst": found.worst, "best": found.best}
     return {
-        "kind": "replayed", "run": run.name, "set": list(overrides), "workers": found.workers, "trials": found.trials,
+        "kind": "replayed", "run": run.name, "set": spelled_out(run.spec, overrides),
+        "workers": found.workers, "trials": found.trials,
         **{key: spelled(asdict(course)) if course else None for key, course in courses.items()},
     }  # fmt: skip
 
@@ -39,7 +40,8 @@ def event(run: RunState, overrides: Sequence[str], found: WhatIf) -> dict[str, A
 def show(run: RunState, overrides: Sequence[str], found: WhatIf, console: Console) -> None:
     """Print the table, and what hangs on values that are not recorded."""
     metric, at_once = run.spec.objective.metric, found.workers
-    head = f"{run.name}: {found.trials} trials, {at_once} at once; what if {', '.join(overrides)}"
+    settings = ", ".join(spelled_out(run.spec, overrides))
+    head = f"{run.name}: {found.trials} trials, {at_once} at once; what if {settings}"
     courses = zip(COLUMNS, (found.was, found.same, found.other), strict=True)
     shown = [(title, course) for title, course in courses if course is not None]
     cells = [([label, *(tell(course) for _, course in shown)], "") for label, tell in _rows(metric, at_once)]

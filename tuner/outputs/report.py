@@ -12,6 +12,7 @@ from tuner.core.state import RunState
 from tuner.outputs import confirmed, front
 from tuner.outputs.grid import Column, clean, cut, cut_front, duration, grid, number, params_text, room
 from tuner.outputs.live import STYLES, is_bad
+from tuner.outputs.page.history import thinned
 from tuner.outputs.results import Row, leaderboard, summary
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -84,15 +85,10 @@ def curves(run: RunState, width: int, most: int = MOST_CURVES) -> list[Text]:
     for row in rows:
         points = [run.objective(report) for report in run.trials[row.trial].reports]
         share = max(1, round(longest * len(points) / max(r.epochs for r in rows)))
-        curve = sparkline(thinned(points, min(share, len(points))), low, high)
+        curve = sparkline(thinned(points, share), low, high)
         cells.append(([row.trial, curve, number(points[-1]), row.reason or row.state], STYLES.get(row.state, "red")))
     head = f"{run.spec.objective.metric} by epoch, {BARS[0]} = {low:.4g} to {BARS[-1]} = {high:.4g}"
     return [Text(cut(clean(head), width)), *grid(columns, cells, width)]
-
-
-def thinned(values: Sequence[float], count: int) -> list[float]:
-    """Keep so many values, evenly, and the last one."""
-    return [values[(i + 1) * len(values) // count - 1] for i in range(count)]
 
 
 def _bounds(run: RunState) -> tuple[float, float]:

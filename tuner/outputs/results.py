@@ -20,7 +20,7 @@ from tuner.ledger import read
 from tuner.outputs import best, front
 from tuner.outputs.confirmed import confirmed
 from tuner.spelled import spelled
-from tuner.storage import BEST, write_whole
+from tuner.storage import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,9 +127,9 @@ class Result:
 
     @property
     def model(self) -> Path | None:
-        """The file of the best model, for `torch.load(..., weights_only=True)`; None where none was tracked."""
-        path = self.folder / BEST / "model.pt"
-        return path if path.exists() else None
+        """The file of the best model, for `torch.load(..., weights_only=True)`; None where not just one was tracked."""
+        found = best.models(self.folder)
+        return found[0] if len(found) == 1 else None
 
     def table(self) -> pd.DataFrame:
         """Give the leaderboard as a pandas table, one row a trial, one column a param, the best first.

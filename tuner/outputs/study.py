@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.core import standing
 from tuner.core.records import Asked, Ended, Header, Record, Report, Suggested
+from tuner.core.search.earlier import distribution
 from tuner.core.search.outcomes import STATES
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Trial
@@ -153,11 +154,8 @@ class Journal(BaseJournalBackend):
 
 
 def _distribution(dimension: Float | Int | Choice) -> BaseDistribution:
-    if isinstance(dimension, Choice):
-        return CategoricalDistribution([_shown(dimension, value) for value in dimension.values])
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+    values = dimension.values if isinstance(dimension, Choice) else ()
+    return distribution(dimension, [_shown(dimension, value) for value in values])
 
 
 def _shown(dimension: Float | Int | Choice, value: Any) -> Any:

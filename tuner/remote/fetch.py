@@ -27,6 +27,8 @@ def fetch(jobs: Jobs, run: str, into: Path) -> Path:
     with _fetched(jobs, told, into) as fetched:
         if target.exists() and _header(target) != _header(fetched):
             raise UserError(f"{target}: must be free, or hold this run, but holds another one. Move it away.")
+        for name in ("best", "tensorboard"):  # what was fetched earlier may be of another best, or of another driver
+            shutil.rmtree(target / name, ignore_errors=True)
         shutil.copytree(fetched, target, dirs_exist_ok=True)
     return target
 

@@ -15,7 +15,7 @@ from typing import Any
 from tuner import ship
 from tuner.errors import ClusterError, UserError
 
-RUNS = "~/runs"
+RUNS_THERE = "~/runs"
 """Where runs lie on the head, below the home of whoever runs Ray there, unless the YAML names a storage."""
 STARTING = "No available agent"
 """What a head answers that has just begun."""
@@ -47,7 +47,7 @@ class Jobs:
     def submit(self, words: Sequence[str], title: str, folder: Path | None, metadata: dict[str, str]) -> str:
         """Have the head run `python -m` with these words, in a copy of this folder; returns the job's id."""
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", title)
-        environment = {"env_vars": {"TUNER_RUNS": RUNS}, **ship.environment(folder)}
+        environment = {"env_vars": {"TUNER_RUNS": RUNS_THERE}, **ship.environment(folder)}
         told = {"job_name": title, "user": getpass.getuser(), **metadata}
         entrypoint = shlex.join(["python", "-m", *words])
         deadline = time.monotonic() + START_SECONDS

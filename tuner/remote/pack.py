@@ -19,6 +19,9 @@ FOLDER = "tuner-results"
 SAID = "packed: "
 OLD_SECONDS = 3600.0
 PAGE = "--page"
+OF_THE_RUN = {"ray", "lock", "reserve", "asked", ".probe", "stopping"}
+OF_A_TRIAL = {"checkpoints", "lock", "stopping"}
+"""What a run, and a trial, keeps for its own work at the top of its folder; deeper these names are the user's."""
 
 
 def pack(run: Path, target: Path) -> None:
@@ -31,8 +34,8 @@ def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     if not (entry.isreg() or entry.isdir() or entry.islnk()):
         return None  # what a link or a pipe of the user's leads to is not here; unpacking would refuse it
     parts = Path(entry.name).parts
-    left_out = {"checkpoints", "lock", "reserve", "asked", ".probe", "stopping"}
-    return None if left_out & set(parts[1:]) or parts[1:2] == ("ray",) else entry
+    of_a_trial = parts[3:4] if parts[1:2] == ("trials",) else ()
+    return None if OF_THE_RUN & set(parts[1:2]) or OF_A_TRIAL & set(of_a_trial) else entry
 
 
 def pack_page(runs: Sequence[str], target: Path) -> str:

@@ -87,12 +87,18 @@ class Child:
         self.connection.close()
 
     def died(self, status: int) -> Event:
-        """Make the event of its end without a word."""
-        note = f" ({self.note})" if self.note and status == -signal.SIGKILL else ""
-        if status == -signal.SIGKILL and kernel_kills() > self.kernel_kills:
+        """Make the event of its end without a word.
+
+        SIGKILL comes from outside: the trial goes on from its last checkpoint. Any other end is its function's doing.
+        """
+        reason = f"{ending(status)} in the middle of the trial"
+        if status != -signal.SIGKILL:
+            return failure(reason)
+        note = f" ({self.note})" if self.note else ""
+        if kernel_kills() > self.kernel_kills:
             reason = f"out of memory: its process was killed by the kernel{note}"
             return {**failure(reason), "outcome": "infeasible"}
-        return failure(f"{ending(status)} in the middle of the trial{note}")
+        return {"event": "lost", "reason": f"{reason}{note}", "cause": "worker"}
 
 
 def failure(reason: str) -> Event:

@@ -7,9 +7,7 @@ the same way, or, where it died, by the connection to it that is gone. Then thos
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner.slot.process import Child, Event, Status, ending
+from tuner.storage.machine import scratch
 from tuner.trial import Assignment
 
 TICK = 0.05
@@ -39,8 +38,7 @@ def launch(launcher: Starts, assignment: Assignment) -> Child | Ranks:
     """Start all processes of a trial; raises Lost."""
     if assignment.ranks == 1:
         return launcher.launch(assignment)
-    # By the name of a process that is dead the next run knows what to sweep.
-    folder = Path(tempfile.mkdtemp(prefix=f"tuner-{os.getpid()}-ranks-"))
+    folder = scratch("ranks-")
     each = replace(assignment, gpus=assignment.gpus / assignment.ranks, meeting=str(folder / "store"))
     ranks = Ranks([], folder)
     try:

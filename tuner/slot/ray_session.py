@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.storage.machine import mark
 from tuner.trial import Trial
 from tuner.trial.metrics import as_number
 
@@ -46,13 +48,14 @@ def use_scratch() -> None:
     As a rule such a function is killed while it reports, inside `with TemporaryDirectory()`.
     """
     own = scratch(os.getpid())
-    own.mkdir(mode=0o700)
+    shutil.rmtree(own, ignore_errors=True)  # of a process that had this number, and whose slot was killed with it
+    own.mkdir(mode=0o700)  # which fails where it is another user's still
     tempfile.tempdir = str(own)
 
 
 def scratch(pid: int) -> Path:
-    """Name the temporary folder of a trial's process."""
-    return Path(tempfile.gettempdir()) / f"tuner-{pid}"
+    """Name the temporary folder of a trial's process, so that the next run sweeps it where no slot could."""
+    return Path(tempfile.gettempdir()) / mark(pid)
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

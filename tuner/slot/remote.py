@@ -6,9 +6,7 @@ it works. Where the run's own folder is, a trial works in it; on any other machi
 
 from __future__ import annotations
 
-import os
 import queue
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 from tuner.errors import TunerError
 from tuner.slot.process import Event
 from tuner.storage import delete_folder
-from tuner.storage.machine import this_machine
+from tuner.storage.machine import scratch, this_machine
 from tuner.trial import Assignment
 
 if TYPE_CHECKING:
@@ -111,9 +109,7 @@ class Remote:
     def _folder(self) -> Path:
         """Make a folder for one stint: what the last one left is being put still."""
         if self._scratch is None:
-            _sweep()
-            # By the name of a process that is dead the next slot knows what to sweep.
-            self._scratch = Path(tempfile.mkdtemp(prefix=f"tuner-{os.getpid()}-scratch-"))
+            self._scratch = scratch("scratch-")
         self._stints += 1
         return self._scratch / str(self._stints)
 
@@ -179,11 +175,3 @@ def _leave(files: StintFiles) -> None:
 
 def _is_done(done: Done, seconds: float) -> bool:
     return bool(wait([done], max(0.0, seconds)).done)
-
-
-def _sweep() -> None:
-    """Delete what killed slots of this machine have left."""
-    for folder in Path(tempfile.gettempdir()).glob("tuner-*-scratch-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdecimal() and Path("/proc").is_dir() and not Path(f"/proc/{pid}").exists():
-            delete_folder(folder)

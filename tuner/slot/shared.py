@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import tempfile
-from pathlib import Path
 
 from tuner.errors import UserError
 from tuner.slot.code import Code
 from tuner.slot.launcher import spawn
 from tuner.slot.process import Event
 from tuner.storage import delete_folder
+from tuner.storage.machine import scratch
 
 
 class SharedZygote:
     """Started and ended by the driver of a run on one machine; when the driver dies, all trials die with it."""
 
     def __init__(self, code: Code, cpus: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"tuner-{os.getpid()}-"))
+        self._folder = scratch()
         self.address = str(self._folder / "zygote")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)

@@ -78,7 +78,7 @@ class Slot:
         return events
 
     def step(self, deadline: float | None = None) -> Event:
-        """Let the trial go on and wait for what comes next, a second at most (then `beat`)."""
+        """Let the trial go on and wait for what comes next, a second or until the deadline (then `beat`)."""
         deadline = deadline or time.monotonic() + BEAT_SECONDS
         if self._remote.is_putting:
             return self._await_put(deadline)

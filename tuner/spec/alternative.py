@@ -37,6 +37,7 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
     if old.scheduler.kind == "pbt":
         what = "must be a run whose trials keep their params, but got one of scheduler.kind pbt"
         raise UserError(Problem("--replay", "", what, NEVER["pbt"]))
+    overrides = spelled_out(old, overrides)
     kind = _kind(old, overrides)
     if refused := [*(problem for override in overrides for problem in _fixed(override)), *_never(kind)]:
         raise UserError(*refused)
@@ -47,6 +48,14 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
         what = "must be given other settings than those of the run, but got none"
         raise UserError(Problem("--replay", "", what, "Add --set scheduler.reduction_factor=4, say."))
     return old.model_copy(update={"scheduler": new.scheduler, "budget": new.budget})
+
+
+def spelled_out(old: Experiment, overrides: Sequence[str]) -> list[str]:
+    """Name `asha` first where a run of `auto`, which has no settings to change, gets settings but no kind."""
+    of_scheduler = [one for one in overrides if re.match(r"scheduler[.=]", one)]
+    named = any(re.search(r"^scheduler\.kind=|\bkind:", one) for one in of_scheduler)
+    is_meant = old.scheduler.kind == "auto" and of_scheduler and not named
+    return [*(["scheduler.kind=asha"] if is_meant else []), *overrides]
 
 
 def _kind(old: Experiment, overrides: Sequence[str]) -> str:

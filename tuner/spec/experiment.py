@@ -58,7 +58,10 @@ class Checkpoint(Model):
     """When a trial is saved, and what is kept."""
 
     every: int = Field(default=1, ge=1)
-    """Save at every so many epochs; rungs, intervals of PBT and the last epoch are saved in any case."""
+    """Save at every so many epochs; rungs, intervals of PBT and the last epoch are saved in any case.
+
+    Where reports skip one of these epochs, the report that passes it is saved.
+    """
     keep: int = Field(default=1, ge=1)
     """Checkpoints kept of each live trial, beside those that are needed."""
 

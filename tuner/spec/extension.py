@@ -30,15 +30,15 @@ def changes(
     the driver's own.
     """
     found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
+    changes_nothing = not found and any(getattr(old, key) != getattr(new, key) for key in FREE)
     problems = [
         *_listed(old, new),
         *_fixed(old, new),
         *_smaller(old, new),
         *_less(old, new),
         *_epochs_in_all(old, new),
-        *_out_of_time(new, hours),
+        *(() if changes_nothing else _out_of_time(new, hours)),
     ]
-    changes_nothing = not found and any(getattr(old, key) != getattr(new, key) for key in FREE)
     has_more = any(key in found for key in (MORE[:1] if was_ended else MORE))
     if is_over and not problems and not has_more and not changes_nothing:
         what = "must have a larger budget beside other settings where the run is over, but got none"

@@ -63,7 +63,7 @@ def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str]
     """
     draft = Draft()
     function = mapping.get("trainable")
-    bound = bind.given(function) if callable(function) else None
+    bound = _given(function) if callable(function) else None
     if bound is not None:
         mapping = {**mapping, "trainable": bound.trainable.ref}
     draft.value = _plain(mapping, (), draft)
@@ -71,6 +71,13 @@ def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str]
         _override(draft, override)
     loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound)
     return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
+
+
+def _given(function: Callable[..., Any]) -> bind.Bound:
+    try:
+        return bind.given(function)
+    except BindError as error:
+        raise UserError(Problem("spec", "trainable", error.what, error.fix)) from None
 
 
 def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:

@@ -12,8 +12,8 @@ from tuner.spec.model import Broken, Finite, Model, SpecProblems
 from tuner.spec.space import matches
 from tuner.spec.words import brief
 
-NEAR = 0.006
-"""So far may a share be from 1/n: 0.33 means a third."""
+NEAR = 0.012
+"""By so large a part of it may a share be off 1/n: 0.33 means a third."""
 
 
 def _gpus_form(value: Any) -> str:
@@ -84,7 +84,7 @@ def _share_problem(gpus: float) -> Broken | None:
     if gpus > 1:
         what = f"must be 0, a share such as 0.5, or a whole number, but got {brief(gpus)}"
         return Broken(("gpus",), what, f"Write {math.floor(gpus)} or {math.ceil(gpus)}.")
-    if any(abs(gpus - 1 / parts) < NEAR * 2 / parts for parts in (math.floor(1 / gpus), math.ceil(1 / gpus))):
+    if any(abs(gpus - 1 / parts) < NEAR / parts for parts in (math.floor(1 / gpus), math.ceil(1 / gpus))):
         return None
     below, above = 1 / math.ceil(1 / gpus), 1 / math.floor(1 / gpus)
     what = f"must be a share 1/n of a GPU, but got {brief(gpus)}"

@@ -15,6 +15,8 @@ from tuner.spec.words import did_you_mean
 
 KEEPS_SIGNATURE = {"no_grad", "enable_grad", "inference_mode", "no_type_check", "final", "override", "typechecked"}
 """Decorators, by their last name, after which a function still takes what its `def` says."""
+CALLBACK = "TrialCallback"
+"""The class of `tuner.integrations` that tracks for the trainers of Lightning and Hugging Face."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -48,7 +50,7 @@ class Signature:
     may_track: bool
     """It calls `trial.track`, or hands the trial to something that might."""
     tracks: bool
-    """It names `trial.track` itself."""
+    """It names `trial.track` itself, or gives the trial to a callback that calls it."""
     suggested: tuple[str, ...] = ()
     """What it asks for by `trial.suggest_float("lr", ...)` and the like, as an objective of Optuna does."""
 
@@ -186,7 +188,7 @@ def _signature(node: Function, file: Path) -> Signature:
         takes_any=spec.kwarg is not None,
         certain=all(_last_name(decorator) in KEEPS_SIGNATURE for decorator in node.decorator_list),
         may_track=not positional or _may_track(node, positional[0].arg),
-        tracks=bool(positional) and "track" in _used_of(node, positional[0].arg),
+        tracks=bool(positional) and _tracks(node, positional[0].arg),
         suggested=tuple(_suggested(node, positional[0].arg)) if positional else (),
     )  # fmt: skip
 
@@ -209,6 +211,14 @@ def _may_track(node: Function, trial: str) -> bool:
     attributes = _used_of(node, trial)
     # A use that is no attribute hands the trial on, and what happens there is not followed.
     return "track" in attributes or uses > len(attributes)
+
+
+def _tracks(node: Function, trial: str) -> bool:
+    """Tell whether a function calls `trial.track` for certain: itself, or by the callback of `tuner.integrations`."""
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call) and _last_name(part) == CALLBACK]
+    given = [value for call in calls for value in (*call.args, *(keyword.value for keyword in call.keywords))]
+    handed = any(isinstance(value, ast.Name) and value.id == trial for value in given)
+    return handed or "track" in _used_of(node, trial)
 
 
 def _suggested(node: Function, trial: str) -> Iterator[str]:

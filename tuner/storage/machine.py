@@ -1,8 +1,15 @@
-"""Names for this machine and its processes, by which another process knows whether it is the same one, and alive."""
+"""Names for this machine and its processes, by which another process knows whether it is the same one, and alive.
+
+Temporary folders bear them: a folder that several machines or containers share holds those of all.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -25,3 +32,40 @@ def started(pid: int) -> str:
     except OSError:
         return "" if Path("/proc/self/stat").exists() else "unknown"
     return "" if stat[0] in "ZX" else stat[19]
+
+
+def mark(pid: int) -> str:
+    """Begin the names of a process's temporary folders; short, since Ray's sockets lie below one of them."""
+    return f"{_marks()}{pid}"
+
+
+def scratch(kind: str = "") -> Path:
+    """Make a temporary folder of this process, once those that dead ones of this machine have left are deleted."""
+    sweep()
+    return Path(tempfile.mkdtemp(prefix=f"{mark(os.getpid())}-{kind}"))
+
+
+def sweep() -> None:
+    """Delete what killed processes of this machine have left; whether those of another one live nobody knows here."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_marks()}*"):
+        pid = left.name.removeprefix(_marks()).partition("-")[0]
+        if pid.isdecimal() and not _lives(int(pid)):
+            if left.is_symlink():  # to the file for Prometheus
+                with contextlib.suppress(OSError):  # another user's
+                    left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _marks() -> str:
+    return f"tuner-{hashlib.sha256(this_machine().encode()).hexdigest()[:6]}-"
+
+
+def _lives(pid: int) -> bool:
+    """Tell whether a process is there; one of another user counts as such."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

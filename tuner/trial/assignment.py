@@ -44,7 +44,7 @@ class Assignment:
     """The metrics that have to keep a limit."""
     save_every: int = 1
     save_at: frozenset[int] = field(default_factory=frozenset)
-    """Epochs that are saved whatever `save_every` says."""
+    """Epochs that are saved whatever `save_every` says; where one is skipped, the report that passes it is."""
     judged_at: frozenset[int] | None = None
     """The epochs at which a trial waits for the decision on its report; it runs on at all others. None: always wait."""
     verify: bool = True
@@ -93,12 +93,13 @@ class Assignment:
         """Tell whether a trial whose last report was of epoch `last` waits for the decision on that of `epoch`."""
         if self.judged_at is None or epoch >= self.epochs or not self.is_finite(metrics):
             return True
-        return any(last < judged <= epoch for judged in self.judged_at)
+        return not self.judged_at.isdisjoint(range(last + 1, epoch + 1))
 
     def is_finite(self, metrics: Mapping[str, float]) -> bool:
         """Tell whether all objectives are finite: else the trial has diverged, and nobody goes on from there."""
         return all(math.isfinite(metrics[name]) for name in (self.metric, *self.objectives))
 
-    def saves(self, epoch: int) -> bool:
-        """Tell whether this epoch is saved."""
-        return epoch % self.save_every == 0 or epoch in self.save_at or epoch >= self.epochs
+    def saves(self, last: int, epoch: int) -> bool:
+        """Tell whether a trial whose last report was of epoch `last` saves that of `epoch`: one it passes counts."""
+        every = epoch // self.save_every > last // self.save_every
+        return every or epoch >= self.epochs or not self.save_at.isdisjoint(range(last + 1, epoch + 1))

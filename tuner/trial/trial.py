@@ -209,7 +209,7 @@ class Trial:
         self._unsaved.append({"epoch": epoch, "metrics": values, **asdict(costs)})
         # A trial whose objective is not finite ends as diverged: nobody goes on from there.
         saves = self._assignment.is_finite(values) and (
-            self._assignment.saves(epoch) or is_stopping(Path(self._assignment.run), self.folder)
+            self._assignment.saves(self._reported, epoch) or is_stopping(Path(self._assignment.run), self.folder)
         )
         path = self._save(epoch, states) if saves else None
         self._channel.report(epoch, values, path, replace(costs, seconds=time.monotonic() - self._began))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tuner.core.records import Decision, Mark, Report
+from tuner.core.records import GO, Decision, Mark, Report
 from tuner.core.rules import ranking
-from tuner.core.rules.rule import GO, NONE, Tops
+from tuner.core.rules.rule import NONE, Tops
 from tuner.core.standing import Metrics, broken
 from tuner.core.state import Entry, RunState
 from tuner.core.trial import TrialState

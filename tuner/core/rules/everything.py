@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tuner.core.records import Decision
-from tuner.core.rules.rule import GO, first_paused
+from tuner.core.records import GO, Decision
+from tuner.core.rules.rule import first_paused
 from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState

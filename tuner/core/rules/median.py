@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from tuner.core.records import Decision, Mark
-from tuner.core.rules.rule import GO, first_paused
+from tuner.core.records import GO, Decision, Mark
+from tuner.core.rules.rule import first_paused
 from tuner.core.standing import Metrics, broken, violation
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState

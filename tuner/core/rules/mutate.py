@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from tuner.core import chance
+from tuner.core.search.scale import from_unit
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Pbt
@@ -39,18 +39,15 @@ def draw(dimension: Float | Int | Choice, u: float) -> Any:
     """Map a uniform number in [0, 1) to a value of the dimension."""
     if isinstance(dimension, Choice):
         return dimension.values[int(u * len(dimension.values))]
-    if dimension.log:
-        low, high = math.log(dimension.low), math.log(dimension.high)
-        return snap(dimension, math.exp(low + u * (high - low)))
-    return snap(dimension, dimension.low + u * (dimension.high - dimension.low))
+    return from_unit(dimension, u)
 
 
 def perturb(dimension: Float | Int | Choice, value: Any, upwards: bool) -> Any:
-    """Change a number by a factor, a choice to its neighbour; bounds hold."""
+    """Change a number by a factor, and one with steps by one at least; a choice to its neighbour; bounds hold."""
     if isinstance(dimension, Choice):
         index = dimension.index(value) + (1 if upwards else -1)
         return dimension.values[min(max(index, 0), len(dimension.values) - 1)]
     changed = snap(dimension, value * FACTORS[upwards])
-    if isinstance(dimension, Int) and changed == value:
+    if dimension.step is not None and changed == snap(dimension, value):
         changed = snap(dimension, value + (dimension.step if upwards else -dimension.step))
     return changed

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from tuner.core import chance
-from tuner.core.records import Clone, Decision, Mark
+from tuner.core.records import GO, Clone, Decision, Mark
 from tuner.core.rules import ranking
 from tuner.core.rules.mutate import mutate
-from tuner.core.rules.rule import GO
 from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
@@ -19,7 +18,7 @@ from tuner.spec.experiment import Experiment
 class Pbt:
     """At each interval a member of the lowest quantile clones one of the highest."""
 
-    version = 1
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Pbt) -> None:
         self.spec, self.scheduler, self.objective = experiment, scheduler, experiment.objective

@@ -10,7 +10,6 @@ from tuner.core.standing import Metrics
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
 
-GO = Decision(action="go")
 Tops = Mapping[int, Collection[str]]
 """The last epochs of smaller budgets, each with the trials that were finished there when the budget grew."""
 NONE: Tops = {}

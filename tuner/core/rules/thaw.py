@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 from itertools import count, takewhile
 from typing import Protocol, runtime_checkable
 
-from tuner.core.records import Decision, Mark
-from tuner.core.rules.rule import GO
+from tuner.core.records import GO, Decision, Mark
 from tuner.core.standing import Metrics, Standing, standing
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
@@ -31,7 +30,7 @@ class Chooser(Protocol):
         ...
 
 
-def rung_epochs(last: int, tops: Collection[int] = ()) -> list[int]:
+def thaw_epochs(last: int, tops: Collection[int] = ()) -> list[int]:
     """List the rungs: each a fifth after the one before, up to 0.8 of the last epoch, and that one.
 
     `tops` are the last epochs of smaller budgets, which are rungs too.
@@ -61,7 +60,7 @@ class Thaw:
     def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""
         self.objective, self.chooser = experiment.objective, chooser
-        self.rungs = rung_epochs(experiment.budget.epochs, tops)
+        self.rungs = thaw_epochs(experiment.budget.epochs, tops)
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Pause at the rung that the trial was sent to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -38,10 +38,10 @@ def indexed(spec: Experiment, params: dict[str, Any]) -> dict[str, Any]:
     return {**params, **indices(spec.space, params)}
 
 
-def distribution(dimension: Float | Int | Choice) -> BaseDistribution:
-    """Translate a dimension; a choice becomes its index, since its values may be lists."""
+def distribution(dimension: Float | Int | Choice, labels: Sequence[Any] = ()) -> BaseDistribution:
+    """Translate a dimension; a choice becomes its index, since its values may be lists, unless they get `labels`."""
     if isinstance(dimension, Choice):
-        return CategoricalDistribution(range(len(dimension.values)))
+        return CategoricalDistribution(labels or range(len(dimension.values)))
     if isinstance(dimension, Int):
         return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)

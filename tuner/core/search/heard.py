@@ -9,7 +9,7 @@ from typing import Any
 
 from tuner.core import chance
 from tuner.core.records import Asked, Ended, Promoted, Record, Report, Suggested, trial_number
-from tuner.core.rules.thaw import rung_epochs
+from tuner.core.rules.thaw import thaw_epochs
 from tuner.core.search import prior
 from tuner.core.search.joint import Array
 from tuner.core.search.model import Model
@@ -52,7 +52,7 @@ class Heard:
         self.pool = Pool(self.points, self.model.put)
         self.tops: list[int] = []
         """The last epochs of smaller budgets."""
-        self.rungs = rung_epochs(spec.budget.epochs)
+        self.rungs = thaw_epochs(spec.budget.epochs)
         self.trials: dict[int, Known] = {}
         self.records = 0
         """So many it has observed."""
@@ -178,7 +178,7 @@ class Heard:
         if self.spec.budget.epochs == before:
             return
         self.tops.append(before)
-        self.rungs = rung_epochs(self.spec.budget.epochs, self.tops)
+        self.rungs = thaw_epochs(self.spec.budget.epochs, self.tops)
         self.model.rescale(self.spec.budget.epochs)
         for number, known in self.trials.items():
             if known.epoch >= before and math.isfinite(known.score) and number not in self.pool.trials:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuner.core.search.joint import Array
 from tuner.core.search.points import Points
+from tuner.spec.space import Params
 
 SIZE = 512
 """New params that compete at any time."""
@@ -20,7 +20,6 @@ FRESH = 16
 UNBORN = 1_000_000
 """Where the ids of columns begin that are no trial's: a trial's is its number."""
 
-Params = dict[str, Any]
 Put = Callable[[NDArray[np.int64], Array, NDArray[np.int64]], None]
 """(places, points, ids) → nothing: puts columns into the model."""
 
@@ -70,7 +69,7 @@ class Pool:
             self._free.append(place)
 
     def drop(self, params: Params) -> None:
-        """Let a candidate go."""
+        """Let a candidate go that was tried under other params, as benchmarks with a table of configs do."""
         for place in [place for place, one in self.candidates.items() if one.params == params]:
             del self.candidates[place]
             self._free.append(place)

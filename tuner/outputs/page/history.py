@@ -74,14 +74,10 @@ class History:
         score, found = self.run.spec.objective.score, list[Step]()
         for trained, (elapsed, report) in zip(self.trained, self.reports, strict=True):
             value = self.run.objective(report)
-            if self._counts(report) and (not found or score(value) > score(found[-1].value)):
+            counts = standing.may_be_best(self.run.spec, report.metrics)
+            if counts and (not found or score(value) > score(found[-1].value)):
                 found.append(Step(elapsed, trained, report, value))
         return found
-
-    def _counts(self, report: Report) -> bool:
-        """Tell whether a report may be the best: its objectives are finite, and it breaks no constraint."""
-        spec, metrics = self.run.spec, report.metrics
-        return not standing.not_finite(spec, metrics) and not standing.violation(spec, metrics)
 
     @cached_property
     def values(self) -> list[float]:

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_parallel_coordinate, plot_param_importances, plot_slice
 from plotly.colors import sample_colorscale
 
+from tuner.core.search.earlier import distribution
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import SCALE, Figure, paragraph, plot, text
 from tuner.outputs.results import Row
@@ -221,10 +222,8 @@ def _values(space: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, An
 def _distribution(dimension: Float | Int | Choice) -> BaseDistribution:
     """Translate a dimension for plots, to which steps do not matter."""
     if isinstance(dimension, Choice):
-        return CategoricalDistribution(_labels(dimension))
-    if isinstance(dimension, Int):
-        return IntDistribution(dimension.low, dimension.high, log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+        return distribution(dimension, _labels(dimension))
+    return distribution(dimension.model_copy(update={"step": 1 if isinstance(dimension, Int) else None}))
 
 
 def _labels(dimension: Choice) -> list[Any]:
