@@ -1,8 +1,10 @@
-"""The flags of the tests, their order, and a cache that they share."""
+"""The flags of the tests, their order, their threads, and a cache that they share."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,6 +16,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that in the end no worker is left alone with one of them."""
     order = ("machines", "ray")
     items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.path.parts), len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """Compute with one thread in this process: where there is little to do, others wait for it and keep a core busy.
+
+    The processes that tests start have as many as they would have anywhere.
+    """
+    threadpool_limits(1)
+    if "torch" in sys.modules:  # which has a library of its own, and a number of its own
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture

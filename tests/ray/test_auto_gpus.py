@@ -58,7 +58,8 @@ def two_sizes() -> Iterator[tuple[Cluster, Any]]:
 def test_each_trial_lies_on_a_gpu_that_holds_it(
     two_sizes: tuple[Cluster, Any], launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:
-    write(MODEL, **SECTIONS, budget={"trials": 10, "epochs": 4}, scheduler={"kind": "none"})
+    points = [{"width": width, "batch": 32} for width in (512, 64, 128, 512, 64)]
+    write(MODEL, **SECTIONS, budget={"trials": 5, "epochs": 4}, scheduler={"kind": "none"}, start={"points": points})
     launch("--space", "mine.yaml", "--name", "r", "--address", two_sizes[0].address)
     told = read(tmp_path / "runs" / "r")
     state = replay(told)

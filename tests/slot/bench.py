@@ -38,6 +38,11 @@ class Bench:
         self.slots.append(slot)
         return slot
 
+    def close(self) -> None:
+        """End the slots."""
+        for slot in self.slots:
+            slot.close()
+
     def assignment(self, trial: str = "t0", **more: Any) -> Assignment:
         """Make an assignment of three epochs."""
         given = {"params": {}, "seed": 1, "metric": "loss", "epochs": 3, **more}

@@ -15,8 +15,15 @@ from .bench import Bench
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    for slot in bench.slots:
-        slot.close()
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Make slots for all tests of a file: that a zygote imports torch is most of what such a test costs."""
+    bench = Bench(tmp_path_factory.mktemp("shared"))
+    yield bench
+    bench.close()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tuner.slot.slot import Slot
+
 from .bench import Bench
 
 pytestmark = pytest.mark.slow
@@ -15,14 +17,19 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear({wide}, 2))
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2))
 
     def forward(self, x):
         return self.body(x)
 
-def train(trial):
-    {line}
+def train(trial, line):
+    exec(line)
 """
+
+
+@pytest.fixture(scope="module")
+def slot(shared: Bench) -> Slot:
+    return shared.slot(MODEL)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +45,8 @@ def train(trial):
         ("raise RuntimeError('CUDA error: device-side assert triggered')", "a label or an index is out of range"),
     ],
 )
-def test_an_error_of_torchs_is_explained(bench: Bench, line: str, said: str) -> None:
-    (event,) = bench.run(bench.slot(MODEL.format(wide=9, line=line)))
+def test_an_error_of_torchs_is_explained(slot: Slot, bench: Bench, line: str, said: str) -> None:
+    (event,) = bench.run(slot, bench.assignment(params={"line": line}))
     assert event["event"] == "failed"
     assert said in event["reason"]
 
@@ -47,7 +54,7 @@ def test_an_error_of_torchs_is_explained(bench: Bench, line: str, said: str) -> 
 @pytest.mark.parametrize(
     "line", ["raise RuntimeError('no')", "raise ValueError('size of tensor a')", "torch.ones(2) @ 3"]
 )
-def test_other_errors_stay_as_they_are(bench: Bench, line: str) -> None:
-    (event,) = bench.run(bench.slot(MODEL.format(wide=8, line=line)))
+def test_other_errors_stay_as_they_are(slot: Slot, bench: Bench, line: str) -> None:
+    (event,) = bench.run(slot, bench.assignment(params={"line": line}))
     assert "(in the layer" not in event["reason"]
     assert "most often" not in event["reason"]

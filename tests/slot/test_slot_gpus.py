@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tuner.slot.slot import Slot
 from tuner.trial.meter import SIMULATED
 
 from .bench import Bench
@@ -31,14 +33,34 @@ def train(trial, width=256, grows=False):
 """
 
 
-@pytest.fixture
-def bench(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setenv(SIMULATED, "8MiB")
-    return bench
+ENDS = """
+import torch
+
+def train(trial, end):
+    batches = trial.batches([torch.ones(100, 1000)] * 320)
+    print(sum(2 * x.sum() for x in batches))
+    exec(end)
+"""
 
 
-def test_a_probe_tells_what_it_took_and_the_trial_takes_no_more(bench: Bench) -> None:
-    slot = bench.slot(MODEL)
+@pytest.fixture(autouse=True, scope="module")
+def simulated() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SIMULATED, "8MiB")
+        yield
+
+
+@pytest.fixture(scope="module")
+def slot(simulated: None, shared: Bench) -> Slot:
+    return shared.slot(MODEL)
+
+
+@pytest.fixture(scope="module")
+def ends(simulated: None, shared: Bench) -> Slot:
+    return shared.slot(shared.code(ENDS, "ends"))
+
+
+def test_a_probe_tells_what_it_took_and_the_trial_takes_no_more(slot: Slot, bench: Bench) -> None:
     (probed,) = bench.run(slot, bench.assignment(task="probe", gpus=1))
     assert probed["event"] == "probed"
     weights = 4 * (64 * 256 + 256 * 256)
@@ -53,8 +75,7 @@ def test_a_probe_tells_what_it_took_and_the_trial_takes_no_more(bench: Bench) ->
     assert told[1:] == ["trained 1", "trained 1", "trained 2", "trained 3"], "a probe ends with its first report"
 
 
-def test_a_share_that_is_too_small_is_out_of_memory_of_the_gpu(bench: Bench) -> None:
-    slot = bench.slot(MODEL)
+def test_a_share_that_is_too_small_is_out_of_memory_of_the_gpu(slot: Slot, bench: Bench) -> None:
     failed = bench.run(slot, bench.assignment(gpus=0.05))[-1]
     facts: dict[str, Any] = {key: failed[key] for key in ("event", "outcome", "on_gpu", "splits")}
     assert facts == {"event": "failed", "outcome": "infeasible", "on_gpu": True, "splits": True}
@@ -70,21 +91,13 @@ def test_memory_of_the_machine_is_not_that_of_a_gpu(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("end", ["pass", "raise ValueError('80 of 320 labels')", "raise SystemExit"])
-def test_a_probe_is_measured_as_far_as_it_came_however_it_ends(bench: Bench, end: str) -> None:
-    source = f"""
-    import torch
-
-    def train(trial):
-        batches = trial.batches([torch.ones(100, 1000)] * 320)
-        print(sum(2 * x.sum() for x in batches))
-        {end}
-    """
-    (event,) = bench.run(bench.slot(source), bench.assignment(task="probe", gpus=1))
+def test_a_probe_is_measured_as_far_as_it_came_however_it_ends(ends: Slot, bench: Bench, end: str) -> None:
+    (event,) = bench.run(ends, bench.assignment(task="probe", gpus=1, params={"end": end}))
     assert event["event"] == "probed", "cut short, it may go wrong where the training will not"
     assert event["gpu_memory"] > 4 * 100 * 1000
     assert event["step"] > 0
 
 
-def test_a_probe_that_runs_out_of_memory_says_so(bench: Bench) -> None:
-    failed = bench.run(bench.slot(MODEL), bench.assignment(task="probe", gpus=1, params={"width": 1024}))[-1]
+def test_a_probe_that_runs_out_of_memory_says_so(slot: Slot, bench: Bench) -> None:
+    failed = bench.run(slot, bench.assignment(task="probe", gpus=1, params={"width": 1024}))[-1]
     assert (failed["event"], failed["outcome"]) == ("failed", "infeasible")

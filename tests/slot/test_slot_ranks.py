@@ -16,6 +16,7 @@ import torch
 
 from tuner.slot import ranks
 from tuner.slot.launcher import log_name, order
+from tuner.slot.slot import Slot
 from tuner.storage.machine import mark
 from tuner.trial.checkpoint import read_manifest
 from tuner.trial.ranks import DEVICES
@@ -59,6 +60,17 @@ RANKED = """
 """
 
 
+@pytest.fixture(scope="module")
+def slot(shared: Bench) -> Slot:
+    return shared.slot(RANKED)
+
+
+@pytest.fixture(scope="module")
+def told(shared: Bench) -> Slot:
+    """Run the lines that a test gives."""
+    return shared.slot(shared.code("import sys, torch\ndef train(trial, lines):\n    exec(lines)", "told"))
+
+
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -84,17 +96,14 @@ def test_ranks_report_once_the_mean_of_what_each_has_and_draw_each_their_own(ben
     assert not list(meetings.iterdir()), "nothing is left of where they met"
 
 
-def test_a_report_tells_the_memory_of_the_rank_that_took_most(bench: Bench) -> None:
-    slot = bench.slot(
-        """
-        import resource, torch
-        def train(trial):
-            held = b"x" * (300 << 20) if trial.rank else None
-            (trial.folder / f"took{trial.rank}").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-            trial.report(loss=1)
-        """
-    )
-    report, _ = bench.run(slot, bench.assignment(epochs=1, ranks=2))
+def test_a_report_tells_the_memory_of_the_rank_that_took_most(told: Slot, bench: Bench) -> None:
+    lines = """
+import resource
+held = b"x" * (300 << 20) if trial.rank else None
+(trial.folder / f"took{trial.rank}").write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+trial.report(loss=1)
+"""
+    report, _ = bench.run(told, bench.assignment(params={"lines": lines}, epochs=1, ranks=2))
     took = [int((bench.assignment().folder / f"took{rank}").read_text()) * 1024 for rank in range(2)]
     assert took[0] < took[1] <= report["memory"]
 
@@ -109,8 +118,7 @@ def test_gpus_that_nobody_dealt_out_are_refused_rather_than_all_ranks_using_the_
     assert event["misuse"] and "must be told its GPU" in event["reason"]
 
 
-def test_two_ranks_make_the_same_steps_as_one_process_with_twice_the_batch(bench: Bench) -> None:
-    slot = bench.slot(RANKED)
+def test_two_ranks_make_the_same_steps_as_one_process_with_twice_the_batch(slot: Slot, bench: Bench) -> None:
     given = bench.assignment(params={"shuffle": False, "dropout": 0.0})
     two = bench.run(slot, replace(given, ranks=2))
     one = bench.run(slot, replace(given, trial="t1", params={**given.params, "batch": 12}))
@@ -120,8 +128,7 @@ def test_two_ranks_make_the_same_steps_as_one_process_with_twice_the_batch(bench
 
 
 @pytest.mark.parametrize("cut", [1, 2])
-def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(bench: Bench, cut: int) -> None:
-    slot = bench.slot(RANKED)
+def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(slot: Slot, bench: Bench, cut: int) -> None:
     whole = bench.run(slot, bench.assignment("whole", ranks=2))
     given = bench.assignment(params={"fault": (1, cut + 1), "how": "hang"}, ranks=2)
     slot.begin(given)
@@ -148,8 +155,9 @@ def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(bench: Ben
         (1, "leave", {"event": "lost", "reason": "its process ended with exit code 0 (rank 1)"}),
     ],
 )
-def test_the_rank_that_failed_first_says_why(bench: Bench, rank: int, how: str, event: dict[str, Any]) -> None:
-    slot = bench.slot(RANKED)
+def test_the_rank_that_failed_first_says_why(
+    slot: Slot, bench: Bench, rank: int, how: str, event: dict[str, Any]
+) -> None:
     *_, end = bench.run(slot, bench.assignment(params={"fault": (rank, 2), "how": how}, ranks=2))
     assert {key: end[key] for key in event} == event
     assert end.get("splits", False) == (how == "memory") and "echo" not in end
@@ -158,14 +166,16 @@ def test_the_rank_that_failed_first_says_why(bench: Bench, rank: int, how: str, 
     assert [e["event"] for e in bench.run(slot, bench.assignment("t1", ranks=2))] == ["report"] * 3 + ["returned"]
 
 
-def test_what_fails_on_all_ranks_alike_is_said_as_of_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_on_all_ranks_alike_is_said_as_of_one(
+    told: Slot, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ranks, "CAUSE_SECONDS", PATIENCE)  # a busy machine may keep one rank behind
-    slot = bench.slot("import torch\ndef train(trial):\n    raise ValueError('it broke')")
-    assert bench.run(slot, bench.assignment(ranks=2))[0]["reason"] == "ValueError: it broke"
+    given = bench.assignment(params={"lines": "raise ValueError('it broke')"}, ranks=2)
+    assert bench.run(told, given)[0]["reason"] == "ValueError: it broke"
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("lines", "reason"),
     [
         ("trial.report(loss=1, epoch=1 + trial.rank)", "rank 0 reports epoch 1 and rank 1 reports epoch 2"),
         ("trial.report({'loss': 1, f'n{trial.rank}': 1})", "rank 0 reports loss, n0 and rank 1 reports loss, n1"),
@@ -180,26 +190,24 @@ def test_what_fails_on_all_ranks_alike_is_said_as_of_one(bench: Bench, monkeypat
         ),
     ],
 )
-def test_ranks_that_do_not_report_alike_are_told_so(bench: Bench, body: str, reason: str) -> None:
-    slot = bench.slot(f"import sys, torch\ndef train(trial):\n    {body}")
-    (event,) = bench.run(slot, bench.assignment(ranks=2))
+def test_ranks_that_do_not_report_alike_are_told_so(told: Slot, bench: Bench, lines: str, reason: str) -> None:
+    (event,) = bench.run(told, bench.assignment(params={"lines": lines}, ranks=2))
     assert event["misuse"] and event["reason"].endswith(f"but {reason}. Call it on every rank.")
 
 
-def test_ranks_that_all_leave_by_a_clean_exit_have_returned(bench: Bench) -> None:
-    slot = bench.slot("import sys, torch\ndef train(trial):\n    trial.report(loss=1)\n    sys.exit(0)")
-    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
+def test_ranks_that_all_leave_by_a_clean_exit_have_returned(told: Slot, bench: Bench) -> None:
+    given = bench.assignment(params={"lines": "trial.report(loss=1)\nsys.exit(0)"}, ranks=2)
+    assert [event["event"] for event in bench.run(told, given)] == ["report", "returned"]
 
 
 @pytest.mark.parametrize("who", ["trial.rank == 1", "True"])
-def test_ranks_that_take_their_group_down_have_returned(bench: Bench, who: str) -> None:
-    body = f"trial.report(loss=1)\n    if {who}: torch.distributed.destroy_process_group()"
-    slot = bench.slot(f"import torch\nimport torch.distributed\ndef train(trial):\n    {body}")
-    assert [event["event"] for event in bench.run(slot, bench.assignment(ranks=2))] == ["report", "returned"]
+def test_ranks_that_take_their_group_down_have_returned(told: Slot, bench: Bench, who: str) -> None:
+    lines = f"trial.report(loss=1)\nif {who}: torch.distributed.destroy_process_group()"
+    given = bench.assignment(params={"lines": lines}, ranks=2)
+    assert [event["event"] for event in bench.run(told, given)] == ["report", "returned"]
 
 
-def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings: Path) -> None:
-    slot = bench.slot(RANKED)
+def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(slot: Slot, bench: Bench, meetings: Path) -> None:
     slot.begin(bench.assignment(params={"fault": (1, 2), "how": "hang"}, ranks=2))
     hear(slot)
     slot.step()
@@ -211,8 +219,7 @@ def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(bench: Bench, meetings
     assert len(list(meetings.iterdir())) == 1, "the first trial's is gone"
 
 
-def test_a_stop_by_the_rule_kills_ranks_that_wait_for_the_decision(bench: Bench) -> None:
-    slot = bench.slot(RANKED)
+def test_a_stop_by_the_rule_kills_ranks_that_wait_for_the_decision(slot: Slot, bench: Bench) -> None:
     slot.begin(bench.assignment(ranks=2))
     hear(slot)
     family = [pid(bench, rank) for rank in range(2)]
@@ -221,7 +228,7 @@ def test_a_stop_by_the_rule_kills_ranks_that_wait_for_the_decision(bench: Bench)
     assert len(until_end(slot)) == 4
 
 
-def test_where_ranks_meet_is_swept_once_their_slot_was_killed(bench: Bench, meetings: Path) -> None:
+def test_where_ranks_meet_is_swept_once_their_slot_was_killed(slot: Slot, bench: Bench, meetings: Path) -> None:
     dies = """
         import os, signal
         from tuner.slot.ranks import launch
@@ -236,7 +243,6 @@ def test_where_ranks_meet_is_swept_once_their_slot_was_killed(bench: Bench, meet
     environment = {**os.environ, "TMPDIR": str(meetings)}
     subprocess.run([sys.executable, "-c", textwrap.dedent(dies)], env=environment)
     assert len(list(meetings.iterdir())) == 1
-    slot = bench.slot(RANKED)
     slot.begin(bench.assignment(ranks=2))
     hear(slot)
     (left,) = meetings.iterdir()
@@ -250,8 +256,9 @@ def test_ranks_where_there_is_no_fork(bench: Bench) -> None:
     assert {event["metrics"]["rank"] for event in reports} == {0.5}
 
 
-def test_one_process_goes_on_and_tests_what_two_ranks_have_saved_and_the_other_way_round(bench: Bench) -> None:
-    slot = bench.slot(RANKED)
+def test_one_process_goes_on_and_tests_what_two_ranks_have_saved_and_the_other_way_round(
+    slot: Slot, bench: Bench
+) -> None:
     first, *_ = bench.run(slot, bench.assignment(ranks=2))
     alone = bench.assignment(checkpoint=first["checkpoint"], epoch=1, attempt="2.0", generation=1)
     events = bench.run(slot, alone)

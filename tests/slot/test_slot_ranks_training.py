@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tuner.slot.slot import Slot
+
 from .bench import Bench, hear, weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("meetings")]
@@ -59,10 +61,19 @@ AUGMENTED = """
 """
 
 
+@pytest.fixture(scope="module")
+def slot(shared: Bench) -> Slot:
+    return shared.slot(PARTS)
+
+
+@pytest.fixture(scope="module")
+def augmented(shared: Bench) -> Slot:
+    return shared.slot(shared.code(AUGMENTED, "augmented"))
+
+
 @pytest.mark.parametrize(("how", "parts"), [("momentum", 2), ("adam", 2), ("momentum", 3)])
-def test_ranks_make_the_same_steps_of_batches_in_parts(bench: Bench, how: str, parts: int) -> None:
+def test_ranks_make_the_same_steps_of_batches_in_parts(slot: Slot, bench: Bench, how: str, parts: int) -> None:
     """The last batch of a pass has one sample: it comes whole, as often as others come in parts."""
-    slot = bench.slot(PARTS)
     given = bench.assignment("whole", params={"how": how}, epochs=2, ranks=2)
     *_, whole, _ = bench.run(slot, given)
     *_, cut, end = bench.run(slot, replace(given, trial="parts", parts=parts))
@@ -75,8 +86,7 @@ def test_ranks_make_the_same_steps_of_batches_in_parts(bench: Bench, how: str, p
 
 
 @pytest.mark.parametrize("option", ["find_unused_parameters", "static_graph", "gradient_as_bucket_view"])
-def test_batches_stay_whole_where_the_wrapper_is_not_that_of_prepare(bench: Bench, option: str) -> None:
-    slot = bench.slot(PARTS)
+def test_batches_stay_whole_where_the_wrapper_is_not_that_of_prepare(slot: Slot, bench: Bench, option: str) -> None:
     given = bench.assignment(params={"options": {option: True}}, epochs=1, ranks=2, parts=2)
     report, _ = bench.run(slot, given)
     assert report["metrics"]["passes"] == 3
@@ -85,14 +95,15 @@ def test_batches_stay_whole_where_the_wrapper_is_not_that_of_prepare(bench: Benc
 
 
 @pytest.mark.parametrize("anew", [False, True])
-def test_workers_augment_otherwise_on_each_rank_and_the_same_after_a_resume(bench: Bench, anew: bool) -> None:
-    slot = bench.slot(AUGMENTED)
+def test_workers_augment_otherwise_on_each_rank_and_the_same_after_a_resume(
+    augmented: Slot, bench: Bench, anew: bool
+) -> None:
     given = bench.assignment("whole", params={"anew": anew}, ranks=2)
-    bench.run(slot, given)
+    bench.run(augmented, given)
     part = replace(given, trial="part")
-    slot.begin(part)
-    first = hear(slot)
-    bench.run(slot, replace(part, checkpoint=first["checkpoint"], epoch=1, attempt="1.1"))
+    augmented.begin(part)
+    first = hear(augmented)
+    bench.run(augmented, replace(part, checkpoint=first["checkpoint"], epoch=1, attempt="1.1"))
     drawn = [[(trial.folder / f"drew.{rank}.{epoch}").read_text() for rank in (0, 1) for epoch in (1, 2, 3)]
              for trial in (given, part)]  # fmt: skip
     assert drawn[0] == drawn[1]

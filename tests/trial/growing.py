@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,29 @@ from .study import Cut, Heard, assignment
 Train = Callable[[Trial], None]
 
 M_MMAP_THRESHOLD = -3
-WIDE = 512 * 1024
-"""Numbers in a row, 2 MiB."""
+SMALLER = 8
+"""By this all is smaller than in a real trial: what is worth a word, and what is kept."""
+WIDE = 512 * 1024 // SMALLER
+"""Numbers in a row, a quarter of a MiB."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def counts_what_is_made_from_here_on() -> Iterator[None]:
+    """Freeze what other tests hold, as the zygote does before it forks trials: no count walks over it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
 def sees_growth_beside_what_other_tests_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "PART", 0.0)
+    monkeypatch.setattr(growth, "LEAST", growth.LEAST // SMALLER)
     gc.collect()
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, MIB)  # else scalars come to lie in the holes of large tensors, and the heap grows
+    # Else scalars come to lie in the holes of large tensors, and the heap grows.
+    libc.mallopt(M_MMAP_THRESHOLD, MIB // SMALLER)
     libc.malloc_trim(0)  # else what other tests gave back is used first, and nothing grows
 
 

@@ -19,7 +19,16 @@ from tuner import Trial
 from tuner.trial import causes, growth, variables
 from tuner.trial.growth import MIB
 
-from .growing import WIDE, Net, Train, batches, noted, sees_growth_beside_what_other_tests_hold, told  # noqa: F401
+from .growing import (  # noqa: F401
+    WIDE,
+    Net,
+    Train,
+    batches,
+    counts_what_is_made_from_here_on,
+    noted,
+    sees_growth_beside_what_other_tests_hold,
+    told,
+)
 from .study import assignment, run
 
 pytestmark = pytest.mark.slow
@@ -212,7 +221,7 @@ def test_a_note_is_said_once(tmp_path: Path) -> None:
 
 def test_tensors_without_a_graph_are_told_by_number_shape_and_place(tmp_path: Path) -> None:
     text = noted(tmp_path, outputs_in_an_object(False))
-    assert re.search(r"of \d\d tensors of shape 2x524288 in the machine's memory grows: reduce them, or write", text)
+    assert re.search(rf"of \d\d tensors of shape 2x{WIDE} in the machine's memory grows: reduce them, or write", text)
 
 
 def test_what_is_no_tensor_is_told_without_a_cause(tmp_path: Path) -> None:
@@ -220,7 +229,7 @@ def test_what_is_no_tensor_is_told_without_a_cause(tmp_path: Path) -> None:
         kept = []
         for _ in trial.epochs():
             for _ in trial.batches(batches(10)):
-                kept.append(b"x" * 2 * MIB)
+                kept.append(b"x" * 8 * WIDE)
             trial.report(loss=len(kept))
 
     assert noted(tmp_path, train, epochs=causes.MANY // 2) == "", "a heap with holes looks so"

@@ -10,7 +10,14 @@ import torch
 
 from tuner import Trial
 
-from .growing import WIDE, Net, batches, noted, sees_growth_beside_what_other_tests_hold  # noqa: F401
+from .growing import (  # noqa: F401
+    WIDE,
+    Net,
+    batches,
+    counts_what_is_made_from_here_on,
+    noted,
+    sees_growth_beside_what_other_tests_hold,
+)
 
 pytestmark = pytest.mark.slow
 
