@@ -71,14 +71,15 @@ def _skips(core: Core, session: Session, versions: Mapping[str, str], found: Aud
     keys = {"search": "optuna", "rule": rule, "gpus": "gpus", "confirm": "confirm"}
     if core.spec.search.kind == "auto":  # which is one with its rule, and not Optuna's
         keys["search"] = rule
+    names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs",
+             "confirm": "the confirmation"}  # fmt: skip
     wrote = {part: session.versions.get(key, "") for part, key in keys.items()}
     here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version), "gpus": str(VERSION)}
     here["confirm"] = str(confirm.VERSION)
     if core.spec.search.kind == "auto":
         here["search"] = here["rule"]
+        names["search"] = "the search auto"
     skips = {part: wrote[part] not in ("", here[part]) for part in wrote}
-    names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs",
-             "confirm": "the confirmation"}  # fmt: skip
     for part in (part for part, skip in skips.items() if skip):
         what = f"session {session.attempt}: {names[part]} was of version {wrote[part]}, and is {here[part]} here"
         found.skipped.append(what)
