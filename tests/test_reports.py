@@ -9,7 +9,20 @@ import pytest
 from support import ROOT
 
 from benchmarks import overview
-from benchmarks.replay import methods, page
+from benchmarks.replay import figures, methods, page
+from benchmarks.replay.trace import POINTS
+
+SHOWN = {
+    "`auto`, from the table": "auto-table",
+    "`auto`": "auto",
+    "ASHA that promotes, at random": "random-promote",
+    "ASHA that stops, at random": "random-asha",
+    "Ray Tune's guide: OptunaSearch and ASHA": "ray-guide",
+    "Optuna alone: TPE and its Hyperband pruner": "optuna",
+    "Syne Tune's ASHA": "syne-asha",
+    "random search": "random",
+}
+"""The rows of the table in docs/search/auto.md, and their methods."""
 
 
 def test_the_report_tells_the_kept_figures() -> None:
@@ -38,3 +51,15 @@ def test_the_page_of_the_searches_tells_the_kept_figures(tmp_path: Path, monkeyp
     page.write(report=report, drawn=drawn)
     assert report.read_text() == page.REPORT.read_text(), "write it anew: python -m benchmarks.search --report"
     assert drawn.read_text() == page.PICTURE.read_text()
+
+
+def test_the_page_of_auto_tells_the_kept_figures() -> None:
+    families = page.regrets()
+    lines = (page.HERE.parent / "docs" / "search" / "auto.md").read_text().splitlines()
+    told = {cells[1].strip(): [cell.strip() for cell in cells[2:4]] for line in lines
+            if len(cells := line.split("|")) == 5 and cells[1].strip() in SHOWN}  # fmt: skip
+    assert told.keys() == SHOWN.keys()
+    for label, method in SHOWN.items():
+        means = [", ".join(f"{figures.mean(families[family][method], POINTS.index(budget))[0]:.3f}".removeprefix("0")
+                           for budget in (10, 25)) for family in ("taskset", "lcbench")]  # fmt: skip
+        assert told[label] == means, label
