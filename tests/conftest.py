@@ -23,6 +23,8 @@ def pytest_collection_finish() -> None:
 
     The processes that tests start have as many as they would have anywhere.
     """
+    import scipy.linalg  # noqa: F401 - it has a BLAS of its own, and is else imported later, by a search
+
     threadpool_limits(1)
     if "torch" in sys.modules:  # which has a library of its own, and a number of its own
         sys.modules["torch"].set_num_threads(1)
