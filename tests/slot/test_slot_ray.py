@@ -54,7 +54,7 @@ def test_a_plain_function_reports_and_goes_on_from_its_own_checkpoint(bench: Ben
     assert Path(resumed.run, event["checkpoint"], "files", "deep", "state.json").exists()
     slot.close()
     left = set(os.listdir(tempfile.gettempdir())) - temporary
-    assert not [name for name in left if re.fullmatch(r"tuner\w+-\d+", name)], "those of runs are longer"
+    assert not [name for name in left if re.fullmatch(r"tuner-\w+-\d+", name)], "those of runs are longer"
 
 
 def test_what_a_dead_process_left_in_its_temporary_folder_is_in_nobody_s_way(

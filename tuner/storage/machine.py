@@ -59,7 +59,7 @@ def sweep() -> None:
 
 def _marks() -> str:
     where = base64.b32encode(hashlib.sha256(this_machine().encode()).digest()).decode()
-    return f"tuner{where[:4].lower()}-"
+    return f"tuner-{where[:4].lower()}-"
 
 
 def _lives(pid: int) -> bool:
