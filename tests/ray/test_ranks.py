@@ -106,7 +106,7 @@ def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
     assert driver.returncode == 0, said
     (lost,) = [record for record in records(run) if isinstance(record, Lost)]
     assert (lost.trial, lost.cause) == ("t0000", "worker")
-    assert lost.reason == "its process was killed by SIGKILL (rank 1)"
+    assert lost.reason == "its process was killed by SIGKILL in the middle of the trial (rank 1)"
     state = replay(read(run))
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
     epochs = trained(run)["t0000"]
