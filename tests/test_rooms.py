@@ -25,7 +25,7 @@ ROOMS = {
     "tuner/spot.py": set(),
     "tuner/spec": {"tuner.errors", "pydantic", "pydantic_core", "yaml"},
     "tuner/core": {"tuner.spec", "tuner.errors", "tuner.spelled"},
-    "tuner/core/search": {"tuner.core", "tuner.spec", "tuner.errors", "optuna", "numpy", "scipy"},
+    "tuner/core/search": {"tuner.core", "tuner.spec", "tuner.errors", "optuna", "numpy", "scipy", "threadpoolctl"},
     "tuner/storage": {"tuner.errors", "fsspec"},
     "tuner/ledger.py": {"tuner.core", "tuner.storage", "tuner.errors"},
     "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},

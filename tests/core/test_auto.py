@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tuner.audit import audit
 from tuner.core.events import Free
@@ -361,3 +362,22 @@ def test_a_larger_budget_brings_new_trials_whatever_the_best_one_was_trained_bey
     assert len(hand.core.run.trials) > 8
     more = hand.spec.with_parts({"budget": {"trials": 10}}).total_epochs - old.total_epochs  # type: ignore[operator]
     assert sum(trial.epoch for trial in hand.core.run.trials.values()) >= trained + more
+
+
+def threads_of_blas() -> set[int]:
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_decisions_are_computed_in_one_thread_of_blas_and_others_get_theirs_back() -> None:
+    seen: list[set[int]] = []
+
+    class Watched(FreezeThaw):
+        def _decide_anew(self, run: Any, *pausing: int) -> Any:
+            seen.append(threads_of_blas())
+            return super()._decide_anew(run, *pausing)
+
+    with threadpool_limits(2, user_api="blas"):
+        Simulation(auto(trials=6), curve, slots=2, asker=Watched(auto(trials=6))).run()
+        assert threads_of_blas() == {2}
+    assert seen
+    assert all(threads == {1} for threads in seen)

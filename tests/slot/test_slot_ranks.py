@@ -137,7 +137,11 @@ def test_a_killed_rank_loses_its_trial_which_goes_on_as_if_it_had_not(slot: Slot
         slot.step()  # not while it waits for the decision, but in the middle of an epoch
     os.kill(pid(bench, 1), signal.SIGKILL)
     (lost,) = until_end(slot)
-    assert lost == {"event": "lost", "reason": "its process was killed by SIGKILL in the middle of the trial (rank 1)", "cause": "worker"}
+    assert lost == {
+        "event": "lost",
+        "reason": "its process was killed by SIGKILL in the middle of the trial (rank 1)",
+        "cause": "worker",
+    }
     first = pid(bench, 0)
     resumed = replace(given, params={}, checkpoint=heard[-1]["checkpoint"], epoch=cut, attempt="1.1")
     heard += bench.run(slot, resumed)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tuner.core import chance
 from tuner.core.search import joint
+from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.joint import Array, Rows
 from tuner.core.search.posterior import Posterior
 from tuner.core.search.seen import Seen, scaled
@@ -120,8 +121,9 @@ class Model:
         numbers, group = self._numbers, self.group
 
         def job() -> Fitted:
-            found = joint.fit(rows.part(picked), values[picked], group, numbers)
-            return found, Posterior(joint.unpack(found, group), rows, columns)
+            with ONE_THREAD:
+                found = joint.fit(rows.part(picked), values[picked], group, numbers)
+                return found, Posterior(joint.unpack(found, group), rows, columns)
 
         self._rows_fitted, self._take_at = len(rows), self.seen.complete + max(LAG, self.seen.complete // LAG_SHARE)
         self._next = math.ceil(self.seen.complete * REFIT)
