@@ -69,8 +69,8 @@ def _stands(before: list[Record], run: list[Record], heads: int) -> None:
     known = next(n for n, one in enumerate(run) if isinstance(one, Session) and one.attempt == heads + 1)
     assert before[:known] == run[:known] or not before, "what is known stands"
     assert known >= 10 or not before, "all but the last seconds are known"
-    params = {one.trial: one.params for one in before if isinstance(one, Suggested)}
-    assert params.items() <= {one.trial: one.params for one in run if isinstance(one, Suggested)}.items()
+    params, now = ({one.trial: one.params for one in some if isinstance(one, Suggested)} for some in (before, run))
+    assert all(params[trial] == now[trial] for trial in params.keys() & now.keys()), "what was lost is suggested again"
 
 
 def _is_whole_at_the_url(head: Head, server: Seaweed, said: str) -> None:

@@ -23,10 +23,10 @@ from .study import Cut, Heard, assignment
 Train = Callable[[Trial], None]
 
 M_MMAP_THRESHOLD = -3
-SMALLER = 8
+SMALLER = 2
 """By this all is smaller than in a real trial: what is worth a word, and what is kept."""
 WIDE = 512 * 1024 // SMALLER
-"""Numbers in a row, a quarter of a MiB."""
+"""Numbers in a row, a MiB."""
 
 
 @pytest.fixture(autouse=True, scope="module")
