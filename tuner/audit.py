@@ -69,16 +69,13 @@ def _skips(core: Core, session: Session, versions: Mapping[str, str], found: Aud
     """Tell what of a session cannot be compared, since another version decided it."""
     rule = f"rule {core.spec.scheduler.kind}"
     keys = {"search": "optuna", "rule": rule, "gpus": "gpus", "confirm": "confirm"}
-    if core.spec.search.kind == "auto":  # which is one with its rule, and not Optuna's
-        keys["search"] = rule
     names = {"search": "Optuna", "rule": f"the {rule}", "gpus": "what is foreseen of GPUs",
              "confirm": "the confirmation"}  # fmt: skip
+    here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version), "gpus": str(VERSION),
+            "confirm": str(confirm.VERSION)}  # fmt: skip
+    if core.spec.search.kind == "auto":  # which is one with its rule, and not Optuna's
+        keys["search"], names["search"], here["search"] = rule, "the search auto", here["rule"]
     wrote = {part: session.versions.get(key, "") for part, key in keys.items()}
-    here = {"search": versions.get("optuna", ""), "rule": str(core.rule.version), "gpus": str(VERSION)}
-    here["confirm"] = str(confirm.VERSION)
-    if core.spec.search.kind == "auto":
-        here["search"] = here["rule"]
-        names["search"] = "the search auto"
     skips = {part: wrote[part] not in ("", here[part]) for part in wrote}
     for part in (part for part, skip in skips.items() if skip):
         what = f"session {session.attempt}: {names[part]} was of version {wrote[part]}, and is {here[part]} here"

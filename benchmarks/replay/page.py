@@ -16,6 +16,8 @@ from benchmarks.replay.figures import SHOWN, Line, Regrets
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.trace import POINTS
 
+Groups = dict[str, dict[str, list[Line]]]
+"""Family → method → cells."""
 HERE = Path(__file__).parents[1]
 REPORT = HERE / "SEARCH.md"
 PICTURE = HERE.parent / "docs" / "pictures" / "search.svg"
@@ -55,7 +57,7 @@ SECONDS = "; in the tables that say so, the table's seconds"
 def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> None:
     """Write the report and the picture beside each other's places."""
     groups = _groups(folder)
-    families = regrets(folder)
+    families = _regrets(groups)
     drawn.write_text(picture.draw(families, list(METHODS)))
     parts = ["# What the searches find, on other people's curves", "",
              "Written by `benchmarks/search.py`; each run's figures are in `raw/search/`.", "",
@@ -71,14 +73,18 @@ def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> N
 
 def regrets(folder: Path = RAW) -> dict[str, dict[str, Regrets]]:
     """Read what was played: family → method → regrets, in the order of the methods."""
+    return _regrets(_groups(folder))
+
+
+def _regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
     return {
         family: {name: found for name in METHODS if (found := figures.regrets(methods.get(name, [])))}
-        for family, methods in sorted(_groups(folder).items())
+        for family, methods in sorted(groups.items())
     }
 
 
-def _groups(folder: Path) -> dict[str, dict[str, list[Line]]]:
-    groups: dict[str, dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
+def _groups(folder: Path) -> Groups:
+    groups: Groups = defaultdict(lambda: defaultdict(list))
     for line in kept(folder):
         groups[line["family"] + (" by seconds" if line["seconds"] else "")][line["method"]].append(line)
     return groups

@@ -372,9 +372,9 @@ def test_decisions_are_computed_in_one_thread_of_blas_and_others_get_theirs_back
     seen: list[set[int]] = []
 
     class Watched(FreezeThaw):
-        def _decide_anew(self, run: Any, *pausing: int) -> Any:
+        def _by_chance(self, number: int, straight: str = "") -> Any:
             seen.append(threads_of_blas())
-            return super()._decide_anew(run, *pausing)
+            return super()._by_chance(number, straight)
 
     with threadpool_limits(2, user_api="blas"):
         Simulation(auto(trials=6), curve, slots=2, asker=Watched(auto(trials=6))).run()

@@ -6,6 +6,7 @@ So a decision does not hang on how many cores a machine has, to the last bit.
 from __future__ import annotations
 
 import threading
+from contextlib import ContextDecorator
 from functools import cache
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 
-class OneThread:
+class OneThread(ContextDecorator):
     """Limits BLAS to one thread while anybody is inside; threads of Python may be so together."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from tuner.core import chance
 from tuner.core.records import Asked, Ended, Promoted, Record, Report, Suggested, trial_number
 from tuner.core.rules.thaw import thaw_epochs
 from tuner.core.search import prior
+from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.joint import Array
 from tuner.core.search.model import Model
 from tuner.core.search.points import Points
@@ -64,6 +65,7 @@ class Heard:
         self._fill(candidates)
         self._learn()
 
+    @ONE_THREAD
     def observe(self, record: Record) -> None:
         """Take in one record of the ledger, in order."""
         self.records += 1

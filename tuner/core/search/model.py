@@ -120,10 +120,10 @@ class Model:
         picked = _telling(rows, complete, chance.integer(self.seed, "fit", len(complete)))
         numbers, group = self._numbers, self.group
 
+        @ONE_THREAD
         def job() -> Fitted:
-            with ONE_THREAD:
-                found = joint.fit(rows.part(picked), values[picked], group, numbers)
-                return found, Posterior(joint.unpack(found, group), rows, columns)
+            found = joint.fit(rows.part(picked), values[picked], group, numbers)
+            return found, Posterior(joint.unpack(found, group), rows, columns)
 
         self._rows_fitted, self._take_at = len(rows), self.seen.complete + max(LAG, self.seen.complete // LAG_SHARE)
         self._next = math.ceil(self.seen.complete * REFIT)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from tuner.core import chance
-from tuner.core.records import Record, trial_id, trial_number
+from tuner.core.records import trial_id, trial_number
 from tuner.core.search import prior
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.blas import ONE_THREAD
@@ -76,11 +76,6 @@ class FreezeThaw(Heard):
         """Tell the epoch at which a trial is to be judged next."""
         return self.trials[trial_number(trial)].target
 
-    def observe(self, record: Record) -> None:
-        """Take in one record of the ledger, in order."""
-        with ONE_THREAD:
-            super().observe(record)
-
     def keeps(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> bool:
         """Tell whether a trial that comes to its rung goes on at once.
 
@@ -117,12 +112,9 @@ class FreezeThaw(Heard):
             self._choice = self.records, choice
         return self._choice[1]
 
+    @ONE_THREAD
     def _decide(self, run: RunState, *pausing: int) -> _Choice | None:
         """Choose; `pausing` are trials that the run does not know as paused yet."""
-        with ONE_THREAD:
-            return self._decide_anew(run, *pausing)
-
-    def _decide_anew(self, run: RunState, *pausing: int) -> _Choice | None:
         number = len(run.trials)
         paused = [*(t.number for t in run.having("paused") if t.number in self.pool.trials), *pausing]
         if run.wants_trials:
