@@ -76,8 +76,8 @@ class _Play:
                 return
             self.trace.decisions += 1
             if work.params is not None:
-                self.trace.suggestions += 1
                 row = self.unused.meet(work.params)
+                self.trace.began(row)
                 self.trials[work.trial] = _Trial(row)
                 with self.trace.deciding():
                     self.peer.ran(work.trial, self.task.params(row))

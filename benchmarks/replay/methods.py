@@ -52,6 +52,10 @@ def _own(about: str, search: dict[str, Any], scheduler: dict[str, Any], on_table
     return Method(about, "ours", given)
 
 
+def _bound(about: str, arms: int) -> Method:
+    return Method(about, "bounds", {"arms": arms})
+
+
 RANDOM, TPE, AUTO = {"kind": "random"}, {"kind": "tpe"}, {"kind": "auto"}
 METHODS: dict[str, Method] = {
     "random": _own("random params, every trial to its last epoch", RANDOM, {"kind": "none"}),
@@ -66,6 +70,8 @@ METHODS: dict[str, Method] = {
     "optuna": Method("Optuna alone: TPESampler and HyperbandPruner", "peer_optuna"),
     "syne-asha": Method("Syne Tune's ASHA", "peer_syne", {"kind": "ASHA"}, ("syne-tune",), SYNE),
     "syne-cqr": Method("Syne Tune's ASHACQR", "peer_syne", {"kind": "ASHACQR"}, ("syne-tune",), SYNE),
+    "bound-ranking": _bound("a bound: promotion ASHA whose rungs rank by the end, random params", 1),
+    "bound-arms": _bound("a bound: the same, each new trial the best of five random ones", 5),
 }
 
 

@@ -22,7 +22,11 @@ METRIC = "value"
 def run(task: Task, terms: Terms, parts: dict[str, Any], on_table: bool = False) -> Trace:
     """Let a kind of search and of scheduler search a table; `on_table` has it choose among the table's own configs."""
     spec = experiment(task, terms, parts)
-    replay = Replay(spec, task, terms, asker(spec, task.candidates()) if on_table else None)
+    return play(Replay(spec, task, terms, asker(spec, task.candidates()) if on_table else None))
+
+
+def play(replay: Replay) -> Trace:
+    """Let the clock go on until the budget is used up."""
     replay.fill()
     while replay.busy and not replay.trace.over:
         replay.step()
@@ -81,8 +85,8 @@ class Replay(Simulation):
         with self.trace.deciding():
             record = self.core.decide(event)
         if isinstance(record, Suggested):
-            self.trace.suggestions += 1
             self.rows[record.trial] = row = self.unused.meet(record.params)
+            self.trace.began(row)
             if isinstance(self.core.asker, FreezeThaw):
                 self.core.asker.pool.drop(record.params)  # it was tried, though under the table's params
             record = replace(record, params=self.trace.task.params(row))

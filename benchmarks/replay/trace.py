@@ -56,6 +56,10 @@ class Trace:
     clock: float = 0.0
     best: float | None = None
     regret: list[float] = field(default_factory=list)
+    loss: float = np.inf
+    """The best value that any trial begun would have if it were trained to the end; less is better."""
+    missed: list[float] = field(default_factory=list)
+    """The regret of that: what even a perfect choice of who is trained on could not make good."""
 
     @property
     def over(self) -> bool:
@@ -74,6 +78,11 @@ class Trace:
         self.idle += (moment - self.clock) * (self.terms.workers - busy)
         self.clock = moment
 
+    def began(self, row: int) -> None:
+        """Take in a new trial."""
+        self.suggestions += 1
+        self.loss = min(self.loss, float(self.task.losses[row]))
+
     def saw(self, value: float) -> None:
         """Take in a report."""
         self.reports += 1
@@ -85,6 +94,12 @@ class Trace:
             if self.reports < round(point * self.task.epochs):
                 break
             self.regret.append(self.task.regret(self.best))
+            self.missed.append(self.task.regret(self._attainable()))
+
+    def _attainable(self) -> float | None:
+        if np.isinf(self.loss):
+            return None
+        return self.loss if self.task.mode == "min" else -self.loss
 
     def line(self, method: str) -> dict[str, Any]:
         """Give all of it as one small line."""
@@ -97,6 +112,7 @@ class Trace:
             "workers": self.terms.workers,
             "seconds": self.terms.seconds,
             "regret": [float(f"{one:.4g}") for one in self.regret],
+            "missed": [float(f"{one:.4g}") for one in self.missed],
             "reports": self.reports,
             "suggestions": self.suggestions,
             "decisions": self.decisions,
