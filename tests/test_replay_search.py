@@ -80,6 +80,15 @@ def test_regret_is_kept_at_the_points_of_the_budget(task: Task) -> None:
     assert dict(zip(POINTS, trace.line("x")["regret"], strict=False)) == {0.5: 2.5, 1: 2.5, 1.5: 0.5, 2: 0.5}
 
 
+def test_what_was_never_begun_is_told_apart(task: Task) -> None:
+    trace = Trace(task, Terms(seed=0, budget=1.5))
+    for row, value in ((4, 7.0), (0, 5.0), (3, NAN)):
+        trace.began(row)
+        trace.saw(value)
+    line = trace.line("x")
+    assert (line["regret"], line["missed"], line["suggestions"]) == ([2.5, 1.5, 1.5], [2.5, 1.0, 1.0], 3)
+
+
 class InOrder:
     """Suggests the configs in the order of the table; pauses nothing, stops nothing."""
 

@@ -17,13 +17,17 @@ SHOWN = (5, 10, 25, 50)
 RESAMPLES = 1000
 
 
-def regrets(lines: list[Line]) -> dict[str, np.ndarray]:
-    """Gather the regret of one method by task, up to its largest budget; runs with a smaller one are left out."""
-    count = max((len(line["regret"]) for line in lines), default=0)
+def regrets(lines: list[Line], what: str = "regret") -> dict[str, np.ndarray]:
+    """Gather the regret of one method by task, up to its largest budget; runs with a smaller one are left out.
+
+    With `missed`: the part of it that lies in what was never begun, of the runs that kept it.
+    """
+    lines = [line for line in lines if what in line]
+    count = max((len(line[what]) for line in lines), default=0)
     found: dict[str, list[list[float]]] = defaultdict(list)
     for line in lines:
-        if len(line["regret"]) >= count:
-            found[line["task"]].append(line["regret"][:count])
+        if len(line[what]) >= count:
+            found[line["task"]].append(line[what][:count])
     return {task: np.array(rows) for task, rows in sorted(found.items())}
 
 

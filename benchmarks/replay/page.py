@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.replay import figures, picture
+from benchmarks.replay import figures, picture, remains
 from benchmarks.replay.aims import AIMING, AIMS, CHANCE, GUIDE
 from benchmarks.replay.cells import RAW, kept
 from benchmarks.replay.figures import SHOWN, Line, Regrets
@@ -64,7 +64,7 @@ def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> N
              "![Regret over the budget](../docs/pictures/search.svg)", "", _aims(families)]  # fmt: skip
     for family, found in families.items():
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
-        parts += [_costs({name: groups[family][name] for name in found})]
+        parts += [_costs({name: groups[family][name] for name in found}), _remains(groups[family])]
     with_seconds = any(family.endswith("seconds") for family in families)
     parts += [METHOD.format(seconds=SECONDS if with_seconds else "", resamples=figures.RESAMPLES)]
     parts += [_methods(folder), _log()]
@@ -158,6 +158,13 @@ def _costs(methods: dict[str, list[Line]]) -> str:
         rows.append([f"`{name}`", f"{suggestion:.1f}", f"{decision:.1f}", f"{count:.0f}", f"{100 * idle:.1f} %"])
     head = ["", "CPU a suggestion, ms", "CPU an answer to a free worker, ms", "suggestions a run", "workers idle"]
     return _table(head, rows)
+
+
+def _remains(methods: dict[str, list[Line]]) -> str:
+    """Tell where the regret comes from, and which tasks have most of what freeze-thaw leaves."""
+    rows = remains.rows({name: methods[name] for name in METHODS if name in methods})
+    tasks = remains.tasks(AIMING, methods.get(AIMING, []))
+    return "\n".join([remains.TEXT, _table(remains.HEAD, rows), tasks]) if rows else ""
 
 
 def _aims(families: dict[str, dict[str, Regrets]]) -> str:
