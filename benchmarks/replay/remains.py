@@ -1,4 +1,4 @@
-"""Where the regret that is left comes from: good configs that were never begun, or good ones that were not trained on."""
+"""Where the regret that is left comes from: configs that were never begun, or begun and not trained on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ BUDGETS = (10, 25)
 TOLD = 3
 """So many tasks are named."""
 HEAD = ["", *(f"{what} {budget}" for budget in BUDGETS for what in ("regret at", "of it never begun at")), "runs"]
-TEXT = """Where it comes from: what the best config that was begun would have at the end of its training was not to be had any
-more; the rest lies in begun ones that were not trained on. Of the runs that kept this:
+TEXT = """Where it comes from: one part is the regret of the best config that was begun, if it were trained to its end; the rest
+lies in configs that were begun and not trained on. Of the runs that kept this:
 """
 
 
