@@ -12,7 +12,7 @@ BUDGETS = (10, 25)
 TOLD = 3
 """So many tasks are named."""
 HEAD = ["", *(f"{what} {budget}" for budget in BUDGETS for what in ("regret at", "of it never begun at")), "runs"]
-TEXT = """Where it comes from: one part is the regret of the best config that was begun, if it were trained to its end; the rest
+TEXT = """Where it comes from: one part is the regret of the best config begun, were it trained to its end; the rest
 lies in configs that were begun and not trained on. Of the runs that kept this:
 """
 
