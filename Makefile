@@ -1,4 +1,4 @@
-.PHONY: check lint test unit bench bounds docs
+.PHONY: check lint test unit coverage bench bounds docs
 
 # What CI runs, in the environment that is active.
 check: lint test
@@ -14,6 +14,13 @@ test:
 # What can be tested within a minute: no Ray, no training.
 unit:
 	pytest -m "not ray and not slow"
+
+# Which lines of tuner/ the tests run, those of Ray's workers and of forked trials too: twice as long as the tests alone.
+coverage:
+	coverage erase
+	coverage run -m pytest
+	coverage combine -q
+	coverage report --skip-covered --sort=cover
 
 # What REPORT.md gathers, as far as two cores can measure it: some three hours, and ten more with the recorded curves of
 # other people (DATA=FOLDER). boards, finetune, pbt and gpu have their commands at the top of their files.
