@@ -12,7 +12,8 @@ import pytest
 from benchmarks.replay import cells, figures, ours, page
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
-from benchmarks.replay.tables import Task, Unused, load
+from benchmarks.replay.misleading import tasks as load_misleading
+from benchmarks.replay.tables import Task, Unused, load, rows
 from benchmarks.replay.trace import POINTS, Terms, Trace
 from tuner.core.records import Record
 from tuner.core.search.asker import Suggestion
@@ -83,10 +84,28 @@ def test_regret_is_kept_at_the_points_of_the_budget(task: Task) -> None:
 def test_what_was_never_begun_is_told_apart(task: Task) -> None:
     trace = Trace(task, Terms(seed=0, budget=1.5))
     for row, value in ((4, 7.0), (0, 5.0), (3, NAN)):
-        trace.began(row)
+        trace.began(task.losses[row])
         trace.saw(value)
     line = trace.line("x")
     assert (line["regret"], line["missed"], line["suggestions"]) == ([2.5, 1.5, 1.5], [2.5, 1.0, 1.0], 3)
+
+
+def test_where_curves_have_a_formula_a_suggestion_runs_as_itself() -> None:
+    plateau = next(task for task in load_misleading() if task.name == "plateau")
+    drawn = rows(plateau)
+    params = [{axis.name: place for axis in plateau.axes} for place in (0.25, 0.5, 0.25)]
+    assert [drawn.meet(one) for one in params] == [0, 1, 2] and drawn.params(1) == params[1]
+    first, second, again = ([drawn.value(row, epoch) for epoch in (1, 20, 50)] for row in range(3))
+    assert first == again != second, "and has the same curve each time"
+    assert drawn.loss(0) <= first[-1] and plateau.regret(-1.0) == 0
+    table = rows(plateau, on_table=True)
+    assert table.params(table.meet(plateau.params(7))) == plateau.params(7)
+    assert [table.value(7, epoch) for epoch in (1, 50)] == [drawn_again(plateau, epoch) for epoch in (1, 50)]
+
+
+def drawn_again(task: Task, epoch: int) -> float:
+    drawn = rows(task)
+    return drawn.value(drawn.meet(task.params(7)), epoch)
 
 
 class InOrder:

@@ -30,7 +30,7 @@ class _Knowing(ours.Replay):
         task = self.trace.task
         if math.isnan(super().value(trial, epoch)):
             return math.nan
-        loss = float(task.losses[self.rows[trial.id]])
+        loss = self.unused.loss(self.rows[trial.id])
         return loss if task.mode == "min" else -loss
 
 
@@ -42,6 +42,4 @@ class _BestOf(Unused):
     def meet(self, params: Mapping[str, Any]) -> int:
         """Use up the best of some random configs, whatever was suggested."""
         drawn = self.random.permutation(np.flatnonzero(self._free))[: self.arms]
-        row = int(drawn[self.task.losses[drawn].argmin()])
-        self._free[row] = False
-        return row
+        return self.take(int(drawn[self.task.losses[drawn].argmin()]))

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from benchmarks.replay.tables import Task, Unused
+from benchmarks.replay.tables import Task, rows
 from benchmarks.replay.trace import Terms, Trace
 
 Action = Literal["go", "stop", "pause"]
@@ -51,7 +51,7 @@ def play(peer: Peer, task: Task, terms: Terms) -> Trace:
 class _Play:
     def __init__(self, peer: Peer, task: Task, terms: Terms) -> None:
         self.peer, self.task, self.terms = peer, task, terms
-        self.trace, self.unused = Trace(task, terms), Unused(task)
+        self.trace, self.unused = Trace(task, terms), rows(task)
         self.trials: dict[str, _Trial] = {}
         self.due: list[tuple[float, int, str]] = []
         self._started = 0
@@ -77,10 +77,10 @@ class _Play:
             self.trace.decisions += 1
             if work.params is not None:
                 row = self.unused.meet(work.params)
-                self.trace.began(row)
+                self.trace.began(self.unused.loss(row))
                 self.trials[work.trial] = _Trial(row)
                 with self.trace.deciding():
-                    self.peer.ran(work.trial, self.task.params(row))
+                    self.peer.ran(work.trial, self.unused.params(row))
             self._train(work.trial)
 
     def _train(self, name: str) -> None:
@@ -92,7 +92,7 @@ class _Play:
     def _report(self, name: str) -> Action:
         trial = self.trials[name]
         trial.epoch += 1
-        value = float(self.task.values[trial.row, trial.epoch - 1])
+        value = self.unused.value(trial.row, trial.epoch)
         self.trace.saw(value)
         told = self._told(value)
         with self.trace.deciding():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.replay.tables import Axis, Task, Unused
+from benchmarks.replay.tables import Axis, Task, rows
 from benchmarks.replay.trace import Terms, Trace
 from tuner.core.events import Event
 from tuner.core.records import Record, Suggested
@@ -72,7 +72,8 @@ class Replay(Simulation):
     """
 
     def __init__(self, spec: Experiment, task: Task, terms: Terms, asker: Asker | None = None) -> None:
-        self.trace, self.unused, self.rows = Trace(task, terms), Unused(task), dict[str, int]()
+        self.trace, self.rows = Trace(task, terms), dict[str, int]()
+        self.unused = rows(task, on_table=asker is not None)
         super().__init__(spec, lambda params, epoch: 0.0, terms.workers, asker=asker, as_lines=False)
 
     def step(self) -> None:
@@ -86,10 +87,10 @@ class Replay(Simulation):
             record = self.core.decide(event)
         if isinstance(record, Suggested):
             self.rows[record.trial] = row = self.unused.meet(record.params)
-            self.trace.began(row)
+            self.trace.began(self.unused.loss(row))
             if isinstance(self.core.asker, FreezeThaw):
                 self.core.asker.pool.drop(record.params)  # it was tried, though under the table's params
-            record = replace(record, params=self.trace.task.params(row))
+            record = replace(record, params=self.unused.params(row))
         if record is not None:
             self.trace.decisions += record.kind in ("suggested", "promoted")
             with self.trace.deciding():
@@ -98,7 +99,7 @@ class Replay(Simulation):
 
     def value(self, trial: TrialState, epoch: int) -> float:
         """Look up what a trial reports."""
-        value = float(self.trace.task.values[self.rows[trial.id], epoch - 1])
+        value = self.unused.value(self.rows[trial.id], epoch)
         self.trace.saw(value)
         return value
 

@@ -35,6 +35,8 @@ METHOD = """
 - A table has 1,000 configs. What searches near the best it knows soon finds the neighbours there taken, and runs as
   ever farther ones: `auto` meets nearly all of TaskSet's before its budget is used, and its model goes on expecting
   much of places that no config is near. With candidates from the table that cannot happen, nor outside of tables.
+- The misleading curves are drawn by formulas, so there a suggestion runs as itself. A table of 1,000 random configs
+  says what is good, and is what `auto-table` chooses among; what is better than the table's best counts as that.
 - Regret = (best value seen at any epoch − best of the table) / (the median config's best − best of the table). A
   config's best is over all its epochs before it diverged; what an untrained model has does not count.
 - Budget: epochs of all workers together / epochs of one training. Eight asynchronous workers on a virtual clock, an

@@ -8,7 +8,7 @@ peer may live in an environment of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,8 @@ class Task:
     """What an untrained model has; NaN where that was not recorded."""
     seconds: np.ndarray | None
     """What each epoch took [configs, epochs], where it was recorded."""
+    formula: Callable[[np.ndarray], np.ndarray] | None = None
+    """Where the curves are drawn and not recorded: computes those [n, epochs] of points [n, params], any there are."""
 
     @property
     def epochs(self) -> int:
@@ -84,13 +86,18 @@ class Task:
     @cached_property
     def losses(self) -> np.ndarray:
         """Each config's best value over all epochs, less is better; infinite where it never had one."""
-        losses = self.values if self.mode == "min" else -self.values
-        return np.where(np.isnan(losses), np.inf, losses).min(axis=1)
+        return self.best_of(self.values)
+
+    def best_of(self, values: np.ndarray) -> np.ndarray:
+        """Find the best value of each curve, less is better; infinite where it never had one."""
+        losses = values if self.mode == "min" else -values
+        return np.asarray(np.where(np.isnan(losses), np.inf, losses).min(axis=-1))
 
     def regret(self, best: float | None) -> float:
         """Tell how far a value is from the table's best, in units of the median config's distance from it.
 
-        None, no value seen yet, counts as what an untrained model has, or else as the worst of the configs.
+        None, no value seen yet, counts as what an untrained model has, or else as the worst of the configs. What is
+        better than the table, as where a formula draws any curve, counts as its best.
         """
         lowest, middle = self.losses.min(), float(np.median(self.losses))
         if best is None:
@@ -98,11 +105,19 @@ class Task:
         loss = best if self.mode == "min" else -best
         if np.isnan(loss):
             loss = self.losses[np.isfinite(self.losses)].max()
-        return float((loss - lowest) / (middle - lowest))
+        return float(max(0.0, (loss - lowest) / (middle - lowest)))
 
     def params(self, row: int) -> dict[str, Any]:
         """Give a config by its names."""
-        return {axis.name: axis.value(number) for axis, number in zip(self.axes, self.hp[row], strict=True)}
+        return self.named(self.hp[row])
+
+    def named(self, numbers: np.ndarray) -> dict[str, Any]:
+        """Give numbers by their names."""
+        return {axis.name: axis.value(number) for axis, number in zip(self.axes, numbers, strict=True)}
+
+    def point(self, params: Mapping[str, Any]) -> np.ndarray:
+        """Scale params to [0, 1]."""
+        return np.array([axis.unit(params[axis.name]) for axis in self.axes])
 
     def candidates(self) -> list[dict[str, Any]]:
         """Give all configs, for a method that chooses among them."""
@@ -125,11 +140,60 @@ class Unused:
         """Find the row that stands for these params, and use it up."""
         if not self.left:
             raise LookupError(f"all {self.task.configs} configs of {self.task.name} have run")
-        point = np.array([axis.unit(params[axis.name]) for axis in self.task.axes])
-        distance = ((self.task.points - point) ** 2).sum(axis=1)
-        row = int(np.where(self._free, distance, np.inf).argmin())
+        distance = ((self.task.points - self.task.point(params)) ** 2).sum(axis=1)
+        return self.take(int(np.where(self._free, distance, np.inf).argmin()))
+
+    def take(self, row: int) -> int:
+        """Use a row up."""
         self._free[row] = False
         return row
+
+    def value(self, row: int, epoch: int) -> float:
+        """Look up what a trial reports."""
+        return float(self.task.values[row, epoch - 1])
+
+    def loss(self, row: int) -> float:
+        """Look up the best value of a trial trained to the end, less is better."""
+        return float(self.task.losses[row])
+
+    def params(self, row: int) -> dict[str, Any]:
+        """Give the params of a trial."""
+        return self.task.params(row)
+
+
+class Drawn(Unused):
+    """Draws the curve of whatever is suggested: no trial stands for another one."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._curves: list[np.ndarray] = []
+        self._params: list[dict[str, Any]] = []
+
+    @property
+    def left(self) -> int:
+        """Count as many as there may be trials."""
+        return self.task.configs - len(self._curves)
+
+    def meet(self, params: Mapping[str, Any]) -> int:
+        """Draw a curve."""
+        assert self.task.formula is not None
+        self._curves.append(self.task.formula(self.task.point(params)[None])[0])
+        self._params.append(dict(params))
+        return len(self._curves) - 1
+
+    def value(self, row: int, epoch: int) -> float:
+        return float(self._curves[row][epoch - 1])
+
+    def loss(self, row: int) -> float:
+        return float(self.task.best_of(self._curves[row]))
+
+    def params(self, row: int) -> dict[str, Any]:
+        return self._params[row]
+
+
+def rows(task: Task, on_table: bool = False) -> Unused:
+    """Give what trials of a task run as: configs of its table, or where it has a formula, whatever is suggested."""
+    return Drawn(task) if task.formula is not None and not on_table else Unused(task)
 
 
 def load(folder: Path, only: Sequence[str] = ()) -> list[Task]:

@@ -78,10 +78,10 @@ class Trace:
         self.idle += (moment - self.clock) * (self.terms.workers - busy)
         self.clock = moment
 
-    def began(self, row: int) -> None:
-        """Take in a new trial."""
+    def began(self, loss: float) -> None:
+        """Take in a new trial, and the best value that it would have at its end; less is better."""
         self.suggestions += 1
-        self.loss = min(self.loss, float(self.task.losses[row]))
+        self.loss = min(self.loss, loss)
 
     def saw(self, value: float) -> None:
         """Take in a report."""
