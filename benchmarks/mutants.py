@@ -26,14 +26,15 @@ from benchmarks import machine
 HERE = Path(__file__).parent
 REPORT = HERE / "MUTANTS.md"
 CORE = ["tests/core/test_run.py", "tests/core/test_properties.py", "tests/core/test_extension.py"]
+CONFIRM = ["tests/core/test_confirm.py", "tests/core/test_confirm_goes_on.py"]
 RULES = ["tests/core/test_properties.py", "tests/core/test_conformance.py"]
 TARGETS: dict[str, list[str]] = {
     "tuner/core/rules/asha.py": ["tests/core/test_rules_asha.py", *RULES],
     "tuner/core/rules/hyperband.py": ["tests/core/test_rules_hyperband.py", *RULES],
     "tuner/core/rules/median.py": ["tests/core/test_rules_median.py", *RULES],
-    "tuner/core/rules/pbt.py": ["tests/core/test_rules_pbt.py", *RULES],
+    "tuner/core/rules/pbt.py": ["tests/core/test_rules_pbt.py", "tests/core/test_rules_mutate.py", *RULES],
     "tuner/core/run.py": [*CORE, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
-    "tuner/core/state.py": [*CORE, "tests/core/test_confirm.py", "tests/core/test_losses.py"],
+    "tuner/core/state.py": [*CORE, *CONFIRM, "tests/core/test_losses.py"],
     "tuner/core/trial.py": [*CORE, "tests/core/test_losses.py"],
     "tuner/ledger.py": ["tests/test_ledger.py", "tests/test_ledger_copy.py"],
     "tuner/trial/checkpoint.py": ["tests/trial/test_trial_checkpoint.py", "tests/trial/test_trial_resume.py"],

@@ -53,11 +53,18 @@ CONDITIONAL: dict[str, Any] = {
     "lr": {"dist": "float", "low": 1e-4, "high": 1.0, "log": True},
     "widths": {"dist": "choice", "values": [[8, 16], [16, [32]], None]},
 }
+AUTO: dict[str, Any] = {"kind": "auto"}
 
 
 def experiment(**parts: Any) -> Experiment:
     """Make an experiment over one float, but for the parts that are given."""
     return Experiment.model_validate({**USUAL, **parts})
+
+
+def auto(seed: int = 0, trials: int = 60, epochs: int = 20, **parts: Any) -> Experiment:
+    """Make an experiment whose search and scheduler are auto."""
+    usual = {"space": PLAIN, "search": AUTO, "scheduler": AUTO, "seed": seed}
+    return experiment(**{**usual, "budget": {"trials": trials, "epochs": epochs}, **parts})
 
 
 def rebuilt(spec: Experiment, records: Iterable[Record]) -> Core:

@@ -16,8 +16,8 @@ from tuner.core.trial import TrialState
 from tuner.outputs.confirmed import confirmed, head
 from tuner.simulate import Simulation
 
+from .confirming import flat, repeat, searched
 from .experiments import Hand, experiment, rebuilt
-from .test_confirm import flat, repeat, searched
 
 
 def begin(hand: Hand) -> str:

@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import cache
 from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
 from tuner.core.events import Elapsed, Failed, Free, Gone, Returned, StopAsked
-from tuner.core.records import OUTCOMES, Ended, Record, Suggested
+from tuner.core.records import OUTCOMES, Suggested
 from tuner.core.run import MAX_LOSSES
-from tuner.core.search.asker import AtNeed, OneAhead
+from tuner.core.search.asker import OneAhead
 from tuner.core.search.kinds import KINDS
 from tuner.core.search.outcomes import STATES
-from tuner.core.search.study import StudySearcher
-from tuner.spec.experiment import Experiment
-from tuner.spec.space import grid_values
 
-from .experiments import CONDITIONAL, PLAIN, STEPPED, Hand, curve, experiment, lines, play, simulate
+from .experiments import Hand, curve, experiment, lines, play, simulate
+from .searches import CASES, mostly, played, searcher, spec, suggestions
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.sigma0. has been")
-
-CASES = {
-    "tpe": PLAIN,
-    "tpe conditional": CONDITIONAL,
-    "gp": {name: PLAIN[name] for name in ("lr", "momentum")},  # an int makes it three times as slow
-    "gp conditional": CONDITIONAL,
-    "cmaes": PLAIN,
-    "nsga2": PLAIN,
-    "nsga2 conditional": CONDITIONAL,
-    "qmc": {**PLAIN, "widths": CONDITIONAL["widths"]},
-    "qmc halton": PLAIN,
-    "random": PLAIN,
-    "random conditional": CONDITIONAL,
-    "grid": STEPPED,
-}
-"""Every kind, and those that allow conditions with conditions too."""
-
-
-def spec(case: str, seed: int = 0, trials: int = 22, **parts: Any) -> Experiment:
-    kind, _, variant = case.partition(" ")
-    search: dict[str, Any] = {"kind": kind}
-    if kind in ("tpe", "gp"):
-        search["startup"] = {"tpe": 5, "gp": 7}[kind]
-    if kind == "nsga2":
-        search["population"] = 4
-    if variant == "halton":
-        search["sequence"] = variant
-    usual = {"scheduler": {"kind": "asha"}, "budget": {"trials": trials, "epochs": 9}}
-    if kind == "cmaes":
-        # It learns from trials that ran to their end alone, seven a generation.
-        usual = {"scheduler": {"kind": "none"}, "budget": {"trials": trials, "epochs": 2}}
-    return experiment(search=search, space=CASES[case], seed=seed, **{**usual, **parts})
-
-
-def mostly(params: Mapping[str, Any], epoch: int) -> float:
-    """Diverge in one of nine configurations."""
-    value = curve(params, epoch)
-    return math.nan if int(value * 1e6) % 9 == 0 and epoch == 2 else value
-
-
-@cache
-def played(case: str, seed: int = 0, arrivals: int = 0) -> tuple[Record, ...]:
-    return tuple(play(spec(case, seed), mostly, slots=3, seed=arrivals, faults=0.08).records)
-
-
-def suggestions(records: tuple[Record, ...]) -> list[Suggested]:
-    return [record for record in records if isinstance(record, Suggested)]
-
-
-def searcher(case: Experiment, records: tuple[Record, ...]) -> StudySearcher:
-    found = StudySearcher(case, KINDS[case.search.kind][0])
-    for record in records:
-        found.observe(record)
-    return found
 
 
 def test_every_kind_is_tried() -> None:
@@ -282,112 +223,3 @@ def test_stopped_trials_keep_the_values_of_all_their_epochs() -> None:
     for trial in stopped:
         reported = {report.epoch: report.metrics["score"] for report in trial.reports}
         assert (trials[trial.number].state, trials[trial.number].intermediate_values) == (TrialState.PRUNED, reported)
-
-
-def test_a_grid_gives_each_point_once_in_an_order_of_its_seed() -> None:
-    points = {}
-    for seed in (0, 1):
-        made = spec("grid", seed=seed, trials=1000)
-        found = suggestions(tuple(simulate(made, curve, slots=3)))
-        points[seed] = [tuple(record.params[name] for name in STEPPED) for record in found]
-        assert made.trials == len(found) == 5 * 4 * 3
-        assert len(set(map(str, points[seed]))) == 60
-        for i, name in enumerate(STEPPED):
-            values = grid_values(made.space[name])
-            for point in points[seed]:
-                assert any(point[i] == value or point[i] == pytest.approx(value) for value in values)
-    assert points[0] != points[1]
-    assert sorted(map(str, points[0])) == sorted(map(str, points[1]))
-
-
-@pytest.mark.parametrize("case", ["qmc", "qmc halton"])
-def test_a_quasi_random_point_depends_on_its_number_alone(case: str) -> None:
-    made = spec(case)
-    fresh = [searcher(made, ()).suggest(number).params for number in (0, 5, 17)]
-    assert fresh == [suggestions(played(case))[number].params for number in (0, 5, 17)]
-
-
-@pytest.mark.parametrize("case", ["qmc", "qmc halton"])
-def test_quasi_random_points_are_spread_evenly(case: str) -> None:
-    found = [record.params["momentum"] for record in suggestions(played(case))[:16]]
-    eighths = [int((value - 0.5) / 0.49 * 8) for value in found]
-    assert set(eighths) == set(range(8)), "sixteen points leave no eighth empty"
-
-
-def test_tpe_draws_conditional_params_with_what_they_depend_on() -> None:
-    modelled = [record for record in suggestions(played("tpe conditional")) if record.attributes]
-    assert len(modelled) > 10
-    assert any("beta" in str(record.attributes) for record in modelled)
-
-
-def test_tpe_stays_away_from_where_trials_are_running() -> None:
-    made = spec("tpe")
-    records = played("tpe")
-    place = suggestions(records)[-1].seen
-    asked = searcher(made, records[:place]).suggest(21).params
-    crowd = searcher(made, records[:place])
-    crowd.observe(Suggested(trial="t0021", params=asked, choices={}, seen=place))
-    alone = searcher(made, records[:place])
-    alone.observe(Suggested(trial="t0021", params=asked, choices={}, seen=place))
-    alone.observe(Ended(trial="t0021", outcome="failed", reason="x"))
-    assert crowd.suggest(22).params != alone.suggest(22).params, "a running trial counts, a failed one does not"
-
-
-def short(search: dict[str, Any]) -> Experiment:
-    return experiment(space=PLAIN, search=search, budget={"trials": 6, "epochs": 1})
-
-
-@pytest.mark.parametrize("key", ["startup", "sigma"])
-def test_the_keys_of_cmaes_reach_it(key: str) -> None:
-    found = [
-        [record.params for record in suggestions(tuple(simulate(short(search), smooth)))]
-        for search in ({"kind": "cmaes"}, {"kind": "cmaes", key: {"startup": 4, "sigma": 0.01}[key]})
-    ]
-    assert found[0][0] == found[1][0]
-    assert found[0][1] != found[1][1]
-
-
-def smooth(params: Mapping[str, Any], epoch: int) -> float:
-    """A bowl around lr 0.01, momentum 0.9 and four layers."""
-    lr, momentum, layers = params["lr"], params["momentum"], params["layers"]
-    return (math.log10(lr) + 2) ** 2 + (10 * (momentum - 0.9)) ** 2 + ((layers - 4) / 2) ** 2
-
-
-def best(kind: str, seed: int, trials: int, **parts: Any) -> float:
-    made = experiment(
-        space=PLAIN,
-        search={"kind": kind},
-        seed=seed,
-        objective={"metric": "score", "mode": "min"},
-        budget={"trials": trials, "epochs": 1},
-        **parts,
-    )
-    hand = Hand(made)
-    for record in simulate(made, smooth, slots=2):
-        hand.core.apply(record)
-    assert hand.core.run.best is not None
-    return hand.core.run.best.value
-
-
-@pytest.mark.parametrize("kind", ["tpe", "cmaes"])
-def test_learning_beats_chance_on_a_smooth_function(kind: str) -> None:
-    learned, chance = ([math.log(best(k, seed, 40)) for seed in range(6)] for k in (kind, "random"))
-    assert statistics.fmean(learned) < statistics.fmean(chance) - 0.5
-
-
-def test_one_ahead_keeps_later_records_from_the_suggestion() -> None:
-    """Whether the suggestion is computed before the later records come, or after, it is the same."""
-    made, records = spec("tpe"), played("tpe")
-    places = {record.number: i for i, record in enumerate(records) if isinstance(record, Suggested)}
-    differ = 0
-    for number in range(8, 22):
-        early, late = (OneAhead(StudySearcher(made, KINDS["tpe"][0])) for _ in range(2))
-        at_need = AtNeed(StudySearcher(made, KINDS["tpe"][0]))
-        for asker, end in ((early, places[number - 1] + 1), (late, places[number]), (at_need, places[number])):
-            for record in records[:end]:
-                asker.observe(record)
-        found = early.ask(number)
-        assert found == late.ask(number)
-        assert found.params == suggestions(records)[number].params
-        differ += at_need.ask(number).params != found.params
-    assert differ > 3, "the records between matter, or this shows nothing"

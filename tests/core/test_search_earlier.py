@@ -16,7 +16,7 @@ from tuner.core.search.study import StudySearcher
 from tuner.spec.experiment import Experiment
 
 from .experiments import CONDITIONAL, PLAIN, curve, experiment, lines, play
-from .test_search import best, smooth
+from .searches import best, smooth
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.x0. has been")
 

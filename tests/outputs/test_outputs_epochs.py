@@ -19,8 +19,8 @@ from tuner.outputs.page.history import History
 from tuner.outputs.page.page import header
 from tuner.outputs.page.stints import stints
 
+from .pages_made import figures
 from .runs_made import by_hand, cloned, experiment, reported, shown, suggested, written
-from .test_outputs_page import figures
 
 SPEC = experiment(budget={"trials": 2, "epochs": 9})
 SKIPPING: list[Record] = [

@@ -23,8 +23,8 @@ from tuner.outputs.study import Study
 from tuner.outputs.why import story
 from tuner.trial import checkpoint as checkpoints
 
+from .pages_made import figures
 from .runs_made import by_hand, experiment, reported, shown, simulated, suggested
-from .test_outputs_page import figures
 from .test_outputs_study import opened
 
 GOALS = [{"metric": "accuracy", "mode": "max"}, {"metric": "latency", "mode": "min"}]

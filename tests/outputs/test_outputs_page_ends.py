@@ -24,8 +24,8 @@ from tuner.outputs.page import compare, population, searched, used, write
 from tuner.outputs.page.history import History
 from tuner.outputs.page.page import header
 
+from .pages_made import PBT, at, figures, timed
 from .runs_made import by_hand, cloned, experiment, reported, simulated, suggested, trainable, written
-from .test_outputs_page import PBT, at, figures, timed
 
 TWO = experiment(budget={"trials": 2, "epochs": 6}, scheduler={"kind": "pbt", "interval_epochs": 1})
 

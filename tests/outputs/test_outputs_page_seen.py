@@ -14,8 +14,8 @@ from support import wait_for
 from tuner.core.records import Given, Record
 from tuner.outputs.page import write
 
+from .pages_made import PBT
 from .runs_made import MIXED, by_hand, experiment, failed, reported, simulated, suggested, written
-from .test_outputs_page import PBT
 
 pytestmark = pytest.mark.slow
 
