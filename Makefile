@@ -11,9 +11,9 @@ lint:
 test:
 	pytest
 
-# What can be tested within a minute: no Ray, no training.
+# What can be tested within a minute: the core, the spec, the ledger, the trial's side, what a run leaves; no Ray.
 unit:
-	pytest -m "not ray and not slow"
+	pytest -n 2 -m "not ray and not slow" tests/core tests/spec tests/trial tests/storage tests/outputs tests/test_ledger*.py
 
 # Which lines of tuner/ the tests run, those of Ray's workers and of forked trials too: twice as long as the tests alone.
 coverage:

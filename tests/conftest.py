@@ -12,9 +12,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", default=3, type=int, help="how often tests/ray/test_kills.py kills its run")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that in the end no worker is left alone with one of them."""
+    """Mark what starts a real Ray, or a server of objects, by where it is and what it uses.
+
+    Those on Ray go first, for they take longest: so in the end no worker is left alone with one of them.
+    """
     order = ("machines", "ray")
+    for item in items:
+        if item.path.parent.name == "ray":
+            item.add_marker(pytest.mark.ray)
+        if "seaweed" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: next((i for i, name in enumerate(order) if name in item.path.parts), len(order)))
 
 

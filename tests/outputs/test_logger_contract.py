@@ -67,6 +67,7 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow would rather have a server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_each_report_is_told_once_however_often_the_run_is_gone_on_with(kind: str, tmp_path: Path) -> None:
     folder = simulated(tmp_path / "run", spec(kind, tmp_path / "run", scheduler={"kind": "asha"}))
@@ -74,6 +75,7 @@ def test_each_report_is_told_once_however_often_the_run_is_gone_on_with(kind: st
     assert [logged(folder), logged(folder)] == [(count, []), (count, [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_what_ends_badly_and_what_has_not_begun_is_no_trouble(kind: str, tmp_path: Path) -> None:
     made = spec(kind, tmp_path / "run")

@@ -56,6 +56,7 @@ def test_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_it_fits(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     metric = "validation/" * 5 + "loss"

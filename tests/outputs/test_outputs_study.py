@@ -128,6 +128,7 @@ def test_a_clone_is_told_of(tmp_path: Path) -> None:
     assert all("goes on from t" in text for text in told)
 
 
+@pytest.mark.slow
 def test_optuna_dashboard_opens_it(tmp_path: Path) -> None:
     spec = experiment(space=MIXED, scheduler={"kind": "asha"})
     run = shown(folder := simulated(tmp_path / "run", spec), Study(folder))

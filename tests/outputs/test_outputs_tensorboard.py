@@ -274,6 +274,7 @@ def test_no_file_stays_open_and_a_second_driver_begins_anew(tmp_path: Path) -> N
     assert series(multiplexer(folder), "t0000", "score") == first
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported() -> None:
     code = (
         "import sys, tuner.outputs.tensorboard as t\n"

@@ -18,7 +18,6 @@ from tuner.trial.meter import SIMULATED
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
-pytestmark = pytest.mark.ray
 MIB = 2**20
 MODEL = """
 import torch

@@ -5,14 +5,11 @@ import subprocess
 from pathlib import Path
 
 import psutil
-import pytest
 from support import command, environment, records, reports, wait_for
 
 from tuner.core import confirm
 from tuner.core.records import Repeated
 from tuner.outputs.results import read_state
-
-pytestmark = pytest.mark.ray
 
 NOISY = """
 import random, time

@@ -22,7 +22,6 @@ from support import ROOT, records, reports, wait_for
 
 from tuner.core.records import Ended, Record, Report, Suggested
 
-pytestmark = pytest.mark.ray
 NAME = "steady"
 TITLE = re.compile(rf"ray::{NAME} slot (\d+): (t\d+) epoch (\d+)/12 loss=(\S+) lr=(\S+)")
 BOARD = json.loads((ROOT / "cluster" / "grafana.json").read_text())

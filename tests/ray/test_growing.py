@@ -11,14 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 from hosts import STEADY, Driver, kill
 from support import environment, free_ports, records
 
 from tuner.core.records import Machines, Session
 from tuner.engine.growth import VARIABLE
-
-pytestmark = pytest.mark.ray
 
 PROVIDER = """
 from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider

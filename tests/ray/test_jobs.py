@@ -20,7 +20,6 @@ from support import SPELLED, environment, free_ports, reports, wait_for
 from tuner.core.state import replay
 from tuner.ledger import read
 
-pytestmark = pytest.mark.ray
 TOKEN = "a" * 64
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 

@@ -17,7 +17,6 @@ from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
-pytestmark = pytest.mark.ray
 LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
 GREEDY = STEADY.replace(
     "        counter.n += 1\n",

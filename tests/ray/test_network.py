@@ -18,7 +18,6 @@ from support import environment, records, reports, wait_for
 
 from tuner.core.records import Lost
 
-pytestmark = pytest.mark.ray
 SLOWED = STEADY.replace("sleep(sleep)", "sleep(1.0 if slow.exists() and slow.read_text() == trial.id else 0.1)")
 SLOWED = SLOWED.replace("counter = Counter()", "counter, slow = Counter(), trial.folder.parents[3] / 'slow'")
 RAY = str(Path(sys.executable).parent / "ray")

@@ -21,8 +21,6 @@ from tuner.ledger import read
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
-pytestmark = pytest.mark.ray
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:

@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, two_nodes
 from support import ROOT, SPELLED, records, reports, wait_for
 
 from tuner.core.records import Lost
 from tuner.storage.machine import mark
 
-pytestmark = pytest.mark.ray
 LONG = {"budget": {"trials": 4, "epochs": 30}, "scheduler": {"kind": "none"}}
 AGAIN = ("--resume", "r", "--no-dashboard")
 GO_ON = f"Go on with: {SPELLED} --resume runs/r"

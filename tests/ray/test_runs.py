@@ -15,7 +15,6 @@ from tuner.core.lines import to_json
 from tuner.ledger import read
 from tuner.outputs.results import read_state
 
-pytestmark = pytest.mark.ray
 QUIET = "--no-dashboard"
 SECRET = "a-secret-of-the-environment"
 

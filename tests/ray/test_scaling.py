@@ -9,7 +9,7 @@ import sys
 import pytest
 from support import ROOT, environment
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_it_measures_nodes_and_live_trials() -> None:

@@ -22,7 +22,6 @@ from tuner.core.records import Lost
 from tuner.core.state import replay
 from tuner.ledger import read
 
-pytestmark = pytest.mark.ray
 RAY = str(Path(sys.executable).parent / "ray")
 TELLS = TRAINABLE.replace("steps = Steps()", "steps, away = Steps(), 'scratch' in str(trial.folder)").replace(
     'print("trained", epoch', 'print("trained", epoch, "away" if away else "at home"'

@@ -17,8 +17,6 @@ from tuner.core.records import Record, Report, Session, Suggested
 from tuner.core.state import replay
 from tuner.ledger import read
 
-pytestmark = pytest.mark.ray
-
 
 @pytest.fixture
 def head(tmp_path: Path, server: Seaweed) -> Head:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hosts import STEADY, Driver, two_nodes
 
 from tuner.engine import survey
 from tuner.engine.machines import Node
 
-pytestmark = pytest.mark.ray
 FAILS_THERE = """
 import os, ray
 

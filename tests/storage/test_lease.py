@@ -170,6 +170,7 @@ def test_a_driver_of_this_machine_that_is_dead_is_not_waited_for(memory: Objects
     assert take(Lease(memory)) == []
 
 
+@pytest.mark.slow
 def test_of_many_that_take_over_at_once_one_gets_it(server, monkeypatch: pytest.MonkeyPatch, request) -> None:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)

@@ -19,6 +19,8 @@ from tuner.storage.url import Objects
 
 from .mirrored import append, attempts, driving, fail, folder, objects, there
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["folder", "objects"]
 
 

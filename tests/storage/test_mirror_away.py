@@ -16,6 +16,8 @@ from tuner.storage.url import Objects
 
 from .mirrored import append, driving, fail, folder, objects, there
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["folder", "objects"]
 
 

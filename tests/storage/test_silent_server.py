@@ -35,6 +35,7 @@ def silent(monkeypatch: pytest.MonkeyPatch):
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_is_given_up_after_few_tries(silent, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
     monkeypatch.setitem(urls.S3["config_kwargs"], "read_timeout", 0.2)

@@ -272,6 +272,7 @@ assert forkable()
 """
 
 
+@pytest.mark.slow
 def test_after_the_warm_up_there_is_one_thread_so_trials_can_be_forked(tmp_path: Path) -> None:
     from datasets import Dataset
 
