@@ -62,6 +62,13 @@ def test_pbt_is_refused_when_its_first_comparison_finds_nothing_saved(tmp_path: 
     assert "pbt copies weights, so the function must call trial.track" in str(played.live.error)
 
 
+def test_a_trial_that_pauses_with_nothing_saved_ends_the_run(tmp_path: Path) -> None:
+    played = Played(tmp_path, slots=1, budget={"trials": 4, "epochs": 9}, scheduler={"kind": "asha", "promote": True})
+    first = played.work()
+    assert played.report(first, 1, 0.5, checkpoint=None) == "stop"
+    assert "promote pauses trials, so the function must call trial.track" in str(played.live.error)
+
+
 def test_three_trials_in_a_row_with_the_same_error_end_the_run(tmp_path: Path) -> None:
     played = Played(tmp_path, slots=1)
     for count in range(1, LONGEST + 1):

@@ -155,6 +155,7 @@ def test_kinds_of_dimension_are_held_against_annotations(write: Write) -> None:
 def test_pbt_is_refused_where_the_source_shows_that_nothing_is_tracked(write: Write, body: str, refused: bool) -> None:
     bound = bind.find("module:train", write("module.py", f"def train(trial, *, lr):\n    {body}\n"))
     assert bool(list(bind.check_pausing(bound, "scheduler", "pbt"))) is refused
+    assert bool(list(bind.check_promoting(bound))) is refused
 
 
 @pytest.mark.parametrize(

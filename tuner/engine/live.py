@@ -237,13 +237,19 @@ class LiveRun:
 
     def _reported(self, name: str, event: Reported) -> None:
         record = self.commit(event)
-        kind = self.core.spec.scheduler.kind
-        if kind in ("pbt", "auto") and isinstance(record, Report) and record.decision.mark and not event.checkpoint:
-            why = "pbt copies weights" if kind == "pbt" else "auto pauses trials"
+        if isinstance(record, Report) and not event.checkpoint and (why := self._misses_checkpoint(record)):
             self.error = UserError(
                 f"trial {name}: {why}, so the function must call trial.track(model=..., optimizer=...) "
                 "before its first epoch, but it tracks nothing."
             )
+
+    def _misses_checkpoint(self, report: Report) -> str:
+        """Say who needs a checkpoint at a report that has none; empty where nobody does."""
+        kind, decision = self.core.spec.scheduler.kind, report.decision
+        if kind in ("pbt", "auto") and decision.mark:
+            return "pbt copies weights" if kind == "pbt" else "auto pauses trials"
+        saved = self.core.run.trials[report.trial].best_saved
+        return "promote pauses trials" if decision.action == "pause" and saved is None else ""
 
     def _ended(self, name: str, event: dict[str, Any]) -> None:
         if event["event"] == "returned":

@@ -246,6 +246,8 @@ def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
     for section, kind in (("scheduler", "pbt"), ("search", "auto")):
         if key == "trainable" and draft.mapping(section).get("kind") == kind:
             yield from bind.check_pausing(bound, section, kind)
+    if key == "trainable" and draft.mapping("scheduler").get("promote") is True:
+        yield from bind.check_promoting(bound)
 
 
 def _by_line(problem: Problem) -> float:
