@@ -23,7 +23,8 @@ coverage:
 	coverage report --skip-covered --sort=cover
 
 # What REPORT.md gathers, as far as two cores can measure it: some three hours, and ten more with the recorded curves of
-# other people (DATA=FOLDER). boards, finetune, pbt and gpu have their commands at the top of their files.
+# other people (DATA=FOLDER). boards, finetune, pbt, pbt_simulated, priors, whatif and gpu have their commands at the top
+# of their files.
 bench:
 	python -m benchmarks.overhead
 	python -m benchmarks.rates

@@ -49,6 +49,15 @@ GPUS = """## GPUs
 What one NVIDIA H200 gave to several trials, and how it held their shares: [GPU.md](GPU.md). Several GPUs were never at
 hand.
 """
+ELSEWHERE = """## What has its table elsewhere
+
+- the same job in plain Ray Tune, plain Optuna and here, and what faults do: [../docs/compare.md](../docs/compare.md)
+- Optuna's samplers on smooth functions, what each scheduler saves: [../docs/README.md](../docs/README.md#which-search)
+- PBT beside the best of a random population: [../docs/schedulers/pbt.md](../docs/schedulers/pbt.md#measured)
+- priors, right and wrong: [../docs/known.md](../docs/known.md)
+- what `--replay` tells beside the truth: [../docs/replay.md](../docs/replay.md)
+- transfer learning with and without freezing: [../docs/finetune.md](../docs/finetune.md)
+"""
 ABOUT = ("date", "hardware", "system", "versions", "commit")
 
 
@@ -60,7 +69,7 @@ def main() -> None:
 
 def page() -> str:
     """Gather it from the kept figures."""
-    return "\n".join([HEAD, overhead(), search(), reliability(), scale(), GPUS])
+    return "\n".join([HEAD, overhead(), search(), reliability(), scale(), GPUS, ELSEWHERE])
 
 
 def raw(name: str) -> Any:
@@ -101,7 +110,8 @@ def overhead() -> str:
 
 def search() -> str:
     """Say what the searches find on recorded curves, beside the peers, and on curves made to mislead."""
-    rows = [row(*one) for one in aims.rows(searches.regrets())]
+    played = searches.groups()
+    rows = [row(*one) for one in [*aims.rows(searches.regrets(played)), *aims.costs(played)]]
     return "\n".join([SEARCH, about(aims.machines(), "python -m benchmarks.search --data FOLDER"), table(rows)])
 
 

@@ -54,7 +54,7 @@ def test_the_page_of_the_searches_tells_the_kept_figures(tmp_path: Path, monkeyp
 
 
 def test_the_page_of_auto_tells_the_kept_figures() -> None:
-    families = page.regrets()
+    families = page.regrets(page.groups())
     lines = (page.HERE.parent / "docs" / "search" / "auto.md").read_text().splitlines()
     told = {cells[1].strip(): [cell.strip() for cell in cells[2:4]] for line in lines
             if len(cells := line.split("|")) == 5 and cells[1].strip() in SHOWN}  # fmt: skip

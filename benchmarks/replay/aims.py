@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.replay import figures
 from benchmarks.replay.cells import RAW
-from benchmarks.replay.figures import Regrets
+from benchmarks.replay.figures import Line, Regrets
 from benchmarks.replay.trace import POINTS
 
 AIMS = {("taskset", 10): 0.045, ("taskset", 25): 0.006, ("lcbench", 10): 0.08, ("lcbench", 25): 0.012}
@@ -22,6 +23,9 @@ OTHERS = (CHANCE, "random-asha", "random-promote", "random-hyperband", "tpe-asha
 """This service's own, beside freeze-thaw."""
 JUDGED, MISLEADING = 25, "misleading"
 """The budget at which nothing may be worse than random search, and the curves that were drawn to make it so."""
+
+DEAREST = 50
+"""Milliseconds of CPU that a suggestion may cost."""
 
 Families = dict[str, dict[str, Regrets]]
 Row = tuple[str, str, str, bool | None]
@@ -56,6 +60,17 @@ def _regret(family: str, methods: dict[str, Regrets], budget: int, aim: float) -
     return found
 
 
+def costs(groups: Mapping[str, Mapping[str, list[Line]]]) -> list[Row]:
+    """Tell what a suggestion costs on the recorded curves, in runs of so many trials."""
+    found: list[Row] = []
+    for method in (AIMING, OWN):
+        lines = [line for family in dict.fromkeys(name for name, _ in AIMS) for line in groups[family][method]]
+        suggestion, _, count, _ = figures.cost(lines)
+        figure = f"CPU a suggestion, `{method}`, runs of {count:.0f} trials"
+        found.append((figure, f"{suggestion:.1f} ms", f"≤ {DEAREST} ms", suggestion <= DEAREST))
+    return found
+
+
 def _half(family: str, methods: dict[str, Regrets]) -> list[Row]:
     """Tell the budgets for what Ray's guide has."""
     found: list[Row] = []
@@ -84,8 +99,9 @@ def _no_worse(what: str, method: str, groups: list[dict[str, Regrets]]) -> Row:
 def machines(folder: Path = RAW) -> dict[str, str]:
     """Join when, where and with what the methods were run."""
     about = json.loads((folder / "about.json").read_text())
-    of = {key: list(dict.fromkeys(one[key] for one in about.values())) for key in ("hardware", "system", "commit")}
-    packages = sorted({name for one in about.values() for name in one["packages"].split(", ")})
-    dates = sorted(one["date"] for one in about.values())
+    times = [one for many in about.values() for one in many]
+    of = {key: list(dict.fromkeys(one[key] for one in times)) for key in ("hardware", "system", "commit")}
+    packages = sorted({name for one in times for name in one["packages"].split(", ")})
+    dates = sorted(one["date"] for one in times)
     facts = {key: "; ".join(values) for key, values in of.items()}
     return {"date": f"{dates[0]} to {dates[-1]}", **facts, "versions": ", ".join(packages)}

@@ -102,12 +102,14 @@ class _Run:
 
 
 def note(methods: Iterable[str], folder: Path = RAW) -> None:
-    """Write down with which versions, on which machine and by which command the methods were run last."""
+    """Write down with which versions, on which machine and by which command the methods are run; earlier times stay."""
     file = folder / "about.json"
-    about = json.loads(file.read_text()) if file.exists() else {}
+    about: dict[str, list[dict[str, str]]] = json.loads(file.read_text()) if file.exists() else {}
     facts, command = machine.facts(), shlex.join(["python", "-m", "benchmarks.search", *sys.argv[1:]])
     for method in methods:
         own = {"packages": versions(METHODS[method]), "command": command}
-        about[method] = {key: facts[key] for key in ("date", "hardware", "system", "commit")} | own
+        told = {key: facts[key] for key in ("date", "hardware", "system", "commit")} | own
+        before = [one for one in about.get(method, []) if any(one[key] != told[key] for key in ("commit", "command"))]
+        about[method] = [*before, told]
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(about, indent=1) + "\n")

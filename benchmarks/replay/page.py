@@ -58,38 +58,35 @@ SECONDS = "; in the tables that say so, the table's seconds"
 
 def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> None:
     """Write the report and the picture beside each other's places."""
-    groups = _groups(folder)
-    families = _regrets(groups)
+    played = groups(folder)
+    families = regrets(played)
     drawn.write_text(picture.draw(families, list(METHODS)))
     parts = ["# What the searches find, on other people's curves", "",
              "Written by `benchmarks/search.py`; each run's figures are in `raw/search/`.", "",
              "![Regret over the budget](../docs/pictures/search.svg)", "", _aims(families)]  # fmt: skip
     for family, found in families.items():
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
-        parts += [_costs({name: groups[family][name] for name in found}), _remains(groups[family])]
+        parts += [_costs({name: played[family][name] for name in found}), _remains(played[family])]
     with_seconds = any(family.endswith("seconds") for family in families)
     parts += [METHOD.format(seconds=SECONDS if with_seconds else "", resamples=figures.RESAMPLES)]
     parts += [_methods(folder), _log()]
     report.write_text("\n".join(parts))
 
 
-def regrets(folder: Path = RAW) -> dict[str, dict[str, Regrets]]:
-    """Read what was played: family → method → regrets, in the order of the methods."""
-    return _regrets(_groups(folder))
-
-
-def _regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
+def regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
+    """Gather the regrets: family → method → regrets, in the order of the methods."""
     return {
         family: {name: found for name in METHODS if (found := figures.regrets(methods.get(name, [])))}
         for family, methods in sorted(groups.items())
     }
 
 
-def _groups(folder: Path) -> Groups:
-    groups: Groups = defaultdict(lambda: defaultdict(list))
+def groups(folder: Path = RAW) -> Groups:
+    """Read what was played."""
+    found: Groups = defaultdict(lambda: defaultdict(list))
     for line in kept(folder):
-        groups[line["family"] + (" by seconds" if line["seconds"] else "")][line["method"]].append(line)
-    return groups
+        found[line["family"] + (" by seconds" if line["seconds"] else "")][line["method"]].append(line)
+    return found
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -190,12 +187,13 @@ def _methods(folder: Path) -> str:
     about = json.loads(file.read_text()) if file.exists() else {}
     parts = ["## Methods", ""]
     for name, method in METHODS.items():
-        if (facts := about.get(name)) is None:
-            parts.append(f"- `{name}`: {method.about}. Not run: {method.missing() or 'not asked for'}.")
+        if not (times := about.get(name)):
+            parts.append(f"- `{name}`: {method.about}. Not run: {method.missing() or 'no cell is kept'}.")
             continue
-        parts.append(f"- `{name}`: {method.about}. {facts['packages']}; {facts['date']}, commit {facts['commit']}.")
+        when = "; ".join(f"{one['date']}, commit {one['commit']}" for one in times)
+        parts.append(f"- `{name}`: {method.about}. {times[-1]['packages']}; {when}.")
     for key in ("hardware", "system", "command"):
-        values = dict.fromkeys(facts[key] for facts in about.values())
+        values = dict.fromkeys(one[key] for times in about.values() for one in times)
         parts.append(f"- {key}: " + "; ".join(f"`{one}`" if key == "command" else one for one in values))
     return "\n".join([*parts, LEFT_OUT])
 
