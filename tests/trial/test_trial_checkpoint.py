@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import pickle
@@ -18,6 +19,7 @@ from torch import nn
 
 from tuner import Trial
 from tuner.errors import UserError
+from tuner.storage import is_full
 from tuner.trial import checkpoint
 from tuner.trial.checkpoint import Invalid
 
@@ -189,6 +191,19 @@ def test_a_carried_folder_is_copied_and_found_again(tmp_path: Path) -> None:
     assert "files/deep/a.bin" in manifest["files"]
     after = run(train, goes_on(given, heard))
     assert [path is None for path in after.checkpoints] == [False, True, True]  # a folder is carried once
+
+
+def test_a_disk_that_is_full_while_a_folder_is_copied_is_told_as_such(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.bin").write_bytes(b"1")
+
+    def full(*paths: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.shutil, "copy2", full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        checkpoint.save(tmp_path / "saved", {}, tmp_path / "own")
+    assert is_full(raised.value), "else the trial fails, in place of waiting for room"
 
 
 def test_the_carried_files_are_held_against_the_manifest(tmp_path: Path) -> None:

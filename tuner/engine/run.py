@@ -29,6 +29,7 @@ from tuner.engine.watch import places
 from tuner.engine.way_out import WayOut
 from tuner.errors import ClusterError, Interrupted, RunFailed, TunerError
 from tuner.ledger import Ledger
+from tuner.slot.adopt import newest_attempt
 from tuner.slot.code import Code
 from tuner.slot.shared import SharedZygote
 from tuner.spec.experiment import Experiment
@@ -211,7 +212,7 @@ def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
 def _begin(live: LiveRun) -> LiveRun:
     core, placement = live.core, live.placement
     session = Session(
-        attempt=core.run.attempt + 1,
+        attempt=1 + max(core.run.attempt, newest_attempt(Path(live.folder))),
         host=socket.gethostname(),
         pid=os.getpid(),
         slots=placement.slots,

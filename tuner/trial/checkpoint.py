@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -52,11 +53,20 @@ def save(
         if check:
             load(folder, name, mmap=True)
     if carried is not None:
-        shutil.copytree(carried, folder / CARRIED, dirs_exist_ok=True)
+        _copy(carried, folder / CARRIED)
         copied = (path for path in (folder / CARRIED).rglob("*") if path.is_file())
         files.update({str(path.relative_to(folder)): file_facts(path) for path in copied})
     text = json.dumps({"version": VERSION, "files": files, **spelled(facts)}, indent=1)
     write_whole(folder / MANIFEST, text, sync=False)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copy a folder file by file: copytree gathers errors as texts, and a full disk would not be known any more."""
+    for root, _, names in os.walk(source, followlinks=True):
+        to = folder / Path(root).relative_to(source)
+        to.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copy2(Path(root) / name, to / name)
 
 
 def save_patiently(channel: Channel, folder: Path, *args: Any, **kwargs: Any) -> float:
