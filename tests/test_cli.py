@@ -27,7 +27,7 @@ def test_the_flags_are_these_and_no_others() -> None:
 def test_a_name_is_a_plain_folder_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--space", "debug.yaml", "--name", name]) == 2
     said = capsys.readouterr().err
-    assert f"--name: must be letters, digits, dots, dashes and underscores, but got {name!r}." in said
+    assert f"--name: must be at most 100 letters, digits, dots, dashes and underscores, but got {name!r}." in said
 
 
 def test_a_name_that_exists_is_refused_and_resume_is_named(

@@ -156,7 +156,7 @@ def find_trial(text: str) -> tuple[Path, str | None]:
 def check_name(name: str) -> str:
     """Refuse a name that is no plain folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        what = f"must be letters, digits, dots, dashes and underscores, but got {name!r}"
+        what = f"must be at most 100 letters, digits, dots, dashes and underscores, but got {name!r}"
         raise UserError(Problem("--name", "", what, "The folder is made under runs/, or under `storage` of the YAML."))
     return name
 
@@ -164,4 +164,4 @@ def check_name(name: str) -> str:
 def default_name(file: Path) -> str:
     """Name a run by its YAML and the time."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).lstrip(".-_") or "run"
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return f"{stem[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -25,6 +25,8 @@ from tuner.trial.meter import SIMULATED, cards
 
 CARD_SECONDS = 60.0
 """So long a machine may take to say what its GPUs have: a worker starts there."""
+SOCKET = "session_2026-12-31_23-59-59_999999_{pid}/sockets/plasma_store.99"
+"""The longest name below Ray's temporary folder that a socket may get."""
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPUs sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -132,8 +134,8 @@ def connect(
         raise UserError(
             "this process is connected to Ray already. Call ray.shutdown() before a run, or name the cluster."
         )
-    # A short path of our own: sockets below it may have 107 characters, and two users never share it.
-    scratch = machine.scratch()
+    # A short path of our own, since the names of sockets are bounded; and two users never share it.
+    scratch = machine.scratch(socket=SOCKET.format(pid=os.getpid()))
     try:
         with _sigterm_kept(), lean(dashboard):
             info, shipped = _join(found, travels) if found else (_start(dashboard, scratch), "")

@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuner.storage.machine import mark
+from tuner.storage.machine import mark, scratches
 
 VITAL = ("gcs_server", "raylet")
 
@@ -28,7 +27,7 @@ def dead() -> list[str]:
 def abandon(keep_logs: Path, code: int) -> None:
     """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
     found: list[int] = []
-    for scratch in Path(tempfile.gettempdir()).glob(f"{mark(os.getpid())}-*"):
+    for scratch in scratches(f"{mark(os.getpid())}-"):
         keep(scratch, keep_logs)
         found += processes(scratch)
     # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.

@@ -31,8 +31,8 @@ def adopt(assignment: Assignment) -> tuple[list[dict[str, Any]], Assignment]:
 def newest_attempt(run: Path) -> int:
     """Find the last session of a run that has left a checkpoint; 0 where none has.
 
-    Its ledger may have been cut, or restored from a copy: the next session must not take over what a forgotten one saved
-    under the same number, of trials with other params.
+    Its ledger may have been cut, or restored from a copy: the next session must not take over what a forgotten one
+    saved under the same number, of trials with other params.
     """
     names = (NAME.fullmatch(path.name) for path in run.glob("trials/*/checkpoints/g*"))
     return max((int(name[3]) for name in names if name), default=0)

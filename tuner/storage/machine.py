@@ -10,8 +10,15 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+
+SHORT = "/tmp"
+LONGEST = 107 if sys.platform == "linux" else 103
+"""Characters that the name of a socket may have."""
+RANDOM = 8
+"""So many `tempfile` adds to a name."""
 
 
 def this_machine() -> str:
@@ -40,15 +47,25 @@ def mark(pid: int) -> str:
     return f"{_marks()}{pid}"
 
 
-def scratch(kind: str = "") -> Path:
-    """Make a temporary folder of this process, once those that dead ones of this machine have left are deleted."""
+def scratch(kind: str = "", socket: str = "") -> Path:
+    """Make a temporary folder of this process, once those that dead ones of this machine have left are deleted.
+
+    It lies in /tmp where the name of a socket below it would be too long in the usual folder, as on macOS.
+    """
     sweep()
-    return Path(tempfile.mkdtemp(prefix=f"{mark(os.getpid())}-{kind}"))
+    start = f"{mark(os.getpid())}-{kind}"
+    fits = not socket or len(f"{tempfile.gettempdir()}/{start}{'.' * RANDOM}/{socket}") <= LONGEST
+    return Path(tempfile.mkdtemp(prefix=start, dir=None if fits else SHORT))
+
+
+def scratches(start: str) -> list[Path]:
+    """Find the temporary folders, and what lies beside them, whose names begin so."""
+    return [path for place in dict.fromkeys((tempfile.gettempdir(), SHORT)) for path in Path(place).glob(f"{start}*")]
 
 
 def sweep() -> None:
     """Delete what killed processes of this machine have left; whether those of another one live nobody knows here."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_marks()}*"):
+    for left in scratches(_marks()):
         pid = left.name.removeprefix(_marks()).partition("-")[0]
         if pid.isdecimal() and not _lives(int(pid)):
             if left.is_symlink():  # to the file for Prometheus
