@@ -14,7 +14,9 @@ from strangers import Runs, alone, strangers  # noqa: F401 - each test works alo
 from support import ROOT
 
 import tuner
+from tuner import ship
 from tuner.cli import main
+from tuner.engine import cluster
 from tuner.errors import UserError
 from tuner.storage import write_whole
 from tuner.trial import checkpoint
@@ -152,6 +154,24 @@ def test_files_have_the_rights_that_the_user_gives(tmp_path: Path) -> None:
         finally:
             os.umask(before)
         assert (tmp_path / "file").stat().st_mode & 0o777 == rights
+
+
+def test_a_job_leaves_behind_what_the_ignore_files_name(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text(".env\n")
+    (tmp_path / ".rayignore").write_text("secret.txt\n")
+    for name in (".env", "other.env", "secret.txt", "mine.py", "runs/r/ledger", ".git/config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    shipped = {str(path.relative_to(tmp_path)) for path in ship._files(tmp_path)}
+    assert shipped - {".gitignore", ".rayignore"} == {"other.env", "mine.py"}
+
+
+def test_the_usage_statistics_of_ray_are_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in cluster.QUIET:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    with cluster.prepared(dashboard=True):
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 # ---------------------------------------------------------------------- the page
