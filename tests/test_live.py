@@ -218,6 +218,19 @@ def test_a_checkpoint_that_is_torn_is_not_handed_out(tmp_path: Path) -> None:
     assert (again.trial, again.checkpoint, again.epoch) == (work.trial, None, 0)
 
 
+def test_only_what_an_earlier_session_saved_is_summed_up_before_it_is_handed_out(tmp_path: Path) -> None:
+    played = Played(tmp_path)
+    work = played.work()
+    saved = work.checkpoint_name(1)
+    assert played.report(work, 1, 0.5) == "go"
+    (file,) = (path for path in (tmp_path / saved).iterdir() if path.name != checkpoint.MANIFEST)
+    file.write_bytes(bytes(file.stat().st_size))
+    played.live.lost(work.trial, "gone")
+    assert played.work().checkpoint == saved, "the trial's own process reads it, and would tell"
+    played.close()
+    assert Played(tmp_path).work().checkpoint is None
+
+
 def test_a_trial_that_is_asked_to_stop_ends_with_its_next_saved_report(tmp_path: Path) -> None:
     played = Played(tmp_path)
     a, b = played.work(), played.work()

@@ -36,7 +36,7 @@ def assign(core: Core, trial: TrialState, folder: str, share: Share, storage: st
     At a `storage`, a URL, every checkpoint that the ledger names is whole: it was put before its report was heard of.
     """
     spec, run = core.spec, core.run
-    checkpoint, epoch = trial.checkpoint if storage else _newest_whole(trial, Path(folder))
+    checkpoint, epoch = trial.checkpoint if storage else _newest_whole(trial, Path(folder), run.attempt)
     return Assignment(
         run=folder,
         trial=trial.id,
@@ -95,9 +95,12 @@ def reported(spec: Experiment) -> dict[str, Any]:
     return {"metric": first, "objectives": tuple(others), "constrained": tuple(spec.constraints)}
 
 
-def _newest_whole(trial: TrialState, folder: Path) -> tuple[str | None, int]:
-    """Pass over what a loss of power has torn: known epochs are trained again, and decided once."""
+def _newest_whole(trial: TrialState, folder: Path, session: int) -> tuple[str | None, int]:
+    """Pass over what a loss of power has torn: known epochs are trained again, and decided once.
+
+    What this session saved no such loss has touched: summing it up would hold up all decisions, a second for a GiB.
+    """
     for checkpoint, epoch in trial.checkpoints():
-        if is_whole(folder / checkpoint):
+        if is_whole(folder / checkpoint, sums=f"_a{session}." not in checkpoint):
             return checkpoint, epoch
     return None, 0
