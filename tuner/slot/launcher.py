@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Launcher(Protocol):
         ...
 
     def news(self, seconds: float) -> Event | None:
-        """Wait for the word that it is ready, or has failed."""
+        """Wait for the word that it is ready, has failed, or was lost."""
         ...
 
     def launch(self, assignment: Assignment) -> Child:
@@ -86,14 +87,14 @@ class Zygote:
         return not self.failed and (self._process is None or self._process.poll() is None)
 
     def news(self, seconds: float) -> Event | None:
-        """Wait for the word that it is ready, or has failed."""
+        """Wait for the word that it is ready, has failed, or was lost."""
         if not self._control.poll(seconds):
             return None
         try:
             message: Event = self._control.recv()
         except (EOFError, OSError):
-            message = failure(f"{self._end()} while it imported the trainable")
-        self.failed, self.ready = message["event"] == "failed", message.get("forkable", False)
+            message = self._died()
+        self.failed, self.ready = message["event"] != "ready", message.get("forkable", False)
         return message
 
     def launch(self, assignment: Assignment) -> Child:
@@ -131,6 +132,17 @@ class Zygote:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def _died(self) -> Event:
+        """Make the event of its end while it imported.
+
+        SIGKILL comes from outside. How one of somebody else's ended is not known: its successor is the slot's own, and
+        where the import itself is what ended it, ends in the same way and says so.
+        """
+        reason = f"{self._end()} while it imported the trainable"
+        if self._process is None or self._process.returncode == -signal.SIGKILL:
+            return {"event": "lost", "reason": reason, "cause": "worker"}
+        return failure(reason)
 
     def _end(self) -> str:
         return ending(self._process.wait()) if self._process is not None else "it answers no more"

@@ -165,7 +165,7 @@ class Slot:
         message = self._launcher.news(BEAT_SECONDS)
         if message is None:
             return
-        if message["event"] == "failed":
+        if message["event"] in ("failed", "lost"):
             self._ended = message
         elif not message["forkable"]:
             self._launcher = self._launcher.anew(message)
