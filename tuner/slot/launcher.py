@@ -28,6 +28,10 @@ class Lost(Exception):
     """The process that trials are forked from is gone, and they with it."""
 
 
+class Refused(Exception):
+    """The machine has no room for one more process now."""
+
+
 class Launcher(Protocol):
     """Makes the processes of one slot's trials."""
 
@@ -48,7 +52,7 @@ class Launcher(Protocol):
         ...
 
     def launch(self, assignment: Assignment) -> Child:
-        """Start a trial; raises Lost."""
+        """Start a trial; raises Lost or Refused."""
         ...
 
     def status(self, child: Child, seconds: float) -> int | None:
@@ -98,7 +102,7 @@ class Zygote:
         return message
 
     def launch(self, assignment: Assignment) -> Child:
-        """Fork a trial; raises Lost."""
+        """Fork a trial; raises Lost or Refused."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
@@ -106,7 +110,10 @@ class Zygote:
                 reduction.send_handle(self._control, theirs.fileno(), 0)
             except OSError:
                 raise self._lost() from None
-            pid = self._hear("forked")["pid"]
+            answer = self._hear("forked", "refused")
+            if answer["event"] == "refused":
+                raise Refused(f"its process could not be forked: {answer['reason']}")
+            pid = answer["pid"]
             self._ended.pop(pid, None)  # of one that had the same number, and was never asked for
             return Child(pid, Connection(ours.detach()))
 
@@ -147,8 +154,8 @@ class Zygote:
     def _end(self) -> str:
         return ending(self._process.wait()) if self._process is not None else "it answers no more"
 
-    def _hear(self, event: str) -> Event:
-        """Wait for an event; who has ended meanwhile is remembered, since a trial may have several processes."""
+    def _hear(self, *events: str) -> Event:
+        """Wait for one of these; who has ended meanwhile is remembered, since a trial may have several processes."""
         while True:
             try:
                 message: Event = self._control.recv()
@@ -156,7 +163,7 @@ class Zygote:
                 raise self._lost() from None
             if message["event"] == "exited":
                 self._ended[message["pid"]] = int(message["status"])
-            if message["event"] == event:
+            if message["event"] in events:
                 return message
 
     def _lost(self) -> Lost:
