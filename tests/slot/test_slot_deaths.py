@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tuner.slot.shared import SharedZygote
+
 from .bench import Bench, alive, children, eventually, hear, open_files, zygote_of
 
 
@@ -36,15 +38,59 @@ def test_a_zygote_killed_between_two_trials_is_replaced_in_silence(bench: Bench)
     assert [event["event"] for event in bench.run(slot, bench.assignment("t1"))] == ["report", "returned"]
 
 
-def test_a_zygote_killed_while_it_imports_is_a_failure_and_the_next_trial_works(bench: Bench) -> None:
-    slot = bench.slot(
-        "import os, time\nif not os.path.exists('go'):\n    time.sleep(1000)\ndef train(trial):\n    pass"
-    )
+IMPORTS_FOR_EVER = """
+    import os, time
+    if not os.path.exists("go"):
+        time.sleep(1000)
+    def train(trial):
+        pass
+"""
+
+
+def test_a_zygote_killed_while_it_imports_loses_its_trial_which_begins_again(bench: Bench) -> None:
+    slot = bench.slot(IMPORTS_FOR_EVER)
     slot.begin(bench.assignment())
     os.kill(zygote_of(slot), signal.SIGKILL)
-    assert "SIGKILL" in hear(slot)["reason"]
+    reason = "its process was killed by SIGKILL while it imported the trainable"
+    assert hear(slot) == {"event": "lost", "reason": reason, "cause": "worker"}
     (bench.root / "go").touch()
-    assert bench.run(slot, bench.assignment("t1"))[0]["event"] == "returned"
+    assert bench.run(slot, bench.assignment())[0]["event"] == "returned"
+
+
+def test_a_shared_zygote_killed_while_it_imports_costs_no_slot_its_trial(bench: Bench) -> None:
+    code = bench.code(IMPORTS_FOR_EVER)
+    with SharedZygote(code, cpus=1) as zygote:
+        slots = [bench.slot(code, shared=zygote.address) for _ in range(2)]
+        for number, slot in enumerate(slots):
+            slot.begin(bench.assignment(f"t{number}"))
+        zygote._process.kill()
+        for slot in slots:
+            event = hear(slot)
+            assert (event["event"], event["cause"]) == ("lost", "worker")
+            assert event["reason"].endswith("while it imported the trainable")
+    (bench.root / "go").touch()
+    for number, slot in enumerate(slots):
+        assert bench.run(slot, bench.assignment(f"t{number}"))[0]["event"] == "returned"
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("ctypes.string_at(0)", "was killed by SIGSEGV"),
+        ("os._exit(3)", "ended with exit code 3"),
+    ],
+)
+def test_an_import_that_ends_its_process_is_the_codes_fault_once_a_slot_has_tried_it_alone(
+    bench: Bench, end: str, how: str
+) -> None:
+    code = bench.code(f"import ctypes, os, time\ntime.sleep(1)\n{end}\ndef train(trial): pass")
+    with SharedZygote(code, cpus=1) as zygote:
+        slot = bench.slot(code, shared=zygote.address)
+        assert bench.run(slot)[0]["event"] == "lost"
+        (event,) = bench.run(slot)
+        assert (event["event"], event["reason"]) == ("failed", f"its process {how} while it imported the trainable")
+        other = bench.slot(code, shared=zygote.address)  # of a worker that starts when the shared one is gone
+        assert bench.run(other)[0]["event"] == "failed"
 
 
 HOLDER = """

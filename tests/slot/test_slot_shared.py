@@ -86,6 +86,52 @@ def test_devices_are_those_of_the_slot(bench: Bench, shared: SharedZygote, monke
     assert bench.run(slot, bench.assignment("t1"))[0]["metrics"]["cuda"] == 0, "a trial without GPUs sees none"
 
 
+NO_ROOM = (
+    COUNTS_IMPORTS
+    + """
+fork, forks = os.fork, 0
+
+def fork_or_not():
+    global forks
+    forks += 1
+    if forks == 3 or forks > 3 and os.path.exists("full"):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return fork()
+
+os.fork = fork_or_not
+"""
+)
+
+
+def test_a_fork_that_fails_is_tried_again_and_costs_the_other_slots_nothing(bench: Bench) -> None:
+    with SharedZygote(bench.code(NO_ROOM), cpus=1) as zygote:
+        slots = [bench.slot(bench.code(NO_ROOM), shared=zygote.address) for _ in range(3)]
+        for number, slot in enumerate(slots):
+            slot.begin(bench.assignment(f"t{number}", params={"sleep": 0.5}))
+            parent = hear(slot)["metrics"]["parent"]
+            assert parent == zygote._process.pid
+        for slot in slots:
+            assert until_end(slot)[-1]["event"] == "returned"
+
+
+def test_where_there_is_no_room_for_one_more_process_that_trial_is_lost_and_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.slot.slot.FORK_TRIES", 2)
+    (bench.root / "full").touch()
+    with SharedZygote(bench.code(NO_ROOM), cpus=1) as zygote:
+        first, other, late = (bench.slot(bench.code(NO_ROOM), shared=zygote.address) for _ in range(3))
+        for number, slot in enumerate((first, other)):
+            slot.begin(bench.assignment(f"t{number}", params={"sleep": 1.0}))
+            hear(slot)
+        reason = "its process could not be forked: [Errno 11] Resource temporarily unavailable"
+        assert bench.run(late, bench.assignment("t2")) == [{"event": "lost", "reason": reason}]
+        for slot in (first, other):
+            assert until_end(slot)[-1]["event"] == "returned"
+        (bench.root / "full").unlink()
+        assert bench.run(late, bench.assignment("t2"))[0]["metrics"]["parent"] == zygote._process.pid
+
+
 def test_an_import_that_fails_is_told_early(bench: Bench) -> None:
     with SharedZygote(bench.code("import not_there"), cpus=1) as zygote:
         zygote._control.poll(60)

@@ -18,10 +18,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tuner.errors import UserError
+from tuner.slot import loaders
 from tuner.slot.advice import advice
 from tuner.slot.code import Code
 from tuner.slot.fence import Hold
-from tuner.slot.memory import is_of_gpu, is_out_of_memory
+from tuner.slot.memory import is_of_gpu, is_out_of_memory, kernel_kills
+from tuner.slot.process import killed
 from tuner.storage import is_full
 from tuner.trial import Assignment, Trial, formats, growth, randomness
 from tuner.trial.channel import Costs, Probed, Tested
@@ -87,7 +89,7 @@ def run(code: Code, assignment: Assignment, connection: Connection) -> int:
         return 1
     message = import_problem(code) or _end(code, assignment, Pipe(connection, assignment, hold))
     failed = message["event"] == "failed"
-    if failed:
+    if message.get("error"):
         with contextlib.suppress(Exception):  # the user may have closed or replaced it
             print(message["error"], file=sys.stderr)
     _flush()
@@ -158,8 +160,13 @@ def _end(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
 
 
 def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
+    kernel_had = kernel_kills()
     try:
-        return _call(code, assignment, pipe)
+        try:
+            return _call(code, assignment, pipe)
+        except BaseException:
+            loaders.silence()  # else a loader's worker that dies raises once more, in what follows
+            raise
     except Tested as done:
         return {"event": "tested", "metrics": done.metrics}
     except Probed as done:
@@ -174,6 +181,10 @@ def _outcome(code: Code, assignment: Assignment, pipe: Pipe) -> Message:
             why = pipe.trial.growth.explain(error) if pipe.trial is not None else ""
             failure = _failure(f"out of memory: {_first_line(error)}{f' ({why})' if why else ''}")
             return {**failure, "outcome": "infeasible", "splits": splits, "on_gpu": is_of_gpu(error)}
+        if loaders.worker_was_killed(error):
+            note = pipe.trial.growth.note if pipe.trial is not None else ""
+            message = killed("a worker of its DataLoader", kernel_had, note)
+            return {**message, "error": _clean(traceback.format_exc())}
         hint = advice(error)
         failure = _failure(_first_line(error) + (f" ({hint})" if hint else ""), misuse=isinstance(error, UserError))
         return {**failure, "echo": True} if assignment.ranks > 1 and is_echo(error) else failure

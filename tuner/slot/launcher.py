@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +28,10 @@ class Lost(Exception):
     """The process that trials are forked from is gone, and they with it."""
 
 
+class Refused(Exception):
+    """The machine has no room for one more process now."""
+
+
 class Launcher(Protocol):
     """Makes the processes of one slot's trials."""
 
@@ -43,11 +48,11 @@ class Launcher(Protocol):
         ...
 
     def news(self, seconds: float) -> Event | None:
-        """Wait for the word that it is ready, or has failed."""
+        """Wait for the word that it is ready, has failed, or was lost."""
         ...
 
     def launch(self, assignment: Assignment) -> Child:
-        """Start a trial; raises Lost."""
+        """Start a trial; raises Lost or Refused."""
         ...
 
     def status(self, child: Child, seconds: float) -> int | None:
@@ -86,18 +91,18 @@ class Zygote:
         return not self.failed and (self._process is None or self._process.poll() is None)
 
     def news(self, seconds: float) -> Event | None:
-        """Wait for the word that it is ready, or has failed."""
+        """Wait for the word that it is ready, has failed, or was lost."""
         if not self._control.poll(seconds):
             return None
         try:
             message: Event = self._control.recv()
         except (EOFError, OSError):
-            message = failure(f"{self._end()} while it imported the trainable")
-        self.failed, self.ready = message["event"] == "failed", message.get("forkable", False)
+            message = self._died()
+        self.failed, self.ready = message["event"] != "ready", message.get("forkable", False)
         return message
 
     def launch(self, assignment: Assignment) -> Child:
-        """Fork a trial; raises Lost."""
+        """Fork a trial; raises Lost or Refused."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
@@ -105,7 +110,10 @@ class Zygote:
                 reduction.send_handle(self._control, theirs.fileno(), 0)
             except OSError:
                 raise self._lost() from None
-            pid = self._hear("forked")["pid"]
+            answer = self._hear("forked", "refused")
+            if answer["event"] == "refused":
+                raise Refused(f"its process could not be forked: {answer['reason']}")
+            pid = answer["pid"]
             self._ended.pop(pid, None)  # of one that had the same number, and was never asked for
             return Child(pid, Connection(ours.detach()))
 
@@ -132,11 +140,22 @@ class Zygote:
             self._process.kill()
             self._process.wait()
 
+    def _died(self) -> Event:
+        """Make the event of its end while it imported.
+
+        SIGKILL comes from outside. How one of somebody else's ended is not known: its successor is the slot's own, and
+        where the import itself is what ended it, ends in the same way and says so.
+        """
+        reason = f"{self._end()} while it imported the trainable"
+        if self._process is None or self._process.returncode == -signal.SIGKILL:
+            return {"event": "lost", "reason": reason, "cause": "worker"}
+        return failure(reason)
+
     def _end(self) -> str:
         return ending(self._process.wait()) if self._process is not None else "it answers no more"
 
-    def _hear(self, event: str) -> Event:
-        """Wait for an event; who has ended meanwhile is remembered, since a trial may have several processes."""
+    def _hear(self, *events: str) -> Event:
+        """Wait for one of these; who has ended meanwhile is remembered, since a trial may have several processes."""
         while True:
             try:
                 message: Event = self._control.recv()
@@ -144,7 +163,7 @@ class Zygote:
                 raise self._lost() from None
             if message["event"] == "exited":
                 self._ended[message["pid"]] = int(message["status"])
-            if message["event"] == event:
+            if message["event"] in events:
                 return message
 
     def _lost(self) -> Lost:

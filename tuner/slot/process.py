@@ -91,14 +91,18 @@ class Child:
 
         SIGKILL comes from outside: the trial goes on from its last checkpoint. Any other end is its function's doing.
         """
-        reason = f"{ending(status)} in the middle of the trial"
-        if status != -signal.SIGKILL:
-            return failure(reason)
-        note = f" ({self.note})" if self.note else ""
-        if kernel_kills() > self.kernel_kills:
-            reason = f"out of memory: its process was killed by the kernel{note}"
-            return {**failure(reason), "outcome": "infeasible"}
-        return {"event": "lost", "reason": f"{reason}{note}", "cause": "worker"}
+        if status == -signal.SIGKILL:
+            return killed("its process", self.kernel_kills, self.note)
+        return failure(f"{ending(status)} in the middle of the trial")
+
+
+def killed(what: str, kernel_had: int, note: str = "") -> Event:
+    """Make the event of a SIGKILL: the kernel's for memory, where it has killed more than it had, else someone's."""
+    note = f" ({note})" if note else ""
+    if kernel_kills() > kernel_had:
+        return {**failure(f"out of memory: {what} was killed by the kernel{note}"), "outcome": "infeasible"}
+    reason = f"{what} was killed by {signal.SIGKILL.name} in the middle of the trial{note}"
+    return {"event": "lost", "reason": reason, "cause": "worker"}
 
 
 def failure(reason: str) -> Event:

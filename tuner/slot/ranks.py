@@ -35,7 +35,7 @@ class Starts(Protocol):
 
 
 def launch(launcher: Starts, assignment: Assignment) -> Child | Ranks:
-    """Start all processes of a trial; raises Lost."""
+    """Start all processes of a trial; raises Lost or Refused."""
     if assignment.ranks == 1:
         return launcher.launch(assignment)
     folder = scratch("ranks-")

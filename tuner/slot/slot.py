@@ -14,7 +14,7 @@ from pathlib import Path
 from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
-from tuner.slot.launcher import Fresh, Launcher, Lost, log_name, zygote
+from tuner.slot.launcher import Fresh, Launcher, Lost, Refused, log_name, zygote
 from tuner.slot.process import Child, Event
 from tuner.slot.ranks import Ranks, launch
 from tuner.slot.remote import Remote
@@ -30,6 +30,8 @@ EXIT_SECONDS = 5.0
 """How long a function that has had its last report may take to return."""
 FENCE_SECONDS = 60.0
 """How long a predecessor on another machine, which holds the trial still, is waited for."""
+FORK_TRIES = 10
+"""So often, a beat apart, a machine without room for one more process is asked for one."""
 KILL_SECONDS = 5.0
 """How long a killed process is waited for; one that hangs in the kernel is left behind."""
 
@@ -165,7 +167,7 @@ class Slot:
         message = self._launcher.news(BEAT_SECONDS)
         if message is None:
             return
-        if message["event"] == "failed":
+        if message["event"] in ("failed", "lost"):
             self._ended = message
         elif not message["forkable"]:
             self._launcher = self._launcher.anew(message)
@@ -181,6 +183,9 @@ class Slot:
         except Lost as lost:  # perhaps long ago: try once more
             self._launcher = self._launcher.anew()
             self._ended = {"event": "lost", "reason": str(lost)} if self._tries > 1 else None
+        except Refused as refused:  # it may pass: others end
+            self._ended = {"event": "lost", "reason": str(refused)} if self._tries >= FORK_TRIES else None
+            time.sleep(BEAT_SECONDS)
 
     def _await_event(self, child: Child | Ranks, deadline: float) -> Event:
         try:

@@ -158,8 +158,13 @@ class Server:
         except (EOFError, OSError):
             self._dismiss(slot)
             return
-        pid = self._fork(connection_fd, assignment, log, environment)
-        os.close(connection_fd)
+        try:
+            pid = self._fork(connection_fd, assignment, log, environment)
+        except OSError as error:  # no memory or no number for one more process: what runs already goes on
+            self._tell(slot, {"event": "refused", "reason": str(error)})
+            return
+        finally:
+            os.close(connection_fd)
         self.owners[pid] = slot
         self._tell(slot, {"event": "forked", "pid": pid})
 
