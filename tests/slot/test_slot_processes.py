@@ -154,6 +154,38 @@ def test_a_trial_that_ignores_signals_is_killed_in_the_middle_of_an_epoch(bench:
     assert not alive(pid)
 
 
+def test_an_end_leaves_no_process_and_the_slot_goes_on(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import time
+        def train(trial, naps=1000):
+            trial.report(loss=1)
+            time.sleep(naps)
+        """
+    )
+    slot.begin(bench.assignment(judged_at=frozenset()))
+    hear(slot)
+    assert slot.step()["event"] == "beat", "it trains on"
+    assert slot._child is not None
+    pid = slot._child.pid
+    slot.end()
+    assert not alive(pid)
+    slot.end()
+    assert [event["event"] for event in bench.run(slot, bench.assignment("t1", params={"naps": 0}))] == [
+        "report",
+        "returned",
+    ]
+
+
+def test_a_trial_that_ends_before_its_module_is_imported_never_runs(bench: Bench) -> None:
+    slot = bench.slot("import time\ntime.sleep(2)\ndef train(trial):\n    trial.report(loss=1)")
+    slot.begin(bench.assignment())
+    slot.end()
+    events = bench.run(slot, bench.assignment("t1"))
+    assert [event["event"] for event in events] == ["report", "returned"]
+    assert bench.log() == ""
+
+
 @pytest.mark.parametrize(
     "end", ["os._exit(1)", "return", "raise ValueError", "trial.report(loss=2)", "time.sleep(1000)"]
 )

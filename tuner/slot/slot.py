@@ -35,7 +35,7 @@ KILL_SECONDS = 5.0
 
 
 class Slot:
-    """Runs assignments one after the other: `begin`, `step` until an end, `begin` again; at last `close`."""
+    """Runs assignments one after the other: `begin`, `step` until an end, `end`, `begin` again; at last `close`."""
 
     def __init__(
         self, code: Code, cpus: int = 1, shared: str | None = None, fork: bool = sys.platform == "linux"
@@ -57,13 +57,11 @@ class Slot:
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
-        imports_for_ever = self._imports_for_ever()
-        self._finish_child()
-        self._remote.leave()
+        self.end()
         assignment = self._remote.begin(assignment)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
         self._tries, self._inherited, self._began = 0, None, time.monotonic()
-        if not self._launcher.usable or imports_for_ever:
+        if not self._launcher.usable:
             self._launcher = self._launcher.anew()
         if self._has_folder() and self._inherits(0.0) and not self._inherited and self._launcher.ready:
             self._launch()
@@ -107,6 +105,14 @@ class Slot:
         if self._assignment is not None:
             with suppress(OSError):
                 (self._assignment.folder / MARK).touch()
+
+    def end(self) -> None:
+        """End what was begun, and take no step of it any more; its process is gone when this returns."""
+        if self._imports_for_ever():
+            self._launcher = self._launcher.anew()
+        self._finish_child()
+        self._remote.leave()
+        self._assignment = None
 
     def close(self) -> None:
         """End the trial and the zygote."""
@@ -208,7 +214,7 @@ class Slot:
         return {**_beat(0.0), "waits": self._remote.problem}
 
     def _imports_for_ever(self) -> bool:
-        """Tell whether the last trial was given up since its module was never imported."""
+        """Tell whether the trial is given up since its module was never imported."""
         given = self._assignment
         waits = self._child is None and self._ended is None and not self._launcher.ready
         return given is not None and waits and time.monotonic() - self._began > given.patience
