@@ -110,3 +110,15 @@ def ending(status: int) -> str:
     """Say in words how a process ended."""
     how = f"ended with exit code {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
     return f"its process {how}"
+
+
+def overdue(seconds: float, returned: bool) -> str:
+    """Make the note in the log of a trial that is over, whose process is killed since it did not end in time."""
+    if returned:
+        what = "its process had not ended {} s after its function and was killed: a thread or an exit handler held it"
+    else:
+        what = (
+            "its function had not returned {} s after its last report and was ended: "
+            "what takes longer belongs before that report"
+        )
+    return f"\nnote: {what.format(f'{seconds:g}')}\n"

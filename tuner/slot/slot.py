@@ -15,7 +15,7 @@ from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
 from tuner.slot.launcher import Fresh, Launcher, Lost, log_name, zygote
-from tuner.slot.process import Child, Event
+from tuner.slot.process import Child, Event, overdue
 from tuner.slot.ranks import Ranks, launch
 from tuner.slot.remote import Remote
 from tuner.storage import is_full, write_whole
@@ -27,7 +27,7 @@ __all__ = ["Event", "Slot"]
 # A beat tells for how many seconds the process has been silent.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
-"""How long a function that has had its last report may take to return."""
+"""How long a function that has made its last report may take to return, and its process to end."""
 FENCE_SECONDS = 60.0
 """How long a predecessor on another machine, which holds the trial still, is waited for."""
 KILL_SECONDS = 5.0
@@ -116,7 +116,6 @@ class Slot:
 
     def close(self) -> None:
         """End the trial and the zygote."""
-        self._may_leave = False
         self._finish_child()
         self._launcher.close()
         self._remote.close()
@@ -281,12 +280,16 @@ class Slot:
 
     def _leaves(self, child: Child | Ranks) -> bool:
         """Tell whether it is gone, or goes within some seconds; one that reports again does not."""
-        deadline = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0)
+        deadline, returned = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0), self._ended is not None
         while (heard := self._hear(child, deadline - time.monotonic())) is not None:
             if isinstance(heard, int):
                 return True
             if heard["event"] == "report":
                 return False
+            returned = returned or heard["event"] != "full"
+        if self._may_leave and self._assignment is not None:
+            with suppress(OSError), (self._assignment.folder / log_name(0)).open("a") as log:
+                log.write(overdue(EXIT_SECONDS, returned))
         return False
 
 
