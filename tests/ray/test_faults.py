@@ -28,7 +28,7 @@ def start(folder: Path, *flags: str, **more: str) -> subprocess.Popen[str]:
 
 
 def test_a_trial_and_then_the_run_are_stopped_from_another_terminal(launch, write, tmp_path: Path) -> None:
-    write(STEADY, budget={"trials": 6, "epochs": 500}, scheduler={"kind": "none"}, checkpoint={"every": 100})
+    write(STEADY, budget={"trials": 3, "epochs": 5000}, scheduler={"kind": "none"}, checkpoint={"every": 100})
     run = tmp_path / "runs" / "r"
     driver = start(tmp_path, "--space", "mine.yaml", "--name", "r", "--no-dashboard")
     wait_for(lambda: len(reports(run)) > 10)
@@ -40,6 +40,10 @@ def test_a_trial_and_then_the_run_are_stopped_from_another_terminal(launch, writ
     saved = replay(read(run)).trials["t0000"].reports[-1]
     assert saved.checkpoint, "saved, although it was no hundredth epoch"
     wait_for(lambda: "t0002" in replay(read(run)).trials)
+    process = psutil.Process(int((run / "trials" / "t0001" / "lock").read_text().split()[1]))
+    launch("--stop", "r/t0001")
+    wait_for(lambda: not process.is_running())
+    assert driver.poll() is None, "its slot had nothing else to do, and the run went on"
     assert launch("--stop", "r").stdout == "the run has ended: asked\n"
     assert driver.wait(60) == 0, driver.stdout.read()
     state = replay(read(run))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .bench import Bench, alive, eventually, hear, open_files, until_end, zygote_of
+from tuner.slot.slot import Slot
+
+from .bench import PATIENCE, Bench, alive, eventually, hear, open_files, until_end, zygote_of
 
 pytestmark = pytest.mark.slow
 
@@ -120,13 +123,13 @@ def test_workers_of_a_loader_work_and_are_gone_after_a_stop(bench: Bench) -> Non
         assert slot._child is not None
         group = slot._child.pid
         slot.begin(bench.assignment("t1", params={"hangs": True}))
-        assert members(group) == []
+        eventually(lambda: not members(group))
 
     group = slot._child.pid
     eventually(lambda: len(members(group)) == 3)
     assert slot.step()["event"] == "beat"
     slot.begin(bench.assignment("t2", epochs=1))
-    assert members(group) == []
+    eventually(lambda: not members(group))
     assert [event["event"] for event in until_end(slot)] == ["report", "returned"]
 
 
@@ -152,6 +155,38 @@ def test_a_trial_that_ignores_signals_is_killed_in_the_middle_of_an_epoch(bench:
     pid = slot._child.pid
     slot.close()
     assert not alive(pid)
+
+
+def test_an_end_leaves_no_process_and_the_slot_goes_on(bench: Bench) -> None:
+    slot = bench.slot(
+        """
+        import time
+        def train(trial, naps=1000):
+            trial.report(loss=1)
+            time.sleep(naps)
+        """
+    )
+    slot.begin(bench.assignment(judged_at=frozenset()))
+    hear(slot)
+    assert slot.step()["event"] == "beat", "it trains on"
+    assert slot._child is not None
+    pid = slot._child.pid
+    slot.end()
+    assert not alive(pid)
+    slot.end()
+    assert [event["event"] for event in bench.run(slot, bench.assignment("t1", params={"naps": 0}))] == [
+        "report",
+        "returned",
+    ]
+
+
+def test_a_trial_that_ends_before_its_module_is_imported_never_runs(bench: Bench) -> None:
+    slot = bench.slot("import time\ntime.sleep(2)\ndef train(trial):\n    trial.report(loss=1)")
+    slot.begin(bench.assignment())
+    slot.end()
+    events = bench.run(slot, bench.assignment("t1"))
+    assert [event["event"] for event in events] == ["report", "returned"]
+    assert bench.log() == ""
 
 
 @pytest.mark.parametrize(
@@ -189,7 +224,23 @@ def test_a_trial_stopped_before_it_has_a_group_is_gone(bench: Bench) -> None:
     assert not alive(last)
 
 
-def test_a_function_may_return_some_time_after_its_last_report(bench: Bench) -> None:
+def next_trial(slot: Slot, bench: Bench) -> None:
+    slot.begin(bench.assignment("t1"))
+
+
+def at_its_end(slot: Slot, bench: Bench) -> None:
+    slot.end()
+
+
+def at_the_end_of_all(slot: Slot, bench: Bench) -> None:
+    slot.close()
+
+
+@pytest.mark.parametrize("over", [next_trial, at_its_end, at_the_end_of_all])
+def test_a_function_may_return_some_time_after_its_last_report(
+    bench: Bench, over: Callable[[Slot, Bench], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.slot.slot.EXIT_SECONDS", PATIENCE)
     slot = bench.slot(
         """
         import time
@@ -202,8 +253,43 @@ def test_a_function_may_return_some_time_after_its_last_report(bench: Bench) -> 
     )
     slot.begin(bench.assignment())
     assert [hear(slot)["epoch"] for _ in range(3)] == [1, 2, 3]
-    slot.begin(bench.assignment("t1"))
+    over(slot, bench)
     assert (bench.root / "run" / "trials" / "t0" / "done").exists()
+    assert bench.log() == ""
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("time.sleep(1000)", "its function had not returned 0.1 s after its last report and was ended"),
+        ("threading.Thread(target=time.sleep, args=[1000]).start()", "its process had not ended 0.1 s after its fun"),
+    ],
+)
+@pytest.mark.parametrize("over", [next_trial, at_its_end, at_the_end_of_all])
+def test_what_is_cut_off_after_the_last_report_is_in_the_log(
+    bench: Bench, over: Callable[[Slot, Bench], None], rest: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.slot.slot.EXIT_SECONDS", 0.1)
+    slot = bench.slot(f"import threading, time\ndef train(trial):\n    trial.report(loss=1)\n    {rest}")
+    slot.begin(bench.assignment(epochs=1))
+    hear(slot)
+    if rest.startswith("threading"):
+        assert hear(slot)["event"] == "returned"
+    over(slot, bench)
+    (line,) = bench.log().split("\n")[1:-1]
+    assert line.startswith(f"note: {said}")
+
+
+def test_a_trial_that_is_stopped_early_is_not_waited_for_and_no_note_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.slot.slot.EXIT_SECONDS", 10_000.0)
+    for over in (next_trial, at_its_end, at_the_end_of_all):
+        slot = bench.slot("import time\ndef train(trial):\n    trial.report(loss=1)\n    time.sleep(1000)")
+        slot.begin(bench.assignment())
+        hear(slot)
+        over(slot, bench)
+        assert bench.log() == ""
 
 
 @pytest.mark.timeout(60)

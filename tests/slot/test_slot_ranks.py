@@ -211,12 +211,17 @@ def test_ranks_that_take_their_group_down_have_returned(told: Slot, bench: Bench
     assert [event["event"] for event in bench.run(told, given)] == ["report", "returned"]
 
 
-def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(slot: Slot, bench: Bench, meetings: Path) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_stop_kills_all_ranks_in_the_middle_of_an_epoch(slot: Slot, bench: Bench, meetings: Path, ends: bool) -> None:
     slot.begin(bench.assignment(params={"fault": (1, 2), "how": "hang"}, ranks=2))
     hear(slot)
     slot.step()
     family = [pid(bench, rank) for rank in range(2)]
     assert all(map(alive, family))
+    if ends:
+        slot.end()
+        assert not any(map(alive, family))
+        assert not list(meetings.iterdir())
     slot.begin(bench.assignment("t1", ranks=2))
     assert not any(map(alive, family))
     assert [event["event"] for event in until_end(slot)] == ["report"] * 3 + ["returned"]

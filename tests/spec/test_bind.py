@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.spec import bind
+from tuner.spec import bind, pausing
 from tuner.spec.modules import BindError
 
 Write = Callable[[str, str], Path]
@@ -154,8 +154,8 @@ def test_kinds_of_dimension_are_held_against_annotations(write: Write) -> None:
 )
 def test_pbt_is_refused_where_the_source_shows_that_nothing_is_tracked(write: Write, body: str, refused: bool) -> None:
     bound = bind.find("module:train", write("module.py", f"def train(trial, *, lr):\n    {body}\n"))
-    assert bool(list(bind.check_pausing(bound, "scheduler", "pbt"))) is refused
-    assert bool(list(bind.check_promoting(bound))) is refused
+    assert bool(list(pausing.check_kind(bound, "scheduler", "pbt"))) is refused
+    assert bool(list(pausing.check_promoting(bound))) is refused
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_trials_can_pause_where_the_source_shows_for_certain_that_they_track(
     write: Write, body: str, can: bool
 ) -> None:
     bound = bind.find("module:train", write("module.py", f"def train(trial, *, lr):\n    {body}\n"))
-    assert bind.can_pause(bound) is can
+    assert pausing.can_pause(bound) is can
 
 
 def test_a_syntax_error_is_named_with_its_line(write: Write) -> None:

@@ -77,12 +77,14 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         """Forget where it ran, and let workers go that no trial is left for; the decision was ours."""
+        _end(trial)
         self._machines.pop(trial.trial_id, None)
         self._actors.pop(self.search.stints[trial.trial_id][0], None)
         self._keep_workers(_own(tune_controller), trial)
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Nothing to do: the decision was ours."""
+        """End it where a worker is about to begin it; the decision was ours."""
+        _end(trial)
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """Leave it to Ray to start what waits, in order, but not for or on machines that are gone or about to go."""
@@ -129,6 +131,15 @@ class StopAll(Stopper):  # type: ignore[misc]
 def _own(controller: Any) -> Any:
     """Get at Ray's controller itself: some of its calls wrap it, some do not."""
     return getattr(controller, "_tune_controller", controller)
+
+
+def _end(trial: Trial) -> None:
+    """Have its worker end it now: Ray keeps the worker, which would let it train on until it gets another trial.
+
+    Calls of one worker keep their order: this one comes before the next trial's, and before the end of the worker.
+    """
+    if (actor := trial.temporary_state.ray_actor) is not None:
+        actor.end.remote()
 
 
 def _reason(trial: Trial) -> str:

@@ -55,13 +55,18 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return {HEARD: (events, self.node, self.worker, self.machine)}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take on the next assignment; a trial that still runs is killed."""
+        """Take on the next assignment; the last one has been ended."""
         self._begin(new_config["assignment"])
         return True
 
     def mark(self) -> None:
         """Have the trial save its next report, whatever `checkpoint.every` says."""
         self.slot.mark()
+
+    def end(self) -> None:
+        """End the trial: it has been decided, and perhaps no other comes."""
+        self.slot.end()
+        self._say_end()
 
     def cleanup(self) -> None:
         """Leave no process behind."""

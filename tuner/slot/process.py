@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from tuner.slot.memory import kernel_kills
@@ -114,3 +115,16 @@ def ending(status: int) -> str:
     """Say in words how a process ended."""
     how = f"ended with exit code {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
     return f"its process {how}"
+
+
+def note_overdue(log: Path, seconds: float, returned: bool) -> None:
+    """Note in the log of a trial that is over why its process is killed: it did not end in time."""
+    if returned:
+        what = "its process had not ended {} s after its function and was killed: a thread or an exit handler held it"
+    else:
+        what = (
+            "its function had not returned {} s after its last report and was ended: "
+            "what takes longer belongs before that report"
+        )
+    with contextlib.suppress(OSError), log.open("a") as file:
+        file.write(f"\nnote: {what.format(f'{seconds:g}')}\n")

@@ -15,7 +15,7 @@ from tuner.slot import fence, ray_session
 from tuner.slot.adopt import adopt
 from tuner.slot.code import Code
 from tuner.slot.launcher import Fresh, Launcher, Lost, Refused, log_name, zygote
-from tuner.slot.process import Child, Event
+from tuner.slot.process import Child, Event, note_overdue
 from tuner.slot.ranks import Ranks, launch
 from tuner.slot.remote import Remote
 from tuner.storage import is_full, write_whole
@@ -27,7 +27,7 @@ __all__ = ["Event", "Slot"]
 # A beat tells for how many seconds the process has been silent.
 BEAT_SECONDS = 1.0
 EXIT_SECONDS = 5.0
-"""How long a function that has had its last report may take to return."""
+"""How long a function that has made its last report may take to return, and its process to end."""
 FENCE_SECONDS = 60.0
 """How long a predecessor on another machine, which holds the trial still, is waited for."""
 FORK_TRIES = 10
@@ -37,7 +37,7 @@ KILL_SECONDS = 5.0
 
 
 class Slot:
-    """Runs assignments one after the other: `begin`, `step` until an end, `begin` again; at last `close`."""
+    """Runs assignments one after the other: `begin`, `step` until an end, `end`, `begin` again; at last `close`."""
 
     def __init__(
         self, code: Code, cpus: int = 1, shared: str | None = None, fork: bool = sys.platform == "linux"
@@ -59,13 +59,11 @@ class Slot:
 
     def begin(self, assignment: Assignment) -> None:
         """Take on an assignment; whatever ran before is gone when this returns."""
-        imports_for_ever = self._imports_for_ever()
-        self._finish_child()
-        self._remote.leave()
+        self.end()
         assignment = self._remote.begin(assignment)
         self._assignment, self._ended, self._may_leave, self._waits_for_go = assignment, None, False, False
         self._tries, self._inherited, self._began = 0, None, time.monotonic()
-        if not self._launcher.usable or imports_for_ever:
+        if not self._launcher.usable:
             self._launcher = self._launcher.anew()
         if self._has_folder() and self._inherits(0.0) and not self._inherited and self._launcher.ready:
             self._launch()
@@ -110,9 +108,16 @@ class Slot:
             with suppress(OSError):
                 (self._assignment.folder / MARK).touch()
 
+    def end(self) -> None:
+        """End what was begun, and take no step of it any more; its process is gone when this returns."""
+        if self._imports_for_ever():
+            self._launcher = self._launcher.anew()
+        self._finish_child()
+        self._remote.leave()
+        self._assignment = None
+
     def close(self) -> None:
         """End the trial and the zygote."""
-        self._may_leave = False
         self._finish_child()
         self._launcher.close()
         self._remote.close()
@@ -154,11 +159,10 @@ class Slot:
         return self._ended is None
 
     def _held_still(self) -> Event:
-        if time.monotonic() - self._began < FENCE_SECONDS:
-            return self._waiting()
-        reason = "a process on another machine trains this trial still"
-        self._ended = {"event": "lost", "reason": reason, "cause": "machine"}
-        return self._ended
+        if time.monotonic() - self._began >= FENCE_SECONDS:
+            reason = "a process on another machine trains this trial still"
+            self._ended = {"event": "lost", "reason": reason, "cause": "machine"}
+        return self._ended or self._waiting()
 
     def _await_launcher(self) -> None:
         if self._launcher.ready:
@@ -213,7 +217,7 @@ class Slot:
         return {**_beat(0.0), "waits": self._remote.problem}
 
     def _imports_for_ever(self) -> bool:
-        """Tell whether the last trial was given up since its module was never imported."""
+        """Tell whether the trial is given up since its module was never imported."""
         given = self._assignment
         waits = self._child is None and self._ended is None and not self._launcher.ready
         return given is not None and waits and time.monotonic() - self._began > given.patience
@@ -280,12 +284,15 @@ class Slot:
 
     def _leaves(self, child: Child | Ranks) -> bool:
         """Tell whether it is gone, or goes within some seconds; one that reports again does not."""
-        deadline = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0)
+        deadline, returned = time.monotonic() + (EXIT_SECONDS if self._may_leave else 0.0), self._ended is not None
         while (heard := self._hear(child, deadline - time.monotonic())) is not None:
             if isinstance(heard, int):
                 return True
             if heard["event"] == "report":
                 return False
+            returned = returned or heard["event"] != "full"
+        if self._may_leave and self._assignment is not None:
+            note_overdue(self._assignment.folder / log_name(0), EXIT_SECONDS, returned)
         return False
 
 

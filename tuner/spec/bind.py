@@ -25,7 +25,6 @@ MAIN = "__main__"
 """The module of a function that lives in a notebook or a script, and cannot be imported."""
 COPIES = "/runtime_resources/working_dir_files/"
 """Where Ray keeps its copies of folders that travelled, each in one of its own."""
-TRACK = "Call trial.track(model=model, optimizer=optimizer) before the first epoch."
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -126,38 +125,6 @@ def check(bound: Bound, space: Mapping[str, Any], fixed: Mapping[str, Any], key:
         for name, value in names.items():
             yield from _parameter(signature, (section, name), name, value)
     yield from _missing(signature, {*space, *fixed})
-
-
-def can_pause(bound: Bound) -> bool:
-    """Tell whether the source shows that a function's trials can go on from a checkpoint."""
-    return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.tracks
-
-
-def check_pausing(bound: Bound, section: str, kind: str) -> Iterator[Broken]:
-    """Yield why a function cannot be trained by a kind that pauses trials, as far as its source shows."""
-    place, needs = (section, "kind"), "PBT" if kind == "pbt" else kind
-    if bound.trainable.plain_ray:
-        what = f"since {needs} needs trial.track and {bound.trainable.function}(config) is a plain Ray function"
-        instead = "Write kind: asha." if kind == "pbt" else "Write kind: tpe."
-        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", instead)
-    elif never := _never_tracks(bound):
-        what = f"since {needs} needs trial.track and {never}"
-        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", TRACK)
-
-
-def check_promoting(bound: Bound) -> Iterator[Broken]:
-    """Yield why a function's trials cannot pause at a rung, as far as its source shows."""
-    if never := _never_tracks(bound):
-        what = f"since a paused trial goes on from what trial.track has saved and {never}"
-        yield Broken(("scheduler", "promote"), f"must be false, {what}, but got true", TRACK)
-
-
-def _never_tracks(bound: Bound) -> str:
-    """Say that a function tracks nothing; empty where it does, or where its source does not tell."""
-    signature = bound.signature
-    if bound.trainable.plain_ray or signature is None or signature.may_track or not signature.certain:
-        return ""
-    return f"{bound.trainable.function} ({signature.place}) never calls it"
 
 
 def _ref_fix(ref: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Problem, UserError
-from tuner.spec import bind
+from tuner.spec import bind, pausing
 from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
@@ -235,7 +235,7 @@ def _choose_search(draft: Draft, bound: bind.Bound) -> None:
     search = draft.value.get("search", {})
     if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
         return
-    if bind.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
+    if pausing.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
         if "search" not in draft.value:
             draft.put(("search",), {}, {})
         draft.put(("search", "kind"), "auto", {})
@@ -245,9 +245,9 @@ def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
     yield from bind.check(bound, draft.mapping("space"), draft.mapping("fixed"), key)
     for section, kind in (("scheduler", "pbt"), ("search", "auto")):
         if key == "trainable" and draft.mapping(section).get("kind") == kind:
-            yield from bind.check_pausing(bound, section, kind)
+            yield from pausing.check_kind(bound, section, kind)
     if key == "trainable" and draft.mapping("scheduler").get("promote") is True:
-        yield from bind.check_promoting(bound)
+        yield from pausing.check_promoting(bound)
 
 
 def _by_line(problem: Problem) -> float:

@@ -187,8 +187,9 @@ class Trial:
         """Report an epoch's metrics, which must hold the objective; saves a checkpoint, and may not return.
 
         The epoch is that of the loop over `epochs`, else the one after the last report, unless it is given. Make it the
-        last thing of an epoch: what the loop does after it is not in the checkpoint. With several ranks each one has to
-        call it: the means of their metrics count. Raises UserError where the objective is missing or epochs go back.
+        last thing of an epoch: what the loop does after it is not in the checkpoint, and after that of the last epoch
+        the function has 5 s to return. With several ranks each one has to call it: the means of their metrics count.
+        Raises UserError where the objective is missing or epochs go back.
         """
         self._run_test_if_asked()
         epoch = self._which_epoch(epoch)

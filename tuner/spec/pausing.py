@@ -1,0 +1,42 @@
+"""Whether a function's trials can pause, as far as its source shows: they go on from what it tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuner.spec.bind import Bound
+from tuner.spec.model import Broken
+
+TRACK = "Call trial.track(model=model, optimizer=optimizer) before the first epoch."
+
+
+def can_pause(bound: Bound) -> bool:
+    """Tell whether the source shows that a function's trials can go on from a checkpoint."""
+    return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.tracks
+
+
+def check_kind(bound: Bound, section: str, kind: str) -> Iterator[Broken]:
+    """Yield why a function cannot be trained by a kind that pauses trials, as far as its source shows."""
+    place, needs = (section, "kind"), "PBT" if kind == "pbt" else kind
+    if bound.trainable.plain_ray:
+        what = f"since {needs} needs trial.track and {bound.trainable.function}(config) is a plain Ray function"
+        instead = "Write kind: asha." if kind == "pbt" else "Write kind: tpe."
+        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", instead)
+    elif never := _never_tracks(bound):
+        what = f"since {needs} needs trial.track and {never}"
+        yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", TRACK)
+
+
+def check_promoting(bound: Bound) -> Iterator[Broken]:
+    """Yield why a function's trials cannot pause at a rung, as far as its source shows."""
+    if never := _never_tracks(bound):
+        what = f"since a paused trial goes on from what trial.track has saved and {never}"
+        yield Broken(("scheduler", "promote"), f"must be false, {what}, but got true", TRACK)
+
+
+def _never_tracks(bound: Bound) -> str:
+    """Say that a function tracks nothing; empty where it does, or where its source does not tell."""
+    signature = bound.signature
+    if bound.trainable.plain_ray or signature is None or signature.may_track or not signature.certain:
+        return ""
+    return f"{bound.trainable.function} ({signature.place}) never calls it"
