@@ -123,7 +123,7 @@ def test_workers_of_a_loader_work_and_are_gone_after_a_stop(bench: Bench) -> Non
         assert slot._child is not None
         group = slot._child.pid
         slot.begin(bench.assignment("t1", params={"hangs": True}))
-        eventually(lambda: not members(group))
+        eventually(lambda group=group: not members(group))
 
     group = slot._child.pid
     eventually(lambda: len(members(group)) == 3)
