@@ -50,7 +50,7 @@ class Played:
         """The last report of each stint."""
         if not (folder / "ledger").exists():
             ledger = Ledger(folder)
-            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(mode="json"), folder=home))
+            ledger.append(Header(schema=SCHEMA, name="r", spec=self.spec.model_dump(), folder=home))
             ledger.close()
         self.ledger = Ledger(folder)
         self.core = Core(self.spec, make_asker(self.spec))

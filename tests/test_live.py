@@ -12,7 +12,6 @@ from tuner.core.events import StopAsked
 from tuner.core.records import Record, Report
 from tuner.engine import wishes
 from tuner.engine.assign import assign_first
-from tuner.engine.run import _begin as begin
 from tuner.errors import ClusterError
 from tuner.ledger import read
 from tuner.trial import checkpoint
@@ -264,12 +263,3 @@ def test_a_run_that_is_asked_to_stop_ends_when_all_have_reported_or_had_their_ti
     played.live.close()
     assert not (tmp_path / "stopping").exists()
     assert not (tmp_path / "reserve").exists()
-
-
-def test_after_the_ledger_was_cut_a_session_does_not_take_the_number_of_a_forgotten_one(tmp_path: Path) -> None:
-    played = Played(tmp_path)
-    forgotten = played.work().checkpoint_name(2).replace("_a1.", "_a7.")
-    played.close()
-    (tmp_path / forgotten).mkdir(parents=True)
-    begun = begin(Played(tmp_path).live)
-    assert begun.core.run.attempt == 8

@@ -141,3 +141,10 @@ def test_when_the_target_is_reached_the_search_is_stopped_and_the_confirmation_b
     assert played.report(repeat, 1, 7.0) == "go", "a repeat has no target"
     played.live.interrupted = True
     assert played.live.over
+
+
+def test_a_repeat_that_saves_not_each_epoch_is_confirmed(tmp_path: Path) -> None:
+    played = Played(tmp_path, confirm={"top": 2, "seeds": 2}, checkpoint={"every": 2})
+    played.run()
+    assert played.live.error is None
+    assert {trial.outcome for trial in played.core.run.repeats.values()} == {"finished"}

@@ -46,7 +46,7 @@ class Simulation:
         self._started = 0
         self._some_wait = True
         """Some running trial may have no worker: the run was begun by another, or a trial is a clone now."""
-        self.take(Header(schema=SCHEMA, name="simulation", spec=spec.model_dump(mode="json"), folder="."))
+        self.take(Header(schema=SCHEMA, name="simulation", spec=spec.model_dump(), folder="."))
         self.take(Session(attempt=1, host="simulation", pid=0, slots=slots, versions={}))
 
     def run(self, count: int | None = None) -> list[Record]:

@@ -82,7 +82,7 @@ class Hand:
         self.spec = spec
         self.core = Core(spec, make_asker(spec))
         self.records: list[Record] = []
-        self.take(Header(schema=SCHEMA, name="hand", spec=spec.model_dump(mode="json"), folder="."))
+        self.take(Header(schema=SCHEMA, name="hand", spec=spec.model_dump(), folder="."))
         self.take(Session(attempt=1, host="h", pid=1, slots=slots, versions={}))
 
     def take(self, record: Record) -> None:

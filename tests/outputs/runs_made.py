@@ -74,7 +74,7 @@ def written(folder: Path, records: Iterable[Record]) -> Path:
 
 def by_hand(spec: Experiment, *records: Record, slots: int = 2) -> list[Record]:
     """Begin a run whose further records are given."""
-    head = Header(schema=SCHEMA, name="hand", spec=spec.model_dump(mode="json"), folder=".")
+    head = Header(schema=SCHEMA, name="hand", spec=spec.model_dump(), folder=".")
     return [head, Session(attempt=1, host="h", pid=1, slots=slots, versions={"python": "3"}), *records]
 
 

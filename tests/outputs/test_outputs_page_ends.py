@@ -161,9 +161,7 @@ def test_what_ended_a_run_is_not_kept_waiting_by_the_page(
 ) -> None:
     folder = simulated(tmp_path / "run", experiment())
     trainable(tmp_path, ["x"])
-    loaded = api.load(
-        {**experiment().model_dump(mode="json", exclude_none=True), "trainable": f"{tmp_path}/train.py:train"}
-    )
+    loaded = api.load({**experiment().model_dump(exclude_none=True), "trainable": f"{tmp_path}/train.py:train"})
     monkeypatch.setattr(api, "LEAVE_SECONDS", 0.1)
 
     def engine(*words: object) -> None:

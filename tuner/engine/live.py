@@ -248,8 +248,8 @@ class LiveRun:
         kind, decision = self.core.spec.scheduler.kind, report.decision
         if kind in ("pbt", "auto") and decision.mark:
             return "pbt copies weights" if kind == "pbt" else "auto pauses trials"
-        saved = self.core.run.trials[report.trial].best_saved
-        return "promote pauses trials" if decision.action == "pause" and saved is None else ""
+        pauses = decision.action == "pause" and self.core.run.find(report.trial).best_saved is None
+        return "promote pauses trials" if pauses else ""
 
     def _ended(self, name: str, event: dict[str, Any]) -> None:
         if event["event"] == "returned":

@@ -56,7 +56,7 @@ def _silent(text: str, lasting: bool = True) -> None:
 
 def create(folder: Path, spec: Experiment, home: Path) -> None:
     """Make a new run's folder with the header of its ledger."""
-    header = Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(mode="json"), folder=str(home))
+    header = Header(schema=SCHEMA, name=folder.name, spec=spec.model_dump(), folder=str(home))
     folder.mkdir(parents=True)
     try:
         with Ledger(folder) as ledger:
@@ -113,7 +113,7 @@ def drive(
             zygote.check()
         say(_where(cluster))
         followers.wait_until_made()
-        core = _rebuild(ledger, state.spec, followers)
+        core = _rebuild(ledger, followers)
         placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
         look = stack.enter_context(watch) if watch else None
         live = _begin(LiveRun(core, ledger, str(folder.resolve()), followers.put, placement, say, look))
@@ -197,10 +197,11 @@ def _import_and(search: str, make_observers: Callable[[], Sequence[Observer]]) -
     return make_observers()
 
 
-def _rebuild(ledger: Ledger, spec: Experiment, followers: Followers) -> Core:
-    """Build the core, and its searcher, from what the ledger holds."""
+def _rebuild(ledger: Ledger, followers: Followers) -> Core:
+    """Build the core, and its searcher, from what the ledger holds; its budget grows where it grew."""
     from tuner.core.search.kinds import make_asker
 
+    spec = replay(ledger.records[:1]).spec
     core = Core(spec, make_asker(spec))
     for record in ledger.records:
         core.apply(record)

@@ -72,7 +72,7 @@ def _kind(old: Experiment, overrides: Sequence[str]) -> str:
 def _bare(old: Experiment, kind: str) -> dict[str, object]:
     """Write down the experiment without what no replay needs; another kind of scheduler begins with its defaults."""
     needless = {"start", "confirm", "resources", "loggers", "test"}
-    values = old.model_dump(mode="json", exclude_none=True, exclude=needless)
+    values = old.model_dump(exclude_none=True, exclude=needless)
     if kind != old.scheduler.kind:
         del values["scheduler"]
     if old.search.kind == "auto":
