@@ -78,7 +78,14 @@ def read(folder: Path) -> list[Record]:
         data = (folder / NAME).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{folder}: must be the folder of a run, but holds no file named {NAME}.") from None
+    except OSError as error:
+        raise UserError(unreadable(folder, error)) from None
     return list(parse(data[: data.rfind(b"\n") + 1], folder / NAME))
+
+
+def unreadable(folder: Path, error: OSError) -> str:
+    """Say that a run may not be read."""
+    return f"{folder}: must be a run that may be read, but got: {error.strerror}. Ask its owner for the right to."
 
 
 def bring(folder: Path, there: bytes, url: str) -> Path | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tuner.core.state import RunState, replay
 from tuner.errors import ClusterError, Problem, UserError
-from tuner.ledger import NAME, read
+from tuner.ledger import NAME, read, unreadable
 from tuner.storage import delete_folder, is_url, write_whole
 from tuner.storage.machine import mark, scratch
 
@@ -71,7 +71,13 @@ def find_run(run: str | Path) -> Path:
 
 
 def _folder(run: str | Path) -> Path | None:
-    return next((folder for folder in (Path(run), RUNS / run) if (folder / "ledger").exists()), None)
+    for folder in (Path(run), RUNS / run):
+        try:
+            if (folder / "ledger").exists():
+                return folder
+        except PermissionError as error:
+            raise UserError(unreadable(folder, error)) from None
+    return None
 
 
 def _fetched(url: str) -> Path | None:

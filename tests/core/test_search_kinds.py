@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tuner.audit import audit
 from tuner.core.records import Ended, Suggested
 from tuner.core.search.asker import AtNeed, OneAhead
 from tuner.core.search.kinds import KINDS
@@ -106,3 +107,10 @@ def test_one_ahead_keeps_later_records_from_the_suggestion() -> None:
         assert found.params == suggestions(records)[number].params
         differ += at_need.ask(number).params != found.params
     assert differ > 3, "the records between matter, or this shows nothing"
+
+
+def test_what_is_clipped_at_a_bound_is_decided_again_alike() -> None:
+    space = {f"x{i}": {"dist": "float", "low": 0.0, "high": 1.0} for i in range(12)}
+    made = experiment(space=space, search={"kind": "cmaes", "sigma": 0.5}, budget={"trials": 40, "epochs": 1})
+    found = audit(simulate(made, lambda *_: 1.0), {})
+    assert found.difference == "", "Optuna clips by numpy, whose numbers are spelled otherwise"

@@ -31,7 +31,7 @@ from tuner.core.records import (
 from tuner.core.streak import Streak
 from tuner.core.trial import Best, TrialState
 from tuner.errors import UserError
-from tuner.spec.experiment import Experiment
+from tuner.spec.experiment import Experiment, kept
 
 Entry = tuple[float, int, str]
 """A place on a rung: (minus the score, order of arrival, trial), so that sorting puts the best first."""
@@ -77,7 +77,7 @@ class RunState:
     def apply(self, record: Record) -> None:
         """Take in one record."""
         if isinstance(record, Header):
-            self.spec, self.name = Experiment.model_validate(record.spec), record.name
+            self.spec, self.name = kept(record.spec, record.name), record.name
             self.folder, self.gpus = record.folder, Gpus.of(self.spec.space)
         elif isinstance(record, Session):
             self._session(record)

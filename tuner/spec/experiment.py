@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from itertools import count, pairwise, takewhile
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from tuner.errors import UserError
 from tuner.spec import rules
 from tuner.spec import space as spaces
 from tuner.spec.kinds import (
@@ -206,6 +207,16 @@ class Experiment(Model):
     def search_seed(self) -> int:
         """The seed of the search."""
         return self.seed if self.search.seed is None else self.search.seed
+
+
+def kept(values: Mapping[str, Any], name: str) -> Experiment:
+    """Read the settings that a run's ledger holds; raises UserError where they are of another version."""
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        what = "must be settings that this version of tuner knows, but are of another one. Update tuner."
+        raise UserError(f"{name}: {place}: {what}") from None
 
 
 def is_several(objective: Any) -> bool:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
@@ -102,7 +103,8 @@ class StudySearcher:
             return trial.suggest_categorical(name, range(len(dimension.values)))
         if isinstance(dimension, Int):
             return trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
-        return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        value = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+        return value.item() if isinstance(value, np.floating) else value  # Optuna clips at the upper bound by numpy
 
     def _add(self, record: Suggested) -> None:
         if record.number < len(self._trials()) - self.earlier:
