@@ -35,6 +35,8 @@ def plan(spec: Experiment, slots: int) -> Plan:
     repeats = min(spec.confirm.top, spec.trials) * spec.confirm.seeds if spec.confirm else 0
     if spec.total_epochs is not None:
         return Plan(spec.total_epochs, {}, repeats)
+    if spec.scheduler.kind == "none":
+        return Plan(spec.trials * spec.budget.epochs, {spec.budget.epochs: spec.trials}, repeats)
     trials = min(spec.trials, MOST_TRIALS, max(10, MOST_EPOCHS // spec.budget.epochs))
     update: dict[str, Any] = {
         "budget": spec.budget.model_copy(update={"trials": trials, "target": None, "hours": None}),

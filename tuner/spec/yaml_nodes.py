@@ -14,7 +14,7 @@ import yaml
 from tuner.spec.model import Broken, Place
 from tuner.spec.words import shown
 
-MOST_NODES = 10_000
+MOST_NODES = 100_000
 MOST_LEVELS = 50
 _PLAIN, _QUOTED = "plain", "quoted"
 _WORDS: dict[str, bool | None] = {
