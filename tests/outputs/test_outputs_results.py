@@ -143,7 +143,7 @@ def test_pandas_reads_the_leaderboard(tmp_path: Path) -> None:
     folder = simulated(tmp_path / "run", spec)
     run = shown(folder)
     results.write(folder, run, "finished")
-    table = pd.read_csv(folder / "leaderboard.csv").set_index("trial")
+    table = pd.read_csv(folder / "leaderboard.csv", float_precision="round_trip").set_index("trial")
     rows = results.leaderboard(run)
     assert list(table.index) == [row.trial for row in rows]
     for row in rows:
