@@ -89,8 +89,7 @@ def test_ranks_report_once_the_mean_of_what_each_has_and_draw_each_their_own(ben
     folder = bench.assignment().folder
     assert len(list((folder / "checkpoints").iterdir())) == 3
     assert set(weights(bench, reports[-1])) == {"0.weight", "0.bias", "3.weight", "3.bias"}, "no wrapper in the names"
-    texts = [(folder / log_name(rank)).read_text() for rank in range(2)]
-    logs = [[line for line in text.splitlines() if "[Gloo]" not in line] for text in texts]  # of older torch
+    logs = [(folder / log_name(rank)).read_text().splitlines()[-4:] for rank in range(2)]  # gloo may have spoken first
     assert all(len(log) == 4 and "begins at 0" in log[0] for log in logs)
     assert not set(logs[0][1:]) & set(logs[1][1:]), "dropout and augmentation differ from rank to rank"
     slot.close()
@@ -109,9 +108,7 @@ trial.report(loss=1)
     assert took[0] < took[1] <= report["memory"]
 
 
-def test_gpus_that_nobody_dealt_out_are_refused_rather_than_all_ranks_using_the_first(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_that_nobody_dealt_out_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DEVICES:
         monkeypatch.delenv(name, raising=False)
     slot = bench.slot("import torch\ntorch.cuda.is_available = lambda: True\ndef train(trial):\n    pass")
