@@ -96,20 +96,20 @@ def test_while_it_confirms_that_is_shown_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "was_ended", "problem"),
+    ("more", "closed", "problem"),
     [
-        ({"seeds": 3}, False, "confirm.seeds: must be at least 4, as before, but got 3"),
-        ({"top": 1}, False, "confirm.top: must be at least 2, as before, but got 1"),
-        ({"seeds": 9}, True, "must have a larger budget beside other settings where the run is over"),
+        ({"seeds": 3}, "", "confirm.seeds: must be at least 4, as before, but got 3"),
+        ({"top": 1}, "", "confirm.top: must be at least 2, as before, but got 1"),
+        ({"seeds": 9}, "hours", "must have a larger budget beside other settings where the run is over"),
     ],
 )
 def test_less_to_confirm_is_refused_and_so_is_more_of_a_run_that_was_ended(
-    more: dict[str, int], was_ended: bool, problem: str
+    more: dict[str, int], closed: str, problem: str
 ) -> None:
     old = experiment(**PARTS)
     new = experiment(**{**PARTS, "confirm": {**PARTS["confirm"], **more}})
     with pytest.raises(UserError, match=re.escape(problem)):
-        changes(old, new, is_over=True, was_ended=was_ended)
+        changes(old, new, is_over=True, closed=closed)
 
 
 def test_more_to_confirm_is_told() -> None:

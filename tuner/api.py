@@ -117,8 +117,8 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
         state = read_state(where.folder)
         loaded = _reload(where.folder, state, overrides)
         loaded.refuse_missing()
-        was_ended, hours = state.closed in ("hours", "asked"), state.elapsed / 3600
-        new = changes(state.spec, loaded.experiment, hours, state.finished(), was_ended) if overrides else {}
+        hours, over = state.elapsed / 3600, state.finished()
+        new = changes(state.spec, loaded.experiment, hours, over, state.closed) if overrides else {}
         news = told(state.spec, new, state.horizon)
         return _drive(where.folder, loaded, replace(options or Options(), mirror=mirror), new, news)
 

@@ -54,6 +54,8 @@ def test_the_epochs_of_all_trials_may_grow_and_must_where_the_budget_does() -> N
     old = auto(search={"kind": "auto", "epochs": 33})
     more = old.with_parts({"search": {"epochs": 66}})
     assert changes(old, more, is_over=True) == {"search": {"epochs": 66}}
+    with pytest.raises(UserError, match="must have a larger budget"):
+        changes(old, more, is_over=True, closed="target")
     with pytest.raises(UserError, match=r"search\.epochs"):
         changes(old, old.with_parts({"budget": {"trials": 90}}))
     hand = finished(old)

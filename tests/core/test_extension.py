@@ -208,7 +208,7 @@ def test_loggers_change_at_any_time_and_nothing_else_by_that(is_over: bool) -> N
     old = experiment(budget=OLD, loggers=[{"kind": "csv"}, {"kind": "wandb"}])
     new = Experiment.model_validate({**old.model_dump(), "loggers": ["csv"]})
     assert changes(old, new, is_over=is_over) == {}
-    assert changes(old, new, 2.01, is_over, was_ended=is_over) == {}, "it may have ended by its hours"
+    assert changes(old, new, 2.01, is_over, "hours" if is_over else "") == {}, "it may have ended by its hours"
     other = new.with_parts({"resources": {"cpus": 2}})
     if is_over:
         with pytest.raises(UserError, match="must have a larger budget beside other settings where the run is over"):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.core.events import Free
-from tuner.core.rules.mutate import draw, mutate, perturb
+from tuner.core.rules.mutate import mutate, perturb
+from tuner.core.search.scale import draw
 from tuner.spec.space import Choice, Float, Int
 
 from .experiments import CONDITIONAL, PLAIN, STEPPED, Hand

@@ -14,20 +14,20 @@ SETTINGS = ("resources", "checkpoint", "watchdog")
 """Sections that say how trials are run, not what they find."""
 MORE = ("budget", "confirm", "search")
 """Sections of which a run that is over can get more; of `search` its epochs alone."""
+REOPENS = {"hours": ("budget",), "asked": ("budget",), "target": ("budget", "confirm")}
+"""Which of them let a run go on that was closed, by what closed it."""
 FREE = ("loggers",)
 """Keys that hold for one driver, and that the ledger need not know: each makes anew whoever looks on."""
 Changes = Mapping[str, Mapping[str, Any]]
 """The parts that are new, by section of the spec."""
 
 
-def changes(
-    old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False, was_ended: bool = False
-) -> Changes:
+def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False, closed: str = "") -> Changes:
     """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
 
     `hours` is how long the run has run; one that `is_over` goes on with a larger budget, or with more to confirm, but
-    with the budget alone if it `was_ended` by its hours or by hand. Other `loggers` change nothing of the run: they are
-    the driver's own.
+    with the budget alone if it was `closed` by its hours or by hand, and not with more epochs of all if by its target.
+    Other `loggers` change nothing of the run: they are the driver's own.
     """
     found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
     changes_nothing = not found and any(getattr(old, key) != getattr(new, key) for key in FREE)
@@ -39,7 +39,7 @@ def changes(
         *_epochs_in_all(old, new),
         *(() if changes_nothing else _out_of_time(new, hours)),
     ]
-    has_more = any(key in found for key in (MORE[:1] if was_ended else MORE))
+    has_more = any(key in found for key in REOPENS.get(closed, MORE))
     if is_over and not problems and not has_more and not changes_nothing:
         what = "must have a larger budget beside other settings where the run is over, but got none"
         problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuner.core import chance
-from tuner.core.search.scale import from_unit
+from tuner.core.search.scale import draw
 from tuner.core.trial import TrialState
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Pbt
@@ -33,13 +33,6 @@ def mutate(spec: Experiment, donor: TrialState, key: Sequence[int | str]) -> tup
 
     params = made(spec.space, changed)
     return params, indices(spec.space, params)
-
-
-def draw(dimension: Float | Int | Choice, u: float) -> Any:
-    """Map a uniform number in [0, 1) to a value of the dimension."""
-    if isinstance(dimension, Choice):
-        return dimension.values[int(u * len(dimension.values))]
-    return from_unit(dimension, u)
 
 
 def perturb(dimension: Float | Int | Choice, value: Any, upwards: bool) -> Any:

@@ -13,7 +13,7 @@ from scipy.special import ndtri
 
 from tuner.core import chance
 from tuner.core.search.joint import Array
-from tuner.core.search.scale import from_unit, to_unit
+from tuner.core.search.scale import draw, from_unit, to_unit
 from tuner.spec.space import Choice, Params, SomeDimension, made, order
 
 ABSENT = 0.5
@@ -53,12 +53,12 @@ class Points:
 
     def draw(self, *key: int | str) -> Params:
         """Draw params evenly; the same key, a seed and a name to begin with, gives the same params."""
-        return made(self.space, lambda name, dimension: _at(dimension, _uniform(key, name)))
+        return made(self.space, lambda name, dimension: draw(dimension, _uniform(key, name)))
 
     def fill(self, given: Mapping[str, Any], *key: int | str) -> Params:
         """Draw those params that are not given."""
         return made(
-            self.space, lambda name, dimension: given[name] if name in given else _at(dimension, _uniform(key, name))
+            self.space, lambda name, dimension: given[name] if name in given else draw(dimension, _uniform(key, name))
         )
 
     def near(self, params: Mapping[str, Any], *key: int | str) -> Params:
@@ -67,10 +67,10 @@ class Points:
 
         def moved(name: str, dimension: SomeDimension) -> Any:
             if name not in params:
-                return _at(dimension, _uniform(key, name))
+                return draw(dimension, _uniform(key, name))
             if isinstance(dimension, Choice):
                 changes = _uniform(key, name, 1) < CHANGED
-                return _at(dimension, _uniform(key, name)) if changes else params[name]
+                return draw(dimension, _uniform(key, name)) if changes else params[name]
             if _uniform(key, name, 1) >= MOVED:
                 return params[name]
             place = to_unit(dimension, params[name]) + width * float(ndtri(max(_uniform(key, name), 1e-12)))
@@ -82,12 +82,6 @@ class Points:
 def _uniform(key: tuple[int | str, ...], name: str, which: int = 0) -> float:
     seed, stream, *counter = key
     return chance.uniform(int(seed), str(stream), *counter, name, which)
-
-
-def _at(dimension: SomeDimension, u: float) -> Any:
-    if isinstance(dimension, Choice):
-        return dimension.values[int(u * len(dimension.values))]
-    return from_unit(dimension, u)
 
 
 def _width(dimension: SomeDimension) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from tuner.spec.space import Float, Int, snap
+from tuner.spec.space import Choice, Float, Int, snap
 
 
 def to_unit(dimension: Float | Int, value: float) -> float:
@@ -20,6 +21,13 @@ def from_unit(dimension: Float | Int, place: float) -> float | int:
     value = low + place * (high - low)
     value = math.exp(value) if dimension.log else value
     return snap(dimension, value)
+
+
+def draw(dimension: Float | Int | Choice, u: float) -> Any:
+    """Map a uniform number in [0, 1) to a value of the dimension."""
+    if isinstance(dimension, Choice):
+        return dimension.values[int(u * len(dimension.values))]
+    return from_unit(dimension, u)
 
 
 def _ends(dimension: Float | Int) -> tuple[float, float]:
