@@ -29,7 +29,12 @@ CORE = ["tests/core/test_run.py", "tests/core/test_properties.py", "tests/core/t
 CONFIRM = ["tests/core/test_confirm.py", "tests/core/test_confirm_goes_on.py"]
 RULES = ["tests/core/test_properties.py", "tests/core/test_conformance.py"]
 TARGETS: dict[str, list[str]] = {
-    "tuner/core/rules/asha.py": ["tests/core/test_rules_asha.py", *RULES],
+    "tuner/core/rules/asha.py": [
+        "tests/core/test_rules_asha.py",
+        "tests/core/test_extension.py",
+        "tests/core/test_constraints.py",
+        *RULES,
+    ],
     "tuner/core/rules/hyperband.py": ["tests/core/test_rules_hyperband.py", *RULES],
     "tuner/core/rules/median.py": ["tests/core/test_rules_median.py", *RULES],
     "tuner/core/rules/pbt.py": ["tests/core/test_rules_pbt.py", "tests/core/test_rules_mutate.py", *RULES],

@@ -95,6 +95,12 @@ def test_at_a_rung_what_breaks_a_constraint_is_behind() -> None:
     assert hand.report(c, 1, told(0.3, 5.0)).action == "go"
 
 
+def test_at_a_rung_equals_have_the_same_rank() -> None:
+    hand = limited(scheduler={"kind": "asha", "reduction_factor": 2}, budget={"trials": 9, "epochs": 4})
+    decisions = [hand.report(trial, 1, told(0.5, 4.0)) for trial in hand.start(2)]
+    assert [(one.action, one.mark and one.mark.rank) for one in decisions] == [("go", 1), ("go", 1)]
+
+
 def test_the_median_is_that_of_those_that_keep_the_constraints() -> None:
     hand = limited(scheduler={"kind": "median", "min_trials": 2}, budget={"trials": 9, "epochs": 4})
     a, b, c, d, e = hand.start(5)
