@@ -13,11 +13,12 @@ import argparse
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,13 +74,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPORT)
     flags = parser.parse_args()
     tried = {name: tests for name, tests in TARGETS.items() if any(part in name for part in flags.only)}
-    parts = [head(tried), *(f"- {key}: {value}" for key, value in machine.facts().items()), ""]
+    kept = dict(re.findall(r"(?ms)^## `(.*?)`\n(.*?)(?=^## |\Z)", flags.out.read_text())) if flags.out.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(HERE.parent, copy, ignore=shutil.ignore_patterns(".git", "runs", ".*_cache", "build", ".venv*"))
         for name, tests in tried.items():
-            parts.append(section(copy, name, tests, flags.count))
-            flags.out.write_text("\n".join(parts))
+            kept[name] = section(copy, name, tests, flags.count)
+            flags.out.write_text(page(kept))
 
 
 HEAD = """# What the tests notice
@@ -89,14 +90,16 @@ mutant survives where no test of its file fails; the tests are those named, not 
 """
 
 
-def head(tried: Collection[str]) -> str:
-    """Say what this is, and which of the files it could try were left out."""
-    left_out = [f"`{name}`" for name in TARGETS if name not in tried]
-    return HEAD + (f"\n**Not tried in this run**: {', '.join(left_out)}.\n" if left_out else "")
+def page(kept: Mapping[str, str]) -> str:
+    """Write down what is kept of each file, and which of the files were never tried."""
+    left_out = [f"`{name}`" for name in TARGETS if name not in kept]
+    parts = [f"\n**Not tried yet**: {', '.join(left_out)}.\n"] if left_out else []
+    parts += [f"\n## `{name}`\n\n{kept[name].strip()}\n" for name in TARGETS if name in kept]
+    return HEAD + "".join(parts)
 
 
 def section(copy: Path, name: str, tests: list[str], count: int) -> str:
-    """Try mutants of one file; returns what to write of them."""
+    """Try mutants of one file; returns what to write of them, with the day and the machine."""
     file = copy / name
     original = file.read_text()
     mutants = list(mutants_of(original))
@@ -113,7 +116,8 @@ def section(copy: Path, name: str, tests: list[str], count: int) -> str:
             survived += [mutant] if lives else []
     finally:
         file.write_text(original)
-    lines = [f"## `{name}`\n", f"{len(drawn) - len(survived)} of {len(drawn)} noticed by {', '.join(tests)}.\n"]
+    facts = "; ".join(machine.facts()[key] for key in ("date", "hardware", "system", "versions", "commit"))
+    lines = [f"{len(drawn) - len(survived)} of {len(drawn)} noticed by {', '.join(tests)}. ({facts})\n"]
     lines += [
         f"- line {one.line}: `{one.before}` → `{one.after}`" for one in sorted(survived, key=lambda one: one.line)
     ]
