@@ -14,12 +14,11 @@ from tuner.spec.model import Broken, Place
 from tuner.spec.objective import Objective
 from tuner.spec.resources import Resources, entries
 from tuner.spec.resources import check as check_resources
-from tuner.spec.space import Choice, Float, Int, SomeDimension, can_be
+from tuner.spec.space import Choice, Float, SomeDimension, can_be
 from tuner.spec.start import Start
 from tuner.spec.words import did_you_mean, shown
 
 MOST_GRID_POINTS = 1_000_000
-MOST_OF_GP = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,6 @@ def _search(parts: Parts) -> Iterator[Broken]:
         if kind == "cmaes" and isinstance(dimension, Choice):
             yield Broken(("space", name), "must be a float or an int where search.kind is cmaes, but got a choice",
                          "Write search: {kind: tpe}.")  # fmt: skip
-        if kind == "gp" and isinstance(dimension, Int) and (size := _size(dimension)) > MOST_OF_GP:
-            yield Broken(("space", name), f"must have at most {MOST_OF_GP:,} values where search.kind is gp, which "
-                         f"looks at each, but got {size:,}", "Use a larger step, or dist: float.")  # fmt: skip
-
-
-def _size(dimension: Int) -> int:
-    return (dimension.high - dimension.low) // (dimension.step or 1) + 1
 
 
 def _grid(parts: Parts) -> Iterator[Broken]:
