@@ -185,8 +185,10 @@ class Disk:
         subprocess.run(["mount", "-o", "remount,abort", self.folder], check=True)
 
     def mount_again(self) -> None:
-        """Mount it anew, in order again."""
+        """Mount it anew, in order again: as a copy, for `mount` takes what is still there, and another test's
+        namespace may hold the broken one."""
         subprocess.run(["umount", self.folder], check=True)
+        self.image = Path(shutil.copy(self.image, self.image.with_suffix(".copy")))
         assert not self._mount().returncode
 
     def _mount(self) -> subprocess.CompletedProcess[bytes]:

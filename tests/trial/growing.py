@@ -16,13 +16,12 @@ from torch import nn
 from tuner import Trial
 from tuner.trial import growth, randomness
 from tuner.trial.channel import Costs
-from tuner.trial.growth import MIB
+from tuner.trial.growth import Gauge, size_of_machine
 
 from .study import Cut, Heard, assignment
 
 Train = Callable[[Trial], None]
 
-M_MMAP_THRESHOLD = -3
 SMALLER = 2
 """By this all is smaller than in a real trial: what is worth a word, and what is kept."""
 WIDE = 512 * 1024 // SMALLER
@@ -42,11 +41,29 @@ def counts_what_is_made_from_here_on() -> Iterator[None]:
 def sees_growth_beside_what_other_tests_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "PART", 0.0)
     monkeypatch.setattr(growth, "LEAST", growth.LEAST // SMALLER)
+    # A process of this test's own would grow by what it is given. This one fills the holes that other tests left
+    # first (tests/slot/test_slot_growth.py has real processes, with the real gauge).
+    monkeypatch.setattr(growth, "MACHINE", Gauge("machine", handed_out, size_of_machine, 0))
     gc.collect()
-    libc = ctypes.CDLL(None)
-    # Else scalars come to lie in the holes of large tensors, and the heap grows.
-    libc.mallopt(M_MMAP_THRESHOLD, MIB // SMALLER)
-    libc.malloc_trim(0)  # else what other tests gave back is used first, and nothing grows
+
+
+class Heap(ctypes.Structure):
+    """What glibc says of its heaps, in bytes: mallinfo2(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def handed_out() -> int:
+    """Measure what this process was given and has not given back, in bytes."""
+    heap = MALLINFO()
+    return heap.uordblks + heap.hblkhd
+
+
+MALLINFO = ctypes.CDLL(None).mallinfo2
+MALLINFO.restype = Heap
 
 
 def batches(count: int = 20) -> list[torch.Tensor]:
