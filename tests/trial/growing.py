@@ -47,13 +47,13 @@ def sees_growth_beside_what_other_tests_hold(monkeypatch: pytest.MonkeyPatch) ->
     gc.collect()
 
 
+HEAP = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
 class Heap(ctypes.Structure):
     """What glibc says of its heaps, in bytes: mallinfo2(3)."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
+    _fields_ = [(name, ctypes.c_size_t) for name in HEAP]
 
 
 def handed_out() -> int:
