@@ -35,8 +35,24 @@ def test_a_name_that_exists_is_refused_and_resume_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "taken").mkdir(parents=True)
+    (tmp_path / "runs" / "taken" / "ledger").write_text("a header\n")
     assert main(["--space", "debug.yaml", "--name", "taken"]) == 2
     assert "runs/taken exists. Choose another name, or go on with --resume runs/taken." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ledger", [None, "", "half a hea"])
+def test_a_folder_whose_driver_was_killed_before_the_run_was_made(
+    ledger: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "r").mkdir(parents=True)
+    if ledger is not None:
+        (tmp_path / "runs" / "r" / "ledger").write_text(ledger)
+        for flags in (["--resume", "r"], ["--report", "runs/r"], ["--stop", "r"]):
+            assert main(flags) == 2
+            assert "If it was killed, delete runs/r, and start anew." in capsys.readouterr().err
+    assert main(["--space", "debug.yaml", "--name", "r"]) == 2
+    assert "runs/r exists. Choose another name, or delete it, for it holds no run." in capsys.readouterr().err
 
 
 def test_a_run_that_is_not_there(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, refuse_left, store
+from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, refuse_left, refuse_taken, store
 from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping
@@ -72,9 +72,7 @@ def run(
     loaded = learn(experiment if isinstance(experiment, Loaded) else load(experiment))
     loaded.refuse_missing()
     where = place(loaded.experiment.storage, check_name(name or default_name(loaded.file)))
-    if (folder := where.folder).exists():
-        fix = f"Choose another name, or go on with --resume {folder}."
-        raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
+    refuse_taken(folder := where.folder)
     with _mirrored(where, is_new=True) as mirror:
         _create(folder, loaded)
         return _drive(folder, loaded, replace(options or Options(), mirror=mirror))

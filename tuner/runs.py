@@ -46,6 +46,14 @@ def place(storage: str | None, name: str) -> Place:
     return Place(Path(storage or RUNS) / name)
 
 
+def refuse_taken(folder: Path) -> None:
+    """Raise UserError where a run of this name is there, or its folder is."""
+    if folder.exists():
+        more = f"go on with --resume {folder}" if _was_made(folder) else "delete it, for it holds no run"
+        fix = f"Choose another name, or {more}."
+        raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
+
+
 def find_place(run: str | Path) -> Place:
     """Find a run that is to be gone on with: a path, a name under `runs/`, or a URL, which may have no folder here."""
     if is_url(run):
@@ -64,10 +72,24 @@ def find_run(run: str | Path) -> Path:
             return fetched
         raise UserError(Problem(str(run), "", "must be the URL of a run, but there is no ledger", "Check its name."))
     if (folder := _folder(run)) is not None:
+        if not _was_made(folder):
+            what = "must be a run's folder, but its driver is about to make the run, or was killed before"
+            raise UserError(Problem(str(run), "", what, f"If it was killed, delete {folder}, and start anew."))
         return folder
     known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
     fix = f"There is {', '.join(known[-5:])}." if known else "There is none yet."
     raise UserError(Problem(str(run), "", "must be a run's folder, or its name under runs/, but is not", fix))
+
+
+def _was_made(folder: Path) -> bool:
+    """Tell whether a folder holds a run: the first line of its ledger was written whole."""
+    try:
+        with (folder / NAME).open("rb") as ledger:
+            return ledger.readline().endswith(b"\n")
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UserError(unreadable(folder, error)) from None
 
 
 def _folder(run: str | Path) -> Path | None:
