@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import Place, check_name, default_name, find_place, find_run, find_stopped, place, refuse_left, refuse_taken, store
+from tuner.runs import (
+    Place,
+    check_name,
+    default_name,
+    find_place,
+    find_run,
+    find_stopped,
+    place,
+    refuse_left,
+    refuse_taken,
+    store,
+)
 from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping

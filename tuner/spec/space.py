@@ -26,7 +26,8 @@ def _confidence_form(value: Any) -> str:
 
 
 Confidence = Annotated[
-    Annotated[Level, Tag("word")] | Annotated[float, Field(ge=0.01, lt=1), Tag("number")], Discriminator(_confidence_form)
+    Annotated[Level, Tag("word")] | Annotated[float, Field(ge=0.01, lt=1), Tag("number")],
+    Discriminator(_confidence_form),
 ]
 
 
