@@ -98,7 +98,7 @@ class Asha(Model):
     """Which scheduler."""
     grace_epochs: int = Field(default=1, ge=1)
     """Epochs of the first rung."""
-    reduction_factor: Finite = Field(default=3, ge=1.1)
+    reduction_factor: Finite = Field(default=3, gt=1)
     """One in so many goes on from each rung, and rungs lie this factor apart."""
     promote: bool = False
     """Pause at each rung and continue the best, instead of stopping the worst."""
@@ -113,7 +113,7 @@ class Hyperband(Model):
     """Which scheduler."""
     grace_epochs: int = Field(default=1, ge=1)
     """Epochs of the first rung of the most aggressive bracket."""
-    reduction_factor: Finite = Field(default=3, ge=1.1)
+    reduction_factor: Finite = Field(default=3, gt=1)
     """One in so many goes on from each rung, and rungs lie this factor apart."""
     brackets: int | None = Field(default=None, ge=1)
     """How many brackets; as many as fit by default."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import Problem, UserError
-from tuner.spec import bind, pausing
+from tuner.spec import bind, extremes, pausing
 from tuner.spec.draft import Draft, dotted
 from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
@@ -201,6 +201,8 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded
     experiment = validate(draft)
     trainable = _fitting(draft, "trainable", bound)
     test = _fitting(draft, "test", _find(draft, "test", file.parent))
+    for broken in extremes.check(experiment) if experiment is not None else ():
+        draft.report(broken)
     if experiment is not None and trainable is not None and trainable.plain_ray:
         for broken in refuse_ranks(experiment.resources, f"{trainable.function}(config) is a plain Ray function"):
             draft.report(broken)

@@ -17,17 +17,12 @@ CONFIDENCE: dict[Level, float] = {"low": 0.3, "medium": 0.5, "high": 0.8}
 """What the words for a confidence mean: how likely the best value is within a tenth of the range of `prior`."""
 
 
-MOST_STEPS = 10**9
-"""Optuna counts them in decimal numbers, and fails where there are very many."""
-
-
 def _confidence_form(value: Any) -> str:
     return "word" if isinstance(value, str) else "number"
 
 
 Confidence = Annotated[
-    Annotated[Level, Tag("word")] | Annotated[float, Field(ge=0.01, lt=1), Tag("number")],
-    Discriminator(_confidence_form),
+    Annotated[Level, Tag("word")] | Annotated[float, Field(gt=0, lt=1), Tag("number")], Discriminator(_confidence_form)
 ]
 
 
@@ -262,9 +257,6 @@ def _range_problems(dimension: Float | Int) -> Iterator[Broken]:
     elif step is not None and step > high - low:
         what = f"must be at most high - low ({brief(high - low)}), but got {brief(step)}"
         yield Broken(("step",), what, "Make it smaller.")
-    elif isinstance(dimension, Float) and step is not None and step * MOST_STEPS < high - low:
-        what = f"must be at least {brief((high - low) / MOST_STEPS)}, a billionth of the range, but got {brief(step)}"
-        yield Broken(("step",), what, "Make it larger, or leave it out.")
     if dimension.log and low <= 0:
         yield Broken(("low",), f"must be above 0 where log is true, but got {brief(low)}",
                      "Raise low (1e-6, say), or remove log.")  # fmt: skip
