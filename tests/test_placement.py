@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placed import TWO, placement, want
 
+from tuner.engine.cluster import Cluster
 from tuner.engine.machines import Node, Share, Want
 from tuner.engine.placement import Placement
+from tuner.engine.run import _where
 from tuner.errors import ClusterError
 
 
@@ -164,3 +167,11 @@ def test_what_fits_only_on_machines_that_may_come_waits_for_them() -> None:
     assert (made.slots, made.take("a", want(made))) == (0, None), "it does not go without"
     with pytest.raises(ClusterError, match="must fit on one machine, but it asks for 1 CPUs and 0"):
         Placement(spec, [Node(4)], may_come=[Node(8)])
+
+
+@pytest.mark.parametrize(("gpus", "said"), [(0, True), (0.5, False), ("auto", False)])
+def test_gpus_that_no_trial_uses_are_told(gpus: Any, said: bool) -> None:
+    cluster = Cluster([Node(8, 2)], dashboard="", scratch=Path(), local=True, here="")
+    told = _where(cluster, experiment(resources={"gpus": gpus}))
+    assert told.startswith("Ray runs on this machine: 8 CPUs, 2 GPUs")
+    assert ("trials use no GPU" in told) is said

@@ -12,18 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.called import called
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
-from tuner.runs import (
-    Place,
-    check_name,
-    default_name,
-    find_place,
-    find_run,
-    find_stopped,
-    place,
-    refuse_left,
-    refuse_taken,
-    store,
-)
+from tuner.runs import Place, find_place, find_run, find_stopped, new_name, place, refuse_left, refuse_taken, store
 from tuner.spec.bind import Trainable, home
 from tuner.spec.extension import Changes, changes, told
 from tuner.spec.load import Loaded, describe, from_mapping
@@ -82,7 +71,7 @@ def run(
     """
     loaded = learn(experiment if isinstance(experiment, Loaded) else load(experiment))
     loaded.refuse_missing()
-    where = place(loaded.experiment.storage, check_name(name or default_name(loaded.file)))
+    where = place(loaded.experiment.storage, new_name(name, loaded.file))
     refuse_taken(folder := where.folder)
     with _mirrored(where, is_new=True) as mirror:
         _create(folder, loaded)

@@ -189,7 +189,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def default_name(file: Path) -> str:
-    """Name a run by its YAML and the time."""
+def new_name(name: str | None, file: Path) -> str:
+    """Check the name of a new run, or name it by its YAML and the time."""
+    if name:
+        return check_name(name)
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", file.stem).lstrip(".-_") or "run"
     return f"{stem[:80]}-{time.strftime('%Y%m%d-%H%M%S')}"

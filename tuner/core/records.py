@@ -189,6 +189,7 @@ class Report(Record):
     kind: ClassVar[str] = "report"
     trial: str
     generation: int
+    """How often the trial was replaced by a clone of a better one (`pbt`); 0 elsewhere."""
     epoch: int
     metrics: dict[str, float]
     checkpoint: str | None

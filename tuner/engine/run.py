@@ -39,6 +39,7 @@ from tuner.versions import versions
 if TYPE_CHECKING:
     from tuner.engine.mirror import Mirror
 
+IDLE_GPUS = "; trials use no GPU: add --set resources.gpus=auto for that"
 FAILURES = ("failed", "infeasible", "lost", "stalled")
 
 
@@ -111,7 +112,7 @@ def drive(
         stack.callback(way_out.rest)
         if zygote is not None:
             zygote.check()
-        say(_where(cluster))
+        say(_where(cluster, state.spec))
         followers.wait_until_made()
         core = _rebuild(ledger, followers)
         placement, watch = places(core.spec, cluster, mirror.url if mirror else folder.resolve(), say)
@@ -261,9 +262,10 @@ def _tune(live: LiveRun, code: Code, cluster: clusters.Cluster, zygote: str | No
             raise ClusterError(f"Ray gave up: {type(error).__name__}: {reason[-1]}") from error
 
 
-def _where(cluster: clusters.Cluster) -> str:
+def _where(cluster: clusters.Cluster, spec: Experiment) -> str:
     board = f"; dashboard {cluster.dashboard}" if cluster.dashboard else ""
-    return f"Ray runs on {clusters.told(cluster.nodes, cluster.local)}{board}"
+    idle = any(node.gpus for node in cluster.nodes) and not any(one.gpus for one in spec.resource_entries)
+    return f"Ray runs on {clusters.told(cluster.nodes, cluster.local)}{board}{IDLE_GPUS if idle else ''}"
 
 
 class Signals:

@@ -15,7 +15,7 @@ from tuner.errors import ClusterError, Interrupted, Problem, TunerError, UserErr
 from tuner.remote.fetch import fetch, fetch_page
 from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import AT, RUN, Jobs, lives, was_refused
-from tuner.runs import RUNS, check_name, default_name
+from tuner.runs import RUNS, check_name, new_name
 from tuner.spec.load import Loaded
 
 FOLDER = "folder"
@@ -25,7 +25,7 @@ JSON = "--json"
 
 def begin(address: str, loaded: Loaded, name: str | None, overrides: Sequence[str], json: bool) -> int:
     """Submit a run, follow it and fetch its results; returns its exit code."""
-    name = check_name(name or default_name(loaded.file))
+    name = new_name(name, loaded.file)
     folder = ship.folder(loaded)
     jobs = Jobs(address)
     if (RUNS / name).exists() or any(not was_refused(job) for job in jobs.of(name)):
