@@ -215,9 +215,7 @@ def kept(values: Mapping[str, Any], name: str) -> Experiment:
         return Experiment.model_validate(values)
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        what = (
-            "must be settings that this version of tuner knows, but are not. Use the run's own, or a later one."
-        )
+        what = "must be settings that this version of tuner knows, but are not. Use the run's own, or a later one."
         raise UserError(f"{name}: {place}: {what}") from None
 
 
