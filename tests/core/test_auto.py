@@ -172,7 +172,7 @@ def test_the_candidates_stay_as_many_as_they_were() -> None:
     simulation = Simulation(auto(trials=150), smooth, slots=4)
     simulation.run()
     assert isinstance(simulation.core.asker, FreezeThaw)
-    assert len(simulation.core.asker.pool.candidates) >= SIZE - 1
+    assert SIZE - 5 <= len(simulation.core.asker.pool.candidates) <= SIZE, "some of the new ones were tried"
 
 
 def test_the_best_that_can_be_trained_to_the_end_is_where_the_best_of_all_diverged() -> None:
@@ -190,3 +190,33 @@ def test_the_best_that_can_be_trained_to_the_end_is_where_the_best_of_all_diverg
     assert again.core.run.best is not None
     assert again.core.run.trials[again.core.run.best.trial].outcome == "diverged"
     assert any(trial.epoch == 20 for trial in again.core.run.trials.values())
+
+
+def test_a_run_in_which_none_ends_well_trains_no_more_than_one_training_beyond_its_epochs() -> None:
+    def fails(params: Mapping[str, Any], epoch: int) -> float:
+        return math.nan if epoch >= 15 else curve(params, epoch)
+
+    run = Simulation(auto(), fails, slots=4)
+    run.run()
+    trained = sum(trial.epoch for trial in run.core.run.trials.values())
+    assert run.core.run.finished()
+    assert trained <= auto().total_epochs + 20 + 4 * 20
+
+
+SMALL = {
+    "batch": {"dist": "choice", "values": [16, 32, 64]},
+    "lr": {"dist": "choice", "values": [1e-4, 1e-3, 1e-2]},
+    "optimizer": {"dist": "choice", "values": ["sgd", "adam"]},
+}
+
+
+def test_a_space_of_few_points_is_tried_whole_before_any_is_tried_again_by_the_model() -> None:
+    def value(params: Mapping[str, Any], epoch: int) -> float:
+        return params["lr"] * 10 + params["batch"] / 64 - 2 * 0.6**epoch
+
+    spec = auto(trials=40, epochs=4, space=SMALL, search={"kind": "auto", "epochs": 120})
+    simulation = Simulation(spec, value, slots=2)
+    simulation.run()
+    tried = {tuple(trial.params.values()) for trial in simulation.core.run.trials.values()}
+    assert len(tried) == 18
+    assert simulation.core.run.finished()

@@ -49,8 +49,10 @@ def test_rows_and_columns_one_by_one_give_what_all_at_once_do() -> None:
     columns = Rows(np.random.default_rng(2).random((80, 4)), np.ones(80), np.arange(80))
     whole = Posterior(kernel, rows, columns)
     grown = Posterior(kernel, rows.part(np.arange(5)), columns.part(np.arange(3)))
-    for i in range(5, 90):
-        grown.append(rows.part(np.array([i])))
+    grown.append(rows.part(np.arange(0)))
+    for i in range(5, 90, 5):
+        for some in (np.arange(i, i + 1), np.arange(i + 1, i + 5)):
+            grown.append(rows.part(some))
         if i == 30:
             grown.put(np.arange(3, 80), columns.part(np.arange(3, 80)))
     assert grown.means(y) == pytest.approx(whole.means(y))
@@ -117,6 +119,15 @@ def test_a_trial_of_an_earlier_run_that_diverged_ranks_last() -> None:
     scores, _ = seen.values()
     assert list(zip(seen.trial, seen.epochs, strict=True)) == [(-2, 1), (-2, 5), (-3, 1), (-3, 20)]
     assert scores.argmin() == 1
+
+
+def test_what_was_learned_is_used_from_the_first_trial_on() -> None:
+    known = {"run": "a", "last_epoch": 20, "comparable": True, "epochs": [1, 20]}
+    params = [{"lr": 10 ** -(1 + i / 4), "momentum": 0.6 + i / 40, "layers": 3} for i in range(10)]
+    learned = [{**known, "trial": f"t{i}", "params": p, "values": [0.1, i / 10]} for i, p in enumerate(params)]
+    for count, is_enough in ((7, False), (10, True)):
+        asker = FreezeThaw(auto(start={"runs": ["a"], "learned": learned[:count]}))
+        assert asker.model.is_ready is is_enough, "two rows each, sixteen are needed"
 
 
 def test_an_audit_sees_that_a_trial_was_sent_elsewhere() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tuner.errors import Problem, UserError
 from tuner.spec.experiment import Asha, Experiment, Hyperband
+from tuner.spec.kinds import SomeScheduler
 from tuner.spec.words import shown
 
 ANEW = "What was found so far rests on it: start a new run for that."
@@ -102,8 +103,10 @@ def _epochs_in_all(old: Experiment, new: Experiment) -> Iterator[Problem]:
     before, after = old.total_epochs or 0, new.total_epochs or 0
     grows = new.budget.trials > old.budget.trials or new.budget.epochs > old.budget.epochs
     if after < before or (grows and after == before and _values(old, "search").get("epochs")):
-        what = f"must be above {before}, as the budget is, but got {after}" if grows else f"must be at least {before}"
-        yield Problem("--set", "search.epochs", what, f"Add --set search.epochs={2 * before}, say.")
+        what = f"above {before}, as the budget is" if grows else f"at least {before}, as before"
+        yield Problem(
+            "--set", "search.epochs", f"must be {what}, but got {after}", f"Add --set search.epochs={2 * before}, say."
+        )
 
 
 def _less(old: Experiment, new: Experiment) -> Iterator[Problem]:
@@ -135,8 +138,13 @@ def told(old: Experiment, new: Changes, horizon: int) -> Sequence[str]:
             change = f"{verb} from {shown(before[key])} to" if key in before else "is"
             lines.append(f"{section}.{key} {change} {shown(value)}")
     if "epochs" in new.get("budget", {}):
-        scheduler = old.scheduler
-        share = f"the best 1/{scheduler.reduction_factor:g}" if isinstance(scheduler, Asha | Hyperband) else "all"
+        share = _who_goes_on(old.scheduler)
         lines.append(f"of those finished at epoch {old.budget.epochs}, {share} go on from their last checkpoints")
         lines.append(f"schedules keep their horizon: trial.total_epochs stays {horizon}")
     return lines
+
+
+def _who_goes_on(scheduler: SomeScheduler) -> str:
+    if isinstance(scheduler, Asha | Hyperband):
+        return f"the best 1/{scheduler.reduction_factor:g}"
+    return "those that the model chooses" if scheduler.kind == "auto" else "all"

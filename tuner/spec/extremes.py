@@ -5,12 +5,13 @@ They are no rules of the spec: a ledger that was written before them has to be r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Asha, Hyperband
 from tuner.spec.model import Broken
-from tuner.spec.space import Float, SomeDimension
+from tuner.spec.space import Choice, Float, SomeDimension
 from tuner.spec.words import brief
 
 LEAST_FACTOR = 1.01
@@ -36,6 +37,9 @@ def _in_dimension(place: tuple[str, str], dimension: SomeDimension) -> Iterator[
     if dimension.sureness < LEAST_CONFIDENCE:
         what = f"must be at least {LEAST_CONFIDENCE}, but got {brief(dimension.sureness)}"
         yield Broken((*place, "confidence"), what, "Use a larger number, or remove the prior.")
+    if not isinstance(dimension, Choice) and dimension.log and math.log(dimension.low) == math.log(dimension.high):
+        what = f"must be further above low ({brief(dimension.low)}) where log is true, but got {brief(dimension.high)}"
+        yield Broken((*place, "high"), what, "Widen the range, or remove log.")
     if isinstance(dimension, Float) and dimension.step is not None:
         least = (dimension.high - dimension.low) / MOST_STEPS
         if dimension.step < least:

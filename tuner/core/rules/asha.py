@@ -92,6 +92,8 @@ class Ladder:
         self.factor, self.promote, self.tops, self.bracket_of = factor, promote, tops, bracket_of
         last = experiment.budget.epochs
         self.brackets = [sorted({*rung_epochs(grace, factor, last), *tops}) for grace in graces]
+        self._sorted: dict[tuple[int, int], list[Entry]] = {}
+        """(bracket, epoch) → the rung as it was ranked last; it is ranked anew when one more has come."""
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics, bracket: int) -> Decision:
         """Decide at the highest rung crossed; a rung skipped on the way counts for nothing."""
@@ -134,7 +136,7 @@ class Ladder:
         """Name the best paused trial of the highest rung that is among the best 1/factor of it."""
         rungs = {(epoch, bracket) for bracket, epochs in enumerate(self.brackets) for epoch in epochs}
         for epoch, bracket in sorted((rung for rung in rungs if self.promote or rung[0] in self.tops), reverse=True):
-            rung = self._in_order(run, self._rung(run, bracket, epoch), epoch)
+            rung = self._in_order(run, bracket, epoch)
             count = max(self._best_of(len(rung)), int(epoch in self.tops))
             for _, _, name in rung[:count]:
                 if run.trials[name].status == "paused" and self._reached(run.trials[name]) == epoch:
@@ -154,11 +156,14 @@ class Ladder:
             came = sorted([*came, *((-run.score(at(trial, epoch)), trial.number, trial.id) for trial in own)])
         return came
 
-    def _in_order(self, run: RunState, rung: list[Entry], epoch: int) -> list[Entry]:
-        """Sort a rung by all that it is ranked by; it comes sorted by the first objective alone."""
+    def _in_order(self, run: RunState, bracket: int, epoch: int) -> list[Entry]:
+        """Give a rung sorted by all that it is ranked by; it comes sorted by the first objective alone."""
+        rung, place = self._rung(run, bracket, epoch), (bracket, epoch)
         if self.is_plain:
             return rung
-        return [entry for _, entry in sorted(zip(self._keys(run, rung, epoch), rung, strict=True))]
+        if len(self._sorted.setdefault(place, [])) != len(rung):
+            self._sorted[place] = [entry for _, entry in sorted(zip(self._keys(run, rung, epoch), rung, strict=True))]
+        return self._sorted[place]
 
     def _reached(self, trial: TrialState) -> int:
         """Tell which rung a trial came to last; a paused one waits there."""

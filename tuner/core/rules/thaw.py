@@ -52,10 +52,11 @@ def leader(run: RunState, latest: Mapping[str, Standing] = {}) -> TrialState | N
 class Thaw:
     """Pause a trial where the model wants to see it; let go on whom the model chooses.
 
-    Once the run's epochs are trained, the best trial alone goes on, to its last epoch.
+    Once the run's epochs are trained, the best trial alone goes on, to its last epoch; where it ends badly the next
+    one does, until one more full training was spent on that.
     """
 
-    version = 2
+    version = 3
 
     def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""
@@ -83,6 +84,8 @@ class Thaw:
         assert self.chooser is not None
         if not run.is_spent_by(0):
             return self.chooser.goes_on(run)
+        if run.is_spent_by(-run.spec.budget.epochs):
+            return None
         best = leader(run)
         return best.id if best is not None and best.status == "paused" else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tuner.core import chance
@@ -50,7 +51,7 @@ class Heard:
         self.spec, self.seed = spec, spec.search_seed
         self.points = Points(spec.space)
         self.model = Model(self.points.group, spec.budget.epochs, self.seed)
-        self.pool = Pool(self.points, self.model.put)
+        self.pool = Pool(self.points, self.model.put, partial(prior.log_density, spec.space))
         self.tops: list[int] = []
         """The last epochs of smaller budgets."""
         self.rungs = thaw_epochs(spec.budget.epochs)
@@ -136,6 +137,7 @@ class Heard:
             self.model.learn(
                 [(-2 - i, point, epoch, value) for epoch, value in dict.fromkeys([*shown[:1], *shown[-1:]])]
             )
+        self.model.fit_now()
 
     def _hears(self, number: int, known: Known, record: Report | Ended | Promoted | Asked) -> None:
         if isinstance(record, Promoted):

@@ -80,10 +80,17 @@ class Model:
         self.seen.open(trial, x, epoch, expected)
 
     def learn(self, rows: Sequence[tuple[int, Array, int, float]]) -> None:
-        """Take in complete rows (trial, point, epoch, score); they are fitted with the first that is closed."""
+        """Take in complete rows (trial, point, epoch, score)."""
         for trial, x, epoch, score in rows:
             self.seen.open(trial, x, epoch, 0.0)
             self.seen.close(trial, score)
+
+    def fit_now(self) -> None:
+        """Fit what was learned, and use it from the first trial on, if it is enough for a fit."""
+        if self.seen.complete >= self._next:
+            self._begin()
+            assert self._job is not None
+            self._take(self._job)
 
     def close(self, trial: int, score: float) -> None:
         """Take in what a trial showed where its row is: higher is better, minus infinity where it failed."""
@@ -133,9 +140,7 @@ class Model:
     def _take(self, job: Job) -> None:
         self._numbers, self._posterior = job()
         self._job = None
-        late = self.seen.rows(self.last, self._rows_fitted)
-        for i in range(len(late)):
-            self._posterior.append(late.part(np.array([i])))
+        self._posterior.append(self.seen.rows(self.last, self._rows_fitted))
         if self._changed:
             places = np.array(sorted(self._changed), dtype=np.int64)
             self._posterior.put(places, self.columns.part(places))

@@ -28,38 +28,46 @@ Put = Callable[[NDArray[np.int64], Array, NDArray[np.int64]], None]
 class _Candidate:
     params: Params
     point: Array
+    belief: float
+    """How much more likely it is by the user's priors than by an even draw: a logarithm."""
 
 
 class Pool:
     """New params by their column, in the order in which they came, and the columns of trials that may go on."""
 
-    def __init__(self, points: Points, put: Put) -> None:
-        self.points, self._put = points, put
+    def __init__(self, points: Points, put: Put, belief: Callable[[Params], float]) -> None:
+        self.points, self._put, self._belief = points, put, belief
         self.candidates: dict[int, _Candidate] = {}
         self.trials: dict[int, int] = {}
         """Trial → its column."""
+        self._tried: set[bytes] = set()
+        """The points of all trials: where there are few in all, the rest is to be tried too."""
         self._free: deque[int] = deque()
         self._size = 0
         self._made = 0
 
     def add(self, several: Sequence[Params]) -> None:
-        """Let more new params compete."""
-        if not several:
-            return
+        """Let more new params compete, but for those that were tried."""
         x = self.points.all_of(several)
+        new = [i for i, point in enumerate(x) if point.tobytes() not in self._tried]
+        if not new:
+            return
+        several, x = [several[i] for i in new], x[new]
         places = np.array([self._place() for _ in several], dtype=np.int64)
         for place, params, point in zip(places.tolist(), several, x, strict=True):
-            self.candidates[place] = _Candidate(params, point)
+            self.candidates[place] = _Candidate(params, point, self._belief(params))
         ids = UNBORN + self._made + np.arange(len(several))
         self._made += len(several)
         self._put(places, x, ids)
 
     def begin(self, trial: int, point: Array) -> None:
-        """Give a new trial a column: the one of the candidate that it was, if there was one."""
-        same = next((place for place, one in self.candidates.items() if np.array_equal(one.point, point)), None)
-        if same is not None:
-            del self.candidates[same]
-        place = self._place() if same is None else same
+        """Give a new trial a column: that of the candidate that it was, if there was one; others like it are let go."""
+        self._tried.add(point.tobytes())
+        same = [place for place, one in self.candidates.items() if np.array_equal(one.point, point)]
+        for one in same:
+            del self.candidates[one]
+        place = same.pop(0) if same else self._place()
+        self._free.extend(same)
         self.trials[trial] = place
         self._put(np.array([place]), point[None], np.array([trial]))
 
@@ -76,7 +84,7 @@ class Pool:
 
     def drop_oldest(self, count: int) -> None:
         """Let the oldest candidates go."""
-        for place in list(self.candidates)[:count]:
+        for place in list(self.candidates)[: max(count, 0)]:
             del self.candidates[place]
             self._free.append(place)
 

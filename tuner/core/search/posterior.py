@@ -1,4 +1,4 @@
-"""What the process expects of trials at their last epoch; rows are appended one by one in O(n²)."""
+"""What the process expects of trials at their last epoch; more rows are appended in O(n²) each."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ class Posterior:
         if n:
             cov = kernel(rows, rows)
             cov[np.diag_indices(n)] += kernel.noise + JITTER
-            inverse, _ = lapack.dtrtri(cholesky(cov, lower=True, check_finite=False), lower=1)
-            self._inverse[:n, :n] = inverse
-            self._parts[:n, :m] = inverse @ kernel(rows, columns)
+            self._inverse[:n, :n] = _inverse_factor(cov)
+            self._parts[:n, :m] = self._inverse[:n, :n] @ kernel(rows, columns)
         self._variance = np.zeros(m + ROOM)
         self._variance[:m] = kernel.variance(columns.s) - (self._parts[:n, :m] ** 2).sum(0)
 
-    def append(self, row: Rows) -> None:
-        """Take in one more row; its value is asked for with every answer."""
-        n, m = self.n, self.m
-        if n == len(self.rows):
-            self._make_room_for_rows()
-        place = self.rows.part(np.arange(n))
-        beside = self.kernel(place, row)[:, 0]
-        along = self._inverse[:n, :n] @ beside
-        left = self.kernel.variance(row.s)[0] + self.kernel.noise + JITTER - along @ along
-        scale = 1 / np.sqrt(max(left, JITTER))
-        self._inverse[n, :n] = -scale * (along @ self._inverse[:n, :n])
-        self._inverse[n, n] = scale
-        new = scale * (self.kernel(row, self.columns.part(np.arange(m)))[0] - along @ self._parts[:n, :m])
-        self._parts[n, :m] = new
-        self._variance[:m] -= new * new
-        self.rows.put(np.array([n]), row)
-        self.n += 1
+    def append(self, rows: Rows) -> None:
+        """Take in more rows; their values are asked for with every answer."""
+        if not len(rows):
+            return
+        n, m, end = self.n, self.m, self.n + len(rows)
+        if end > len(self.rows):
+            self._make_room_for_rows(end)
+        along = self._inverse[:n, :n] @ self.kernel(self.rows.part(np.arange(n)), rows)
+        left = self.kernel(rows, rows) - along.T @ along
+        left[np.diag_indices(len(rows))] = np.maximum(left.diagonal() + self.kernel.noise + JITTER, JITTER)
+        scale = _inverse_factor(left)
+        self._inverse[n:end, :n] = -scale @ (along.T @ self._inverse[:n, :n])
+        self._inverse[n:end, n:end] = scale
+        new = scale @ (self.kernel(rows, self.columns.part(np.arange(m))) - along.T @ self._parts[:n, :m])
+        self._parts[n:end, :m] = new
+        self._variance[:m] -= (new**2).sum(0)
+        self.rows.put(np.arange(n, end), rows)
+        self.n = end
 
     def put(self, places: NDArray[np.int64], columns: Rows) -> None:
         """Put columns at places: over others, or right behind the last one."""
@@ -79,8 +79,8 @@ class Posterior:
         beside = self.kernel(self.rows.part(np.arange(self.n)), place)[:, 0]
         return float((inverse @ y) @ (inverse @ beside))
 
-    def _make_room_for_rows(self) -> None:
-        size = len(self.rows) + max(ROOM, len(self.rows) // 4)
+    def _make_room_for_rows(self, least: int) -> None:
+        size = max(least, len(self.rows) + max(ROOM, len(self.rows) // 4))
         self.rows = self.rows.grown(size)
         inverse, parts = np.zeros((size, size)), np.zeros((size, self._parts.shape[1]))
         inverse[: self.n, : self.n] = self._inverse[: self.n, : self.n]
@@ -94,3 +94,9 @@ class Posterior:
         parts[:, : self.m] = self._parts[:, : self.m]
         self._parts = parts
         self._variance = np.concatenate([self._variance, np.zeros(size - len(self._variance))])
+
+
+def _inverse_factor(cov: Array) -> Array:
+    """Invert the Cholesky factor of a covariance."""
+    inverse, _ = lapack.dtrtri(cholesky(cov, lower=True, check_finite=False), lower=1)
+    return np.asarray(inverse)

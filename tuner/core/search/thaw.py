@@ -125,7 +125,8 @@ class FreezeThaw(Heard):
             if not self.model.is_ready or self._uniform("chance") < BY_CHANCE:
                 return self._by_chance(number)
         if self.model.is_ready:
-            return self._by_model(paused, run.wants_trials)
+            choice = self._by_model(paused, run.wants_trials)
+            return self._by_chance(number) if choice is None and run.wants_trials else choice
         best = max(paused, key=lambda n: self.trials[n].score, default=None)
         return None if best is None else self._on(best)
 
@@ -166,8 +167,7 @@ class FreezeThaw(Heard):
         """Weigh candidates by the user's priors, the less the more trials there are (πBO, Hvarfner et al. 2022)."""
         if not prior.has_prior(self.spec.space):
             return 0.0
-        params = [self.pool.candidates[place].params for place in places]
-        weights = np.array([prior.log_density(self.spec.space, one) for one in params])
+        weights = np.array([self.pool.candidates[place].belief for place in places])
         return BELIEF / max(len(self.trials), 1) * weights
 
     def _straight(self, number: int) -> _Choice:
