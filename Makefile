@@ -30,6 +30,7 @@ bench:
 	python -m benchmarks.rates
 	python -m benchmarks.scaling
 	python -m benchmarks.searches
+	python -m benchmarks.decisions
 	python -m benchmarks.soak
 	python -m benchmarks.ledger
 	python -m benchmarks.memory_edge
