@@ -39,6 +39,7 @@ TARGETS: dict[str, list[str]] = {
     "tuner/core/rules/hyperband.py": ["tests/core/test_rules_hyperband.py", *RULES],
     "tuner/core/rules/median.py": ["tests/core/test_rules_median.py", *RULES],
     "tuner/core/rules/pbt.py": ["tests/core/test_rules_pbt.py", "tests/core/test_rules_mutate.py", *RULES],
+    "tuner/core/rules/thaw.py": ["tests/core/test_auto.py", "tests/core/test_auto_grown.py", *RULES],
     "tuner/core/run.py": [*CORE, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
     "tuner/core/state.py": [*CORE, *CONFIRM, "tests/core/test_losses.py"],
     "tuner/core/trial.py": [*CORE, "tests/core/test_losses.py"],
