@@ -40,19 +40,30 @@ def test_a_name_that_exists_is_refused_and_resume_is_named(
     assert "runs/taken exists. Choose another name, or go on with --resume runs/taken." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("ledger", [None, "", "half a hea"])
+@pytest.mark.parametrize("ledger", ["", "half a hea"])
 def test_a_folder_whose_driver_was_killed_before_the_run_was_made(
-    ledger: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "r").mkdir(parents=True)
-    if ledger is not None:
-        (tmp_path / "runs" / "r" / "ledger").write_text(ledger)
-        for flags in (["--resume", "r"], ["--report", "runs/r"], ["--stop", "r"]):
-            assert main(flags) == 2
-            assert "If it was killed, delete runs/r, and start anew." in capsys.readouterr().err
+    (tmp_path / "runs" / "r" / "ledger").write_text(ledger)
+    for flags in (["--resume", "r"], ["--report", "runs/r"], ["--stop", "r"]):
+        assert main(flags) == 2
+        assert "Delete runs/r, if its driver was killed before it made the run." in capsys.readouterr().err
     assert main(["--space", "debug.yaml", "--name", "r"]) == 2
-    assert "runs/r exists. Choose another name, or delete it, for it holds no run." in capsys.readouterr().err
+    assert "Choose another name, or delete it if its driver was killed before it made the" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_nobody_is_told_to_delete_what_is_no_run(
+    is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    thesis = tmp_path / "runs" / "thesis"
+    thesis.touch() if is_file else thesis.mkdir()
+    assert main(["--space", "debug.yaml", "--name", "thesis"]) == 2
+    assert capsys.readouterr().err.endswith("runs/thesis exists. Choose another name.\n")
 
 
 def test_a_run_that_is_not_there(

@@ -127,7 +127,7 @@ def _reload(folder: Path, state: RunState, overrides: Sequence[str]) -> Loaded:
         fix = "Put it into a module, and start anew; what the run found so far stays as it is."
         raise UserError(Problem(str(folder), "trainable", "must be a function that can be imported, but got one "
                                 "that was given from a notebook or a script", fix))  # fmt: skip
-    return from_mapping(state.spec.model_dump(exclude_none=True), home(Path(state.folder)), overrides)
+    return from_mapping(state.spec.model_dump(exclude_none=True), home(Path(state.folder)), overrides, is_new=False)
 
 
 def stop(run: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RUNS = Path(os.environ.get("TUNER_RUNS", "runs")).expanduser()
 FETCHED = "run-"
 """So go on the names of this process's folders for ledgers that are only read."""
+KILLED = "its driver was killed before it made the run"
 WHERE_STOPPED = "must be given on the machine and in the folder of the run's driver, where its ledger lies"
 
 
@@ -49,8 +50,10 @@ def place(storage: str | None, name: str) -> Place:
 def refuse_taken(folder: Path) -> None:
     """Raise UserError where a run of this name is there, or its folder is."""
     if folder.exists():
-        more = f"go on with --resume {folder}" if _was_made(folder) else "delete it, for it holds no run"
-        fix = f"Choose another name, or {more}."
+        more = ""
+        if (folder / NAME).exists():
+            more = f", or go on with --resume {folder}" if _was_made(folder) else f", or delete it if {KILLED}"
+        fix = f"Choose another name{more}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
 
 
@@ -73,8 +76,8 @@ def find_run(run: str | Path) -> Path:
         raise UserError(Problem(str(run), "", "must be the URL of a run, but there is no ledger", "Check its name."))
     if (folder := _folder(run)) is not None:
         if not _was_made(folder):
-            what = "must be a run's folder, but its driver is about to make the run, or was killed before"
-            raise UserError(Problem(str(run), "", what, f"If it was killed, delete {folder}, and start anew."))
+            what = "must be a run's folder, but the run is not made yet"
+            raise UserError(Problem(str(run), "", what, f"Delete {folder}, if {KILLED}."))
         return folder
     known = sorted(path.parent.name for path in RUNS.glob("*/ledger"))
     fix = f"There is {', '.join(known[-5:])}." if known else "There is none yet."
@@ -86,8 +89,6 @@ def _was_made(folder: Path) -> bool:
     try:
         with (folder / NAME).open("rb") as ledger:
             return ledger.readline().endswith(b"\n")
-    except FileNotFoundError:
-        return False
     except OSError as error:
         raise UserError(unreadable(folder, error)) from None
 

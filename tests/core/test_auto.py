@@ -210,13 +210,22 @@ SMALL = {
 }
 
 
-def test_a_space_of_few_points_is_tried_whole_before_any_is_tried_again_by_the_model() -> None:
+def test_of_many_workers_one_finishes_although_the_best_diverged() -> None:
+    def late(params: Mapping[str, Any], epoch: int) -> float:
+        return math.nan if epoch >= 18 and smooth(params, 20) > -0.12 else smooth(params, epoch)
+
+    run = Simulation(auto(trials=200), late, slots=64)
+    run.run()
+    assert {"diverged", "finished"} <= {trial.outcome for trial in run.core.run.trials.values()}
+
+
+@pytest.mark.parametrize(("trials", "epochs", "slots"), [(40, 4, 2), (60, 6, 30), (200, 2, 64)])
+def test_a_space_of_few_points_is_tried_whole_before_any_is_tried_again(trials: int, epochs: int, slots: int) -> None:
     def value(params: Mapping[str, Any], epoch: int) -> float:
         return params["lr"] * 10 + params["batch"] / 64 - 2 * 0.6**epoch
 
-    spec = auto(trials=40, epochs=4, space=SMALL, search={"kind": "auto", "epochs": 120})
-    simulation = Simulation(spec, value, slots=2)
+    simulation = Simulation(auto(trials=trials, epochs=epochs, space=SMALL), value, slots=slots)
     simulation.run()
-    tried = {tuple(trial.params.values()) for trial in simulation.core.run.trials.values()}
-    assert len(tried) == 18
     assert simulation.core.run.finished()
+    tried = [tuple(trial.params.values()) for trial in simulation.core.run.trials.values()]
+    assert len(set(tried[:18])) == 18

@@ -143,3 +143,10 @@ def test_loading_imports_neither_ray_nor_torch_nor_optuna_nor_the_trainable() ->
     command = [sys.executable, "-c", code, str(HERE / "good" / "scientific.yaml")]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_that_was_begun_with_what_is_refused_today_is_gone_on_with() -> None:
+    mapping = {**MAPPING, "scheduler": {"kind": "asha", "reduction_factor": 1.005}}
+    assert from_mapping(mapping, HERE, is_new=False).experiment.scheduler.reduction_factor == 1.005  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="must be at least 1.01, but got 1.005"):
+        from_mapping(mapping, HERE)

@@ -39,7 +39,7 @@ from tuner.versions import versions
 if TYPE_CHECKING:
     from tuner.engine.mirror import Mirror
 
-IDLE_GPUS = "; trials use no GPU: add --set resources.gpus=auto for that"
+IDLE_GPUS = "; trials use no GPU, for resources.gpus is 0 (auto measures what a trial needs)"
 FAILURES = ("failed", "infeasible", "lost", "stalled")
 
 

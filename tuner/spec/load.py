@@ -56,10 +56,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     return _finish(draft, file)
 
 
-def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str] = ()) -> Loaded:
+def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str] = (), is_new: bool = True) -> Loaded:
     """Load an experiment from plain values; `folder` stands for that of the YAML. Raises UserError.
 
-    `trainable` may be a function itself.
+    `trainable` may be a function itself. The values of a run that was begun before are taken as they are.
     """
     draft = Draft()
     function = mapping.get("trainable")
@@ -69,7 +69,7 @@ def from_mapping(mapping: dict[str, Any], folder: Path, overrides: Sequence[str]
     draft.value = _plain(mapping, (), draft)
     for override in overrides:
         _override(draft, override)
-    loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound)
+    loaded = _finish(draft, Path(folder).absolute() / "spec.yaml", bound, is_new)
     return replace(loaded, function=function) if loaded.trainable.module == bind.MAIN else loaded
 
 
@@ -88,6 +88,8 @@ def revised(mapping: dict[str, Any], overrides: Sequence[str]) -> Experiment:
         _override(draft, override)
     check_keys(draft)
     experiment = validate(draft)
+    for broken in extremes.check_scheduler(experiment.scheduler) if experiment is not None else ():
+        draft.report(broken)
     if draft.problems or experiment is None:
         raise UserError(*sorted(draft.problems, key=_by_line))
     return experiment
@@ -193,7 +195,7 @@ def _refuse_all(draft: Draft, parsed: Parsed, at: Place) -> None:
         draft.refuse((*at, *broken.place), broken.what, broken.fix)
 
 
-def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded:
+def _finish(draft: Draft, file: Path, given: bind.Bound | None = None, is_new: bool = True) -> Loaded:
     check_keys(draft)
     bound = given or _find(draft, "trainable", file.parent)
     if bound is not None:
@@ -201,7 +203,7 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None) -> Loaded
     experiment = validate(draft)
     trainable = _fitting(draft, "trainable", bound)
     test = _fitting(draft, "test", _find(draft, "test", file.parent))
-    for broken in extremes.check(experiment) if experiment is not None else ():
+    for broken in extremes.check(experiment) if experiment is not None and is_new else ():
         draft.report(broken)
     if experiment is not None and trainable is not None and trainable.plain_ray:
         for broken in refuse_ranks(experiment.resources, f"{trainable.function}(config) is a plain Ray function"):

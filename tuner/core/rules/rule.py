@@ -21,7 +21,7 @@ def first_paused(run: RunState) -> str | None:
 
 
 class Rule(Protocol):
-    """A rule looks at the state and answers; it holds nothing that changes."""
+    """A rule looks at the state and answers; it keeps nothing that the state does not give again."""
 
     version: int
     """Raised whenever the same records would be answered differently."""

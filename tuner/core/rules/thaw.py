@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from itertools import count, takewhile
+from itertools import count, pairwise, takewhile
 from typing import Protocol, runtime_checkable
 
 from tuner.core.records import GO, Decision, Mark
@@ -53,7 +53,7 @@ class Thaw:
     """Pause a trial where the model wants to see it; let go on whom the model chooses.
 
     Once the run's epochs are trained, the best trial alone goes on, to its last epoch; where it ends badly the next
-    one does, until one more full training was spent on that.
+    one does, until one more full training was spent on that, beside what others trained on the way to their rungs.
     """
 
     version = 3
@@ -62,6 +62,7 @@ class Thaw:
         """Without a chooser it can only tell its rungs."""
         self.objective, self.chooser = experiment.objective, chooser
         self.rungs = thaw_epochs(experiment.budget.epochs, tops)
+        self._widest = max(after - before for before, after in pairwise([0, *self.rungs]))
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Pause at the rung that the trial was sent to."""
@@ -84,7 +85,7 @@ class Thaw:
         assert self.chooser is not None
         if not run.is_spent_by(0):
             return self.chooser.goes_on(run)
-        if run.is_spent_by(-run.spec.budget.epochs):
+        if run.is_spent_by(-run.spec.budget.epochs - run.slots * self._widest):
             return None
         best = leader(run)
         return best.id if best is not None and best.status == "paused" else None

@@ -49,7 +49,7 @@ class Pool:
     def add(self, several: Sequence[Params]) -> None:
         """Let more new params compete, but for those that were tried."""
         x = self.points.all_of(several)
-        new = [i for i, point in enumerate(x) if point.tobytes() not in self._tried]
+        new = [i for i, point in enumerate(x) if not self.was_tried(point)]
         if not new:
             return
         several, x = [several[i] for i in new], x[new]
@@ -59,6 +59,10 @@ class Pool:
         ids = UNBORN + self._made + np.arange(len(several))
         self._made += len(several)
         self._put(places, x, ids)
+
+    def was_tried(self, point: Array) -> bool:
+        """Tell whether a trial had these params."""
+        return point.tobytes() in self._tried
 
     def begin(self, trial: int, point: Array) -> None:
         """Give a new trial a column: that of the candidate that it was, if there was one; others like it are let go."""
