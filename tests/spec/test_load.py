@@ -148,5 +148,5 @@ def test_loading_imports_neither_ray_nor_torch_nor_optuna_nor_the_trainable() ->
 def test_a_run_that_was_begun_with_what_is_refused_today_is_gone_on_with() -> None:
     mapping = {**MAPPING, "scheduler": {"kind": "asha", "reduction_factor": 1.005}}
     assert from_mapping(mapping, HERE, is_new=False).experiment.scheduler.reduction_factor == 1.005  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="must be at least 1.01, but got 1.005"):
+    with pytest.raises(UserError, match=r"must be at least 1\.01, but got 1\.005"):
         from_mapping(mapping, HERE)
