@@ -28,11 +28,15 @@ HERE = Path(__file__).parent
 REPORT = HERE / "MUTANTS.md"
 CORE = ["tests/core/test_run.py", "tests/core/test_properties.py", "tests/core/test_extension.py"]
 CONFIRM = ["tests/core/test_confirm.py", "tests/core/test_confirm_goes_on.py"]
-RULES = ["tests/core/test_rule_contract.py", "tests/core/test_properties.py", "tests/core/test_conformance.py"]
+RULES = [
+    "tests/core/test_rule_contract.py",
+    "tests/core/test_extension.py",
+    "tests/core/test_properties.py",
+    "tests/core/test_conformance.py",
+]
 TARGETS: dict[str, list[str]] = {
     "tuner/core/rules/asha.py": [
         "tests/core/test_rules_asha.py",
-        "tests/core/test_extension.py",
         "tests/core/test_constraints.py",
         "tests/core/test_several.py",
         *RULES,
