@@ -36,6 +36,8 @@ class Known:
     """`chance` or `model`, by which it was chosen to run to the end without a pause; empty for any other trial."""
     target: int
     """The epoch of its open row."""
+    belief: float
+    """How much more likely its params are by the user's priors than by an even draw: a logarithm."""
     epoch: int = 0
     score: float = -math.inf
     """Its last value: higher is better."""
@@ -97,7 +99,8 @@ class Heard:
     def _begins(self, record: Suggested) -> None:
         number, point = record.number, self.points.of(record.params)
         rung = record.attributes["rung"]
-        self.trials[number] = Known(dict(record.params), point, record.attributes.get("straight", ""), rung)
+        belief = prior.log_density(self.spec.space, record.params)
+        self.trials[number] = Known(dict(record.params), point, record.attributes.get("straight", ""), rung, belief)
         self.decisions += 1
         self.pool.begin(number, point)
         self.model.open(number, point, rung)

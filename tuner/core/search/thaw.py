@@ -17,7 +17,6 @@ from scipy.special import log_ndtr
 
 from tuner.core import chance
 from tuner.core.records import trial_id, trial_number
-from tuner.core.search import prior
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.first import first
@@ -143,8 +142,7 @@ class FreezeThaw(Heard):
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
-        odds = self._odds(places) - COST * np.log(self._epochs(len(new), paused))
-        odds[: len(new)] += self._beliefs(new)
+        odds = self._odds(places) - COST * np.log(self._epochs(len(new), paused)) + self._beliefs(new, paused)
         best = int(odds.argmax())
         if best < len(new):
             return self._new(self.pool.candidates[new[best]].params)
@@ -163,12 +161,14 @@ class FreezeThaw(Heard):
         means, deviations = expected.means[places], expected.deviations[places]
         return np.asarray(log_ndtr((means - expected.best - margin) / deviations))
 
-    def _beliefs(self, places: Sequence[int]) -> Array | float:
-        """Weigh candidates by the user's priors, the less the more trials there are (πBO, Hvarfner et al. 2022)."""
-        if not prior.has_prior(self.spec.space):
-            return 0.0
-        weights = np.array([self.pool.candidates[place].belief for place in places])
-        return BELIEF / max(len(self.trials), 1) * weights
+    def _beliefs(self, new: Sequence[int], paused: Sequence[int] = ()) -> Array:
+        """Weigh new params and paused trials by the user's priors, the less the more trials there are.
+
+        After πBO, Hvarfner et al. 2022, where all trials are whole. Here what is believed says of a paused trial too
+        that it ends better than it looks.
+        """
+        weights = [*(self.pool.candidates[place].belief for place in new), *(self.trials[n].belief for n in paused)]
+        return BELIEF / max(len(self.trials), 1) * np.array(weights)
 
     def _straight(self, number: int) -> _Choice:
         """Begin a trial that runs to the end: by chance, and every other time by the model."""
