@@ -17,6 +17,7 @@ from tuner.core.records import Asked, Lost, Promoted, Record
 from tuner.core.state import RunState
 from tuner.outputs import live
 from tuner.outputs.forecast import Forecast, epochs_left, share_done
+from tuner.outputs.grid import duration
 from tuner.outputs.live import Show, news
 from tuner.simulate import Simulation
 
@@ -42,6 +43,12 @@ def now(records: list[Record]) -> list[Record]:
 def seen(*records: Record, console: Console | None = None, **parts: Any) -> tuple[Show, RunState]:
     show = Show(console or terminal())
     return show, shown(now(by_hand(experiment(**parts), *records)), show)
+
+
+@pytest.fixture(autouse=True)
+def no_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show 0:00 however busy the machine is."""
+    monkeypatch.setattr(live, "duration", lambda seconds: duration(0 if seconds < 60 else seconds))
 
 
 def picture(show: Show) -> list[str]:
