@@ -203,6 +203,21 @@ def test_a_run_in_which_none_ends_well_trains_no_more_than_one_training_beyond_i
     assert trained <= auto().total_epochs + 20 + 4 * 20
 
 
+def test_a_right_prior_helps_and_a_wrong_one_is_made_up_for() -> None:
+    def best_after(epochs: int, **priors: float) -> float:
+        found = []
+        for seed in range(6):
+            space = {name: {**PLAIN[name], **({"prior": priors[name]} if name in priors else {})} for name in PLAIN}
+            records = Simulation(auto(seed, space=space), smooth, slots=4).run()
+            reports = [record for record in records if isinstance(record, Report)]
+            found.append(max(report.metrics["score"] for report in reports[:epochs]))
+        return statistics.mean(found)
+
+    right, wrong = {"lr": 0.012, "momentum": 0.88}, {"lr": 0.8, "momentum": 0.5}
+    assert best_after(60, **right) > best_after(60) + 0.1
+    assert best_after(160, **wrong) > best_after(160) - 0.1
+
+
 SMALL = {
     "batch": {"dist": "choice", "values": [16, 32, 64]},
     "lr": {"dist": "choice", "values": [1e-4, 1e-3, 1e-2]},

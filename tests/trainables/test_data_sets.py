@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from trainables import data
 from trainables.data import cache
@@ -159,6 +160,20 @@ def test_an_image_folder_that_changed_is_decoded_anew(folders: Path) -> None:
 def test_an_image_folder_without_images(folders: Path) -> None:
     (folders / "pets" / "dog").mkdir(parents=True)
     with pytest.raises(data.DataError, match="must hold one subfolder a class with images in it"):
+        data.load(str(folders / "pets"))
+
+
+def test_an_image_folder_of_splits_is_refused_for_its_test_images_would_be_trained_on(folders: Path) -> None:
+    make_images(folders / "pets" / "train")
+    make_images(folders / "pets" / "val")
+    with pytest.raises(data.DataError, match="but holds train, val. Give one folder with all classes"):
+        data.load(str(folders / "pets"))
+
+
+def test_an_image_of_16_bits_is_refused(folders: Path) -> None:
+    make_images(folders / "pets")
+    Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)).save(folders / "pets" / "dark" / "deep.png")
+    with pytest.raises(data.DataError, match=r"deep\.png must have 8 bits a channel, but is of mode I;16"):
         data.load(str(folders / "pets"))
 
 

@@ -232,6 +232,7 @@ def test_loops_of_many_kinds_stay_right(which: str) -> None:
     "batch",
     [
         [torch.zeros(3, 8, 8), torch.zeros(4, 8, 8)],
+        [torch.zeros(3, 8, 8), torch.zeros(3, 8, 8)],  # two images, of three channels each
         (torch.zeros(9, 4, 2), torch.zeros(4)),
         nn.utils.rnn.pack_sequence([torch.ones(3), torch.ones(2)]),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainables.data.download import DataError
 from trainables.data.source import Decoded, Source
+from trainables.data.text_files import refuse_splits
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -19,6 +20,7 @@ def image_folder(folder: Path, size: int) -> Source:
     files = [(path, place.name) for place in _classes(folder) for path in _images_in(place)]
     if not files:
         raise DataError(f"{folder} must hold one subfolder a class with images in it, but no image was found")
+    refuse_splits(folder, {name for _, name in files})
     key = f"{folder.resolve().name}-{size}px-{_fingerprint(folder, files)}"
     return Source(key, partial(_decode, files, size), padding=max(1, size // 8), flip=True)
 
@@ -36,6 +38,8 @@ class ImageFiles:
 
         try:
             with Image.open(self.paths[row]) as image:
+                if image.mode[0] in "IF":  # its values would be cut off at 255
+                    raise DataError(f"{self.paths[row]} must have 8 bits a channel, but is of mode {image.mode}")
                 square = ImageOps.fit(image.convert("RGB"), (self.size, self.size), Image.Resampling.BILINEAR)
         except OSError as error:
             raise DataError(f"{self.paths[row]} must be an image, but cannot be read: {error}") from error

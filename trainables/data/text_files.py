@@ -58,7 +58,17 @@ def read_folder(folder: Path) -> Rows:
             f"{folder.absolute()}: must hold one subfolder a class with .txt files in it, but none was found. "
             f"Give the folder above those of the classes."
         )
+    refuse_splits(folder, {name for _, name in files})
     return [_decoded(file) for file, _ in files], [name for _, name in files]
+
+
+def refuse_splits(folder: Path, classes: set[str]) -> None:
+    """Raise DataError where what would be the classes are splits: the test data would be trained on."""
+    if {split_name(name) for name in classes} <= set(SPLITS):
+        raise DataError(
+            f"{folder.absolute()}: must hold one subfolder a class, but holds {', '.join(sorted(classes))}. "
+            f"Give one folder with all classes: the splits are made of it."
+        )
 
 
 def _check_column(path: Path, name: str, key: str, columns: list[str]) -> None:

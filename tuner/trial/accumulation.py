@@ -252,6 +252,8 @@ def _size(batch: Any) -> int | None:
 def _lengths(batch: Any) -> Iterator[int | None]:
     if hasattr(batch, "shape"):
         yield int(batch.shape[0]) if len(batch.shape) else None
+    elif _is_images(batch):
+        yield None
     elif isinstance(batch, Mapping | list | tuple):
         for value in batch.values() if isinstance(batch, Mapping) else batch:
             yield from _lengths(value)
@@ -265,6 +267,12 @@ def _cut(batch: Any, size: int | None, parts: int, exactly: bool) -> list[tuple[
     count = min(parts, size)
     bounds = [round(i * size / count) for i in range(count + 1)]
     return [(_part(batch, *ends, size), (ends[1] - ends[0]) / size) for ends in itertools.pairwise(bounds)]
+
+
+def _is_images(batch: Any) -> bool:
+    """Tell whether a list has an image for each sample, as `collate_fn=list` makes it: first axes are channels."""
+    shapes: list[Any] = [getattr(one, "shape", ()) for one in batch] if isinstance(batch, list | tuple) else []
+    return len(shapes) > 1 and all(len(shape) == 3 and shape[0] in (1, 3, 4) for shape in shapes)
 
 
 def _part(value: Any, begin: int, end: int, size: int) -> Any:

@@ -20,8 +20,12 @@ State = dict[str, Any]
 class Loaders:
     """Knows the generators of all loaders that were iterated, sets those that a checkpoint holds, and counts passes."""
 
-    def __init__(self, saved: Sequence[State] | None) -> None:
-        """Take the states of the checkpoint from which the trial goes on; None where it begins."""
+    def __init__(self, saved: Sequence[State] | None, cloned_at: int = 0) -> None:
+        """Take the states of the checkpoint from which the trial goes on; None where it begins.
+
+        A clone, which was one at an epoch, draws anew: else it saw the batches of its first epochs after each cloning.
+        """
+        self._cloned_at = cloned_at
         self._resumed, self._saved = saved is not None, list(saved or ())
         self._seen: list[tuple[Callable[[], torch.Generator | None], torch.Tensor]] = []
         self._training = False
@@ -34,6 +38,11 @@ class Loaders:
         self._passes.clear()  # what is done before the loop is done again by a trial that goes on
         for generator, initial in self._alive():
             self._set(generator, initial)
+            self._draw_anew(generator)
+
+    def _draw_anew(self, generator: torch.Generator) -> None:
+        if self._cloned_at:
+            generator.manual_seed(generator.initial_seed() + self._cloned_at)
 
     def meet(self, loader: Iterable[Any], epoch: int) -> None:
         """Take in a loader that is about to be iterated, in this epoch."""
@@ -42,6 +51,8 @@ class Loaders:
         known = {id(generator) for generator, _ in self._alive()}
         new = [generator for generator in generators(loader) if id(generator) not in known]
         self._seen += [(_reference(generator), generator.get_state()) for generator in new]
+        for generator in new if self._training else ():
+            self._draw_anew(generator)
         if self._training and self._resumed:
             _start_workers(loader)
             for generator, initial in self._alive():

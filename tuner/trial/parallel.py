@@ -46,9 +46,10 @@ def prepare(thing: Any, ranks: Ranks, devices: list[torch.device], seed: int, ep
 
 
 def unwrapped(name: str, thing: Any) -> Any:
-    """Take a model out of what makes it parallel; raises UserError where that lies deeper, and would be saved."""
+    """Take a model out of what made it parallel, or compiled it; raises UserError where that lies deeper."""
     if "torch" not in sys.modules:
         return thing
+    from torch.nn import Module
     from torch.nn.parallel import DataParallel, DistributedDataParallel
 
     while isinstance(thing, DataParallel | DistributedDataParallel):
@@ -58,7 +59,8 @@ def unwrapped(name: str, thing: Any) -> Any:
             f"trial.track({name}=...): must be made of the model, not of what trial.prepare returned, but got "
             f"{type(thing).__name__} of {type(inner).__name__}. Make it of the model, or track the model itself."
         )
-    return thing
+    compiled = thing._modules.get("_orig_mod") if isinstance(thing, Module) else None
+    return thing if compiled is None else compiled  # what torch.compile made has other names for all weights
 
 
 def _around_parallel(thing: Any) -> torch.nn.Module | None:

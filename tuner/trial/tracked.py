@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from typing import Any, Literal
 
 from tuner.errors import UserError
@@ -56,7 +57,8 @@ def initial_by_now(thing: Any, known: Any) -> Any:
     """Read it again: a scheduler made after its optimizer was tracked may have set the initial lr itself."""
     if kind_of(thing) != "optimizer":
         return known
-    return [_number(group.get("initial_lr", lr)) for group, lr in zip(thing.param_groups, known, strict=True)]
+    groups = zip_longest(thing.param_groups, known)  # one may have been added since
+    return [_number(group.get("initial_lr", group.get("lr") if lr is None else lr)) for group, lr in groups]
 
 
 def in_order(tracked: Mapping[str, Any], names: Iterable[str]) -> list[str]:
@@ -72,6 +74,13 @@ def restore(thing: Any, state: Any, initials: tuple[Any, Any] | None = None) -> 
 
     A clone keeps its own hyperparameters: `initials` are what `initial` read of this object and of the donor's.
     """
+    if kind_of(thing) == "optimizer" and len(thing.param_groups) != (count := len(state["param_groups"])):
+        raise UserError(
+            f"trial.track: an optimizer must have as many groups of parameters as in its checkpoint ({count}), but got "
+            f"{len(thing.param_groups)}. Make all groups before trial.track, and freeze by requires_grad_(False)."
+        )
+    if compiled := [key for key in state if "_orig_mod." in key] if kind_of(thing) == "module" else []:
+        state = {key.replace("_orig_mod.", "") if key in compiled else key: value for key, value in state.items()}
     kind = kind_of(thing) if initials else None
     own, donors = initials or (None, None)
     if kind == "optimizer":

@@ -52,9 +52,9 @@ class Trial:
             checkpoint.read_manifest(self._source)
         self._own: dict[str, Any] = (checkpoint.load(self._source, OWN) or {}) if self._source else {}
         self._goes_on = self._source is not None and not assignment.cloned
-        self._randomness_due = self._goes_on or self.rank > 0
+        self._randomness_due = self._source is not None or self.rank > 0
         self._states = self._ranks.own_of(self._own) if self._goes_on else None
-        self._loaders = Loaders(self._states["loaders"] if self._states else None)
+        self._loaders = Loaders((self._states or {}).get("loaders"), assignment.cloned * assignment.epoch)
         self._accumulation = Accumulation(assignment.parts, self._ranks)
         self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
@@ -285,7 +285,7 @@ class Trial:
         if self._randomness_due:
             if self._states is not None:
                 randomness.restore(self._states["randomness"])
-            else:  # models are alike on all ranks by now; dropout and augmentation shall not be
+            else:  # models are alike on all ranks by now; dropout is not, nor after a clone what it was at the start
                 randomness.seed_all(self.seed + self.rank + self.ranks * self._epoch)
             self._randomness_due = False
         self._loaders.begin()
