@@ -166,7 +166,7 @@ def test_an_image_folder_without_images(folders: Path) -> None:
 def test_an_image_folder_of_splits_is_refused_for_its_test_images_would_be_trained_on(folders: Path) -> None:
     make_images(folders / "pets" / "train")
     make_images(folders / "pets" / "val")
-    with pytest.raises(data.DataError, match="but holds train, val. Give one folder with all classes"):
+    with pytest.raises(data.DataError, match=r"but holds train, val\. Give one folder with all classes"):
         data.load(str(folders / "pets"))
 
 
