@@ -25,7 +25,7 @@ from tuner.core import chance
 from tuner.core.search.scale import from_unit, to_unit
 
 RAW = Path(__file__).parent / "raw" / "priors.jsonl"
-KINDS = ("random", "tpe")
+KINDS = ("random", "tpe", "auto")
 PRIORS = ("none", "right", "wrong", "far")
 TASKS = ("avg_bs64", "embed128_bs64", "3945", "34539")
 """The first two of each family."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.called import called
+from tuner.called import how_to_go_on
 from tuner.earlier import learn
 from tuner.errors import ClusterError, Interrupted, Locked, Problem, TunerError, UserError
 from tuner.runs import Place, find_place, find_run, find_stopped, new_name, place, refuse_left, refuse_taken, store
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 LEAVE_SECONDS = 5.0
 """How long the copy at a URL, and the report, are waited for where the process has to end."""
-GO_ON = "Go on with: {} --resume {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +238,7 @@ def _drive_aside(
             raise
         except TunerError as error:
             if isinstance(error, Interrupted | ClusterError):
-                show.say(GO_ON.format(called(), folder))
+                show.say(how_to_go_on(folder, options.address))
             with suppress(OSError):  # what ended the run is worth more than a summary of it, which can be made again
                 finish(folder, _left(error), options.mirror, show.say, LEAVE_SECONDS)
             raise
@@ -260,24 +259,24 @@ def _engine(folder: Path, loaded: Loaded, options: Options, terminal: Terminal, 
         changes=new,
         travels=partial(_travels, loaded),
         say=show.say,
-        farewell=(lambda error: _leave(folder, terminal, show, error, options.mirror)) if options.may_exit else None,
+        farewell=(lambda error: _leave(folder, terminal, show, error, options)) if options.may_exit else None,
         mirror=options.mirror,
     )
 
 
-def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, mirror: Mirror | None) -> None:
+def _leave(folder: Path, terminal: Terminal, show: Show, error: TunerError, options: Options) -> None:
     """Say, in another thread, what there is to say before the process ends."""
     from tuner.outputs.ending import finish
 
-    show.say(GO_ON.format(called(), folder))
+    show.say(how_to_go_on(folder, options.address))
     show.__exit__()
     if not isinstance(error, Interrupted):
         print(error, file=terminal.err, flush=True)
     with suppress(OSError):
         finish(folder, _left(error), patience=LEAVE_SECONDS)
-    if mirror is not None:
+    if options.mirror is not None:
         try:
-            mirror.close(LEAVE_SECONDS)
+            options.mirror.close(LEAVE_SECONDS)
         except TunerError as problem:
             if problem is not error:
                 print(problem, file=terminal.err, flush=True)

@@ -18,3 +18,9 @@ def called() -> str:
     if program.name == "__main__.py" and program.parent.name == INSTALLED:
         return f"python -m {INSTALLED}"
     return INSTALLED
+
+
+def how_to_go_on(folder: Path, address: str | None = None) -> str:
+    """Spell what goes on with a run, on the cluster whose address was given."""
+    cluster = f" --address {shlex.quote(address)}" if address else ""
+    return f"Go on with: {called()} --resume {shlex.quote(str(folder))}{cluster}"

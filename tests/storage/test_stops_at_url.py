@@ -88,5 +88,5 @@ def test_who_has_to_leave_says_that_the_copy_is_behind(objects: Objects, folder:
         mirror.wait_until_put(lambda: False)
         monkeypatch.setattr(mirror._segments, "append", lambda data: fail())
         append(ledger, 1)
-        api._leave(folder, terminal, show, Interrupted("interrupted"), mirror)  # type: ignore[arg-type]
+        api._leave(folder, terminal, show, Interrupted("interrupted"), api.Options(mirror=mirror))  # type: ignore[arg-type]
     assert f"cannot be written: the server is away. All is in {folder}" in told.getvalue()

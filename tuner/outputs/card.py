@@ -70,7 +70,10 @@ def _values(run: RunState, best: Best) -> list[tuple[str, float, str]]:
         modes = {objective.metric: objective.mode for objective in run.spec.objectives}
         return [(f"{metric} ({modes[metric]})", value, "") for metric, value in best.values.items()]
     if winner is None or winner.mean is None:
-        return [(f"{goal.metric} ({goal.mode}), the best of the search", best.value, "")]
+        what, top = "the best of the search", run.best
+        if top is not None and top.value != best.value:
+            what = f"the best that was saved; {top.trial} had {top.value:.6g}"
+        return [(f"{goal.metric} ({goal.mode}), {what}", best.value, "")]
     mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
     return [
         (f"{goal.metric} of {winner.trial} in the search", winner.search_value, ""),

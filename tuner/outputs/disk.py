@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tuner.core.records import Record, Report
@@ -61,9 +63,13 @@ class Disk:
 def used(folder: Path) -> int:
     """Add up the sizes of all files below a folder, in bytes; what is deleted meanwhile counts as nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for path in files_below(folder):
+        with suppress(OSError):
+            total += path.stat().st_size
     return total
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files; `Path.rglob` raises where a folder is deleted meanwhile."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)

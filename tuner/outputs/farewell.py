@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -22,12 +23,22 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
     for name, value in (best.read_test(folder, run.chosen) or {}).items():
         console.print(f"On the test split: {name} {value:.6g}")
     if run.best is not None:
+        for text in _saved_instead(run):
+            console.print(text)
         console.print(f"Best model:   {_model(folder)}")
         console.print(f"Best params:  {folder / BEST / best.PARAMS}")
     if (folder / page.NAME).exists():
         console.print(f"Report:       {folder / page.NAME}")
-    console.print(f"TensorBoard:  tensorboard --logdir {folder / 'tensorboard'}")
+    console.print(f"TensorBoard:  tensorboard --logdir {quote(str(folder / 'tensorboard'))}")
     console.print(f"Disk used:    {grid.size(disk.used(folder))}")
+
+
+def _saved_instead(run: RunState) -> list[str]:
+    """Say whose model is kept where that of the best report was not saved."""
+    top, kept = run.best, run.chosen
+    if top is None or kept is None or kept is not run.best_saved or (kept.trial, kept.epoch) == (top.trial, top.epoch):
+        return []
+    return [f"In best/ is {kept.trial} at epoch {kept.epoch} ({kept.value:.6g}): that of {top.trial} was not saved"]
 
 
 def _model(folder: Path) -> str:

@@ -33,7 +33,7 @@ CONSTRAINTS = "constraints"
 
 
 class Study:
-    """Writes the journal; begins anew whenever a driver starts."""
+    """Writes the journal; begins anew with the first record that a driver hands over."""
 
     def __init__(self, run_folder: Path) -> None:
         logging.getLogger("optuna").setLevel(logging.ERROR)
@@ -46,6 +46,7 @@ class Study:
         """Write what the record adds."""
         self.backend.moment = record.time
         if isinstance(record, Header):
+            self.backend.begin()
             goals = run.spec.objectives
             modes = [StudyDirection.MAXIMIZE if goal.mode == "max" else StudyDirection.MINIMIZE for goal in goals]
             self.study = self.storage.create_new_study(modes, run.name)
@@ -122,7 +123,10 @@ class Journal(BaseJournalBackend):
         """When that happened which is being written: on a resume it is not now."""
         self._written = 0
         """How many entries are, and gone from memory: Optuna has read them by then."""
-        path.write_bytes(b"")
+
+    def begin(self) -> None:
+        """Begin anew: what was written by an earlier driver is written again."""
+        self.path.write_bytes(b"")
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Give back what was appended."""

@@ -40,18 +40,18 @@ class Trial:
 
 
 class TensorBoard:
-    """Writes one folder of events for each trial; begins anew whenever a driver starts."""
+    """Writes one folder of events for each trial; begins anew with the first record that a driver hands over."""
 
     def __init__(self, run_folder: Path) -> None:
         self.run_folder, self.folder = run_folder, run_folder / "tensorboard"
         self.trials: dict[str, Trial] = {}
         """Those that have not ended."""
         self._since = time.time()
-        delete_folder(self.folder)
 
     def see(self, record: Record, run: RunState) -> None:
         """Write what the record adds."""
         if isinstance(record, Header):
+            delete_folder(self.folder)
             self._describe(run, record.time)
         elif isinstance(record, Suggested | Repeated):
             self._begin(record, run)

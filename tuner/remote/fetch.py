@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.errors import ClusterError, UserError
+from tuner.ledger import NAME, bring
 from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import Jobs, unreachable
 from tuner.remote.pack import PAGE, SAID
@@ -20,13 +22,22 @@ PACK = "tuner.remote.pack"
 
 
 def fetch(jobs: Jobs, run: str, into: Path) -> Path:
-    """Bring a run's ledger and results to `into/NAME`, without checkpoints; returns that folder."""
+    """Bring a run's ledger and results to `into/NAME`, without checkpoints; returns that folder.
+
+    A ledger there that says more, since the run was gone on with here, is left as it is, and so are its results.
+    """
     told = _packed(jobs, run)
     target = into / Path(told["folder"]).name
     into.mkdir(parents=True, exist_ok=True)
     with _fetched(jobs, told, into) as fetched:
         if target.exists() and _header(target) != _header(fetched):
             raise UserError(f"{target}: must be free, or hold this run, but holds another one. Move it away.")
+        there = (fetched / NAME).read_bytes()
+        if _says_more(target / NAME, there):
+            return target
+        if aside := bring(target, there, run):  # raises Locked where a driver writes to it
+            print(f"{target}: went on here too; its ledger is kept in {aside.name}", file=sys.stderr)
+        (fetched / NAME).unlink()
         for name in ("best", "tensorboard"):  # what was fetched earlier may be of another best, or of another driver
             shutil.rmtree(target / name, ignore_errors=True)
         shutil.copytree(fetched, target, dirs_exist_ok=True)
@@ -91,6 +102,11 @@ def _download(jobs: Jobs, told: dict[str, Any], target: Path) -> None:
         raise unreachable(jobs.address, RuntimeError(f"HTTP {response.status_code}, {target.stat().st_size} bytes"))
 
 
+def _says_more(ledger: Path, there: bytes) -> bool:
+    here = ledger.read_bytes() if ledger.exists() else b""
+    return len(here) > len(there) and here.startswith(there)
+
+
 def _header(run: Path) -> bytes:
-    with (run / "ledger").open("rb") as file:
+    with (run / NAME).open("rb") as file:
         return file.readline()

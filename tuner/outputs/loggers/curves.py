@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from tuner.core.records import Record, Report
+from tuner.core.records import Header, Record, Report
 from tuner.core.state import RunState
 from tuner.storage import append_whole, is_full
 
@@ -15,19 +15,21 @@ COLUMNS = ("trial", "generation", "epoch", "metric", "value")
 
 
 class Curves:
-    """Writes `curves.csv`, a line for each value of each report; begins anew whenever a driver starts.
+    """Writes `curves.csv`, a line for each value of each report; begins anew with the first record.
 
     One line a value, since trials may report different metrics, and a file that grows can get no new columns.
     """
 
     def __init__(self, run_folder: Path) -> None:
         self.path = run_folder / NAME
-        self._waiting = [_line(*COLUMNS)]
-        self.path.write_bytes(b"")
+        self._waiting: list[str] = []
 
     def see(self, record: Record, run: RunState) -> None:
         """Write a report's values."""
-        if isinstance(record, Report):
+        if isinstance(record, Header):
+            self.path.write_bytes(b"")
+            self._waiting = [_line(*COLUMNS)]
+        elif isinstance(record, Report):
             place = (record.trial, record.generation, record.epoch)
             self._waiting += [_line(*place, name, repr(value)) for name, value in record.metrics.items()]
         self._flush()

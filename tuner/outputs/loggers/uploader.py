@@ -152,6 +152,9 @@ class Uploader:
     def _bring(self, bad: set[str], over: bool) -> Failure | None:
         """Send what there is, and at the end of a run all; returns the first failure."""
         failure = None
+        if not self._identity:  # the driver ends before it has begun
+            self._is_done = True
+            return None
         try:
             if not self._has_begun:
                 self.service.begin(self.run, self._identity)

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from tuner.core.records import Disk, Report
+from tuner.outputs.disk import files_below
 from tuner.outputs.grid import duration, size
 from tuner.outputs.page.history import History, thinned
 from tuner.outputs.page.html import Figure, paragraph, plot
@@ -110,9 +111,9 @@ def _disk(history: History) -> str:
 def _sizes(folder: Path) -> dict[str, int]:
     """Add up the sizes of files by what they are, the largest first; what is deleted meanwhile counts as nothing."""
     found: dict[str, int] = {}
-    for path in folder.rglob("*"):
+    for path in files_below(folder):
         try:
-            count = path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+            count = 0 if path.is_symlink() else path.stat().st_size
         except OSError:
             continue
         if count and path.suffix != ".html":
