@@ -98,6 +98,26 @@ def test_the_head_says_what_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {"# python", "# ray", "# torch", "# optuna"} <= {line.rpartition(" ")[0] for line in head}
 
 
+def test_what_the_run_was_begun_with_stays_when_the_file_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, folder = loaded(tmp_path), tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    texts = []
+    for sha in ("first", "second", "third"):
+        monkeypatch.setattr(outputs, "commit", lambda sha=sha: sha)
+        outputs.write(folder, made.experiment, made.file.parent)
+        texts.append((folder / "experiment.yaml").read_text())
+    begun = texts[0].splitlines()
+    begun = begun[: next(i for i, line in enumerate(begun) if not line.startswith("#"))]
+    assert "# git commit: first" in begun
+    for text, sha in zip(texts[1:], ("second", "third"), strict=True):
+        assert text.startswith("\n".join(begun))
+        assert text.count("# Written again ") == 1
+        assert text.count(f", at git commit {sha}") == 1
+        assert text.count("git commit: ") == 1
+
+
 def test_the_commit_says_whether_files_were_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]

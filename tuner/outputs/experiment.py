@@ -32,9 +32,20 @@ def write(folder: Path, experiment: Experiment, home: Path) -> None:
     """Write `experiment.yaml`; `home` is the folder of the YAML that the experiment was read from."""
     file = folder / NAME
     head = [f"{folder.name}: the experiment with all its defaults. Run it again:", f"  {command(file)}"]
-    head += [f"Made {datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')}", f"git commit: {commit()}"]
-    head += [f"{name} {number}" for name, number in versions().items()]
+    now, origin = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"), _origin(file)
+    if origin:
+        head += [*origin, f"Written again {now}, at git commit {commit()}"]
+    else:
+        head += [f"Made {now}", f"git commit: {commit()}", *(f"{name} {number}" for name, number in versions().items())]
     write_whole(file, document(resolved(experiment, home), head + notes(experiment, home)))
+
+
+def _origin(file: Path) -> list[str]:
+    """Read when and with what the run was begun out of the file that is there."""
+    if not file.exists():
+        return []
+    starts = ("Made ", "git commit: ", *(f"{name} " for name in versions()))
+    return [line[2:] for line in file.read_text().splitlines() if line.startswith(tuple(f"# {one}" for one in starts))]
 
 
 def command(file: Path) -> str:
