@@ -34,7 +34,7 @@ ROOMS = {
     "tuner/earlier.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.runs", "tuner.spec"},
     "tuner/ship.py": {"tuner.errors", "tuner.spec", "ray"},
     "tuner/remote": {"tuner.called", "tuner.engine", "tuner.outputs", "tuner.errors", "tuner.ledger", "tuner.runs",
-                     "tuner.ship", "tuner.spec", "tuner", "ray"},
+                     "tuner.ship", "tuner.spec", "tuner.storage", "tuner", "ray"},
     "tuner/audit.py": {"tuner.core", "tuner.spec"},
     "tuner/plan.py": {"tuner.core", "tuner.spec", "tuner.simulate"},
     "tuner/trial": {"tuner.errors", "tuner.spelled", "tuner.storage", "torch", "numpy", "PIL", "safetensors"},

@@ -83,6 +83,61 @@ def test_a_group_that_comes_after_track_costs_no_epoch_and_says_so_when_resumed(
         run(train, goes_on(given, heard))
 
 
+def test_a_clone_that_is_cut_off_draws_what_the_whole_one_draws_from_seeds_of_each_epoch(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def train(trial: Trial) -> None:
+        trial.track(model=nn.Linear(1, 1))
+        for epoch in trial.epochs():
+            generator = torch.Generator().manual_seed(trial.seed + epoch)
+            loader = DataLoader(range(50), batch_size=10, shuffle=True, generator=generator)
+            seen.append(torch.cat(list(trial.batches(loader))).tolist())
+            trial.report(loss=1)
+
+    given = assignment(tmp_path, epochs=6)
+    donor = run(train, given, last=2)
+    clone = replace(goes_on(given, donor, cloned=True), generation=1)
+    run(train, clone)
+    whole = seen[2:]
+    cut = run(train, clone, last=4)
+    run(train, replace(goes_on(clone, cut), cloned=False))
+    assert [*seen[6:8], *seen[8:]] == whole
+
+
+class Two(torch.optim.Optimizer):
+    """Two optimizers in one, with a state of its own form."""
+
+    def __init__(self, model: nn.Linear) -> None:
+        self.parts = [torch.optim.SGD([one], lr=0.1, momentum=0.9) for one in model.parameters()]
+        super().__init__(model.parameters(), {})
+
+    def state_dict(self) -> dict[str, object]:
+        return {str(i): one.state_dict() for i, one in enumerate(self.parts)}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        for i, one in enumerate(self.parts):
+            one.load_state_dict(state[str(i)])
+
+
+def test_an_optimizer_of_the_users_own_form_and_a_model_with_a_compiled_part_are_restored(tmp_path: Path) -> None:
+    weights: list[torch.Tensor] = []
+
+    def train(trial: Trial) -> None:
+        model = nn.Sequential(torch.compile(nn.Linear(2, 2)), nn.Linear(2, 2))
+        weights.append(model[0].weight)
+        trial.track(model=model, steps=Two(model[1]))
+        for _ in trial.epochs():
+            with torch.no_grad():
+                model[0].weight += 1
+            trial.report(loss=1)
+
+    given = assignment(tmp_path)
+    heard = run(train, given, last=2)
+    after = weights[0].clone()
+    run(train, goes_on(given, heard), last=3)
+    torch.testing.assert_close(weights[1], after + 1)
+
+
 def test_a_compiled_model_is_saved_under_the_names_of_the_model(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
         trial.track(model=torch.compile(nn.Linear(2, 2)))

@@ -63,6 +63,14 @@ def _dataset(run: RunState, best: Best) -> str | None:
     return next((str(params[name]) for name in DATASETS if params.get(name)), None)
 
 
+def better_unsaved(run: RunState) -> Best | None:
+    """Find the best report, where another one's model is kept since that epoch was not saved."""
+    top, kept = run.best, run.chosen
+    if top is None or kept is None or kept is not run.best_saved or (kept.trial, kept.epoch) == (top.trial, top.epoch):
+        return None
+    return top
+
+
 def _values(run: RunState, best: Best) -> list[tuple[str, float, str]]:
     """List values of the objective by what each is, with its interval: of the search, on fresh seeds, of this model."""
     goal, winner = run.spec.objective, confirmed.winner(run)
@@ -70,9 +78,8 @@ def _values(run: RunState, best: Best) -> list[tuple[str, float, str]]:
         modes = {objective.metric: objective.mode for objective in run.spec.objectives}
         return [(f"{metric} ({modes[metric]})", value, "") for metric, value in best.values.items()]
     if winner is None or winner.mean is None:
-        what, top = "the best of the search", run.best
-        if top is not None and top.value != best.value:
-            what = f"the best that was saved; {top.trial} had {top.value:.6g}"
+        top = better_unsaved(run)
+        what = f"the best that was saved; {top.trial} had {top.value:.6g}" if top else "the best of the search"
         return [(f"{goal.metric} ({goal.mode}), {what}", best.value, "")]
     mean = f"{goal.metric} of {winner.trial} on {winner.n} fresh seeds, the mean"
     return [

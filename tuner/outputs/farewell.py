@@ -35,8 +35,8 @@ def farewell(folder: Path, run: RunState, console: Console) -> None:
 
 def _saved_instead(run: RunState) -> list[str]:
     """Say whose model is kept where that of the best report was not saved."""
-    top, kept = run.best, run.chosen
-    if top is None or kept is None or kept is not run.best_saved or (kept.trial, kept.epoch) == (top.trial, top.epoch):
+    top, kept = card.better_unsaved(run), run.chosen
+    if top is None or kept is None:
         return []
     return [f"In best/ is {kept.trial} at epoch {kept.epoch} ({kept.value:.6g}): that of {top.trial} was not saved"]
 

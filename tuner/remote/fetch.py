@@ -17,6 +17,7 @@ from tuner.ledger import NAME, bring
 from tuner.remote.follow import follow, printer
 from tuner.remote.jobs import Jobs, unreachable
 from tuner.remote.pack import PAGE, SAID
+from tuner.storage import Log
 
 PACK = "tuner.remote.pack"
 
@@ -35,7 +36,9 @@ def fetch(jobs: Jobs, run: str, into: Path) -> Path:
         there = (fetched / NAME).read_bytes()
         if _says_more(target / NAME, there):
             return target
-        if aside := bring(target, there, run):  # raises Locked where a driver writes to it
+        if (target / NAME).exists():
+            Log(target / NAME).close()  # raises Locked where a driver writes to it
+        if aside := bring(target, there, run):
             print(f"{target}: went on here too; its ledger is kept in {aside.name}", file=sys.stderr)
         (fetched / NAME).unlink()
         for name in ("best", "tensorboard"):  # what was fetched earlier may be of another best, or of another driver

@@ -272,7 +272,7 @@ def _cut(batch: Any, size: int | None, parts: int, exactly: bool) -> list[tuple[
 def _is_images(batch: Any) -> bool:
     """Tell whether a list has an image for each sample, as `collate_fn=list` makes it: first axes are channels."""
     shapes: list[Any] = [getattr(one, "shape", ()) for one in batch] if isinstance(batch, list | tuple) else []
-    return len(shapes) > 1 and all(len(shape) == 3 and shape[0] in (1, 3, 4) for shape in shapes)
+    return bool(shapes) and all(len(shape) == 3 and shape[0] in (1, 3, 4) for shape in shapes)
 
 
 def _part(value: Any, begin: int, end: int, size: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ State = dict[str, Any]
 class Loaders:
     """Knows the generators of all loaders that were iterated, sets those that a checkpoint holds, and counts passes."""
 
-    def __init__(self, saved: Sequence[State] | None, cloned_at: int = 0) -> None:
-        """Take the states of the checkpoint from which the trial goes on; None where it begins.
+    def __init__(self, states: Mapping[str, Any] | None, cloned_at: int = 0) -> None:
+        """Take what `states` gave for the checkpoint from which the trial goes on; None where it begins.
 
-        A clone, which was one at an epoch, draws anew: else it saw the batches of its first epochs after each cloning.
+        A clone, which became one at an epoch, draws anew: else it saw the batches of its first epochs again each time.
         """
-        self._cloned_at = cloned_at
+        saved = states["loaders"] if states else None
+        self.cloned_at = cloned_at or (states.get("cloned_at", 0) if states else 0)
         self._resumed, self._saved = saved is not None, list(saved or ())
         self._seen: list[tuple[Callable[[], torch.Generator | None], torch.Tensor]] = []
         self._training = False
@@ -37,12 +38,11 @@ class Loaders:
         self._training = True
         self._passes.clear()  # what is done before the loop is done again by a trial that goes on
         for generator, initial in self._alive():
-            self._set(generator, initial)
-            self._draw_anew(generator)
+            self._go_on(generator, initial)
 
-    def _draw_anew(self, generator: torch.Generator) -> None:
-        if self._cloned_at:
-            generator.manual_seed(generator.initial_seed() + self._cloned_at)
+    def _go_on(self, generator: torch.Generator, initial: torch.Tensor) -> None:
+        if not self._set(generator, initial) and self.cloned_at:
+            generator.manual_seed((generator.initial_seed() + self.cloned_at) % 2**63)
 
     def meet(self, loader: Iterable[Any], epoch: int) -> None:
         """Take in a loader that is about to be iterated, in this epoch."""
@@ -51,13 +51,12 @@ class Loaders:
         known = {id(generator) for generator, _ in self._alive()}
         new = [generator for generator in generators(loader) if id(generator) not in known]
         self._seen += [(_reference(generator), generator.get_state()) for generator in new]
-        for generator in new if self._training else ():
-            self._draw_anew(generator)
         if self._training and self._resumed:
             _start_workers(loader)
+        if self._training:
             for generator, initial in self._alive():
                 if generator in new:
-                    self._set(generator, initial)
+                    self._go_on(generator, initial)
 
     def _shuffle(self, sampler: DistributedSampler[Any], epoch: int) -> None:
         """Have a sampler shuffle anew; a loop of one's own may pass several times before an epoch is reported."""
@@ -66,15 +65,16 @@ class Loaders:
         sampler.set_epoch(epoch + passes * APART)
         self._passes[sampler] = (epoch, passes + 1)
 
-    def states(self) -> list[State]:
-        """Read the states of all generators that still live."""
-        return [{"initial": initial, "now": generator.get_state()} for generator, initial in self._alive()]
+    def states(self) -> dict[str, Any]:
+        """Read the states of all generators that still live, and when this trial became a clone."""
+        states = [{"initial": initial, "now": generator.get_state()} for generator, initial in self._alive()]
+        return {"loaders": states, "cloned_at": self.cloned_at}
 
     def _alive(self) -> list[tuple[torch.Generator, torch.Tensor]]:
         return [(generator, initial) for ref, initial in self._seen if (generator := ref()) is not None]
 
-    def _set(self, generator: torch.Generator, initial: torch.Tensor) -> None:
-        """Set a generator that begins as one in the checkpoint did.
+    def _set(self, generator: torch.Generator, initial: torch.Tensor) -> bool:
+        """Set a generator that begins as one in the checkpoint did, and tell whether there was one.
 
         A loader that is made anew in each epoch, with a seed of its own, begins otherwise and stays as it is.
         """
@@ -82,7 +82,8 @@ class Loaders:
             if state["initial"].shape == initial.shape and bool((state["initial"] == initial).all()):
                 generator.set_state(state["now"])
                 del self._saved[place]
-                return
+                return True
+        return False
 
 
 def generators(loader: Any) -> list[torch.Generator]:

@@ -59,8 +59,9 @@ def unwrapped(name: str, thing: Any) -> Any:
             f"trial.track({name}=...): must be made of the model, not of what trial.prepare returned, but got "
             f"{type(thing).__name__} of {type(inner).__name__}. Make it of the model, or track the model itself."
         )
-    compiled = thing._modules.get("_orig_mod") if isinstance(thing, Module) else None
-    return thing if compiled is None else compiled  # what torch.compile made has other names for all weights
+    # What torch.compile made has other names for all weights. To import its type takes a second.
+    is_compiled = isinstance(thing, Module) and type(thing).__module__.startswith("torch._dynamo")
+    return thing._modules.get("_orig_mod", thing) if is_compiled else thing
 
 
 def _around_parallel(thing: Any) -> torch.nn.Module | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +19,15 @@ def seed_all(seed: int) -> None:
     for name, seed_one in SEEDED.items():
         if name in sys.modules:
             seed_one(seed)
-    _AT_IMPORT.seed = seed
+    _AT_IMPORT.seed, _AT_IMPORT.process = seed, os.getpid()
     if _AT_IMPORT not in sys.meta_path:
         sys.meta_path.insert(0, _AT_IMPORT)
+
+
+def leave_imports_alone() -> None:
+    """Seed nothing any more when it is imported."""
+    if _AT_IMPORT in sys.meta_path:
+        sys.meta_path.remove(_AT_IMPORT)
 
 
 def _numpy(seed: int) -> None:
@@ -42,7 +49,7 @@ class _AtImport(MetaPathFinder):
     """Seeds a library when a function imports it in its body: to import it before would make each trial wait."""
 
     def __init__(self) -> None:
-        self.seed = 0
+        self.seed, self.process = 0, 0
         self._found: set[str] = set()
 
     def find_spec(
@@ -61,7 +68,8 @@ class _AtImport(MetaPathFinder):
 
             def run_and_seed(module: ModuleType) -> None:
                 run(module)
-                SEEDED[name](self.seed)
+                if os.getpid() == self.process:  # a function's own forks shall not all draw the same
+                    SEEDED[name](self.seed)
 
             spec.loader.exec_module = run_and_seed  # type: ignore[method-assign]
         return spec

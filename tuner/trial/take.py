@@ -45,6 +45,7 @@ def take(
             error.add_note(f"(raised by {name}, which was run up to its trial.track)")
             raise
         finally:
+            randomness.leave_imports_alone()
             randomness.restore(before)
     return Taken(trial.found(), trial.shown)
 

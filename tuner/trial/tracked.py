@@ -74,13 +74,15 @@ def restore(thing: Any, state: Any, initials: tuple[Any, Any] | None = None) -> 
 
     A clone keeps its own hyperparameters: `initials` are what `initial` read of this object and of the donor's.
     """
-    if kind_of(thing) == "optimizer" and len(thing.param_groups) != (count := len(state["param_groups"])):
+    groups = state.get("param_groups") if kind_of(thing) == "optimizer" else None  # a user's own may have others
+    if isinstance(groups, list) and len(thing.param_groups) != (count := len(groups)):
         raise UserError(
             f"trial.track: an optimizer must have as many groups of parameters as in its checkpoint ({count}), but got "
             f"{len(thing.param_groups)}. Make all groups before trial.track, and freeze by requires_grad_(False)."
         )
-    if compiled := [key for key in state if "_orig_mod." in key] if kind_of(thing) == "module" else []:
-        state = {key.replace("_orig_mod.", "") if key in compiled else key: value for key, value in state.items()}
+    if kind_of(thing) == "module" and any("_orig_mod." in key for key in state):  # it was saved as a compiled one
+        own_names = thing.state_dict().keys()
+        state = {key if key in own_names else key.replace("_orig_mod.", ""): value for key, value in state.items()}
     kind = kind_of(thing) if initials else None
     own, donors = initials or (None, None)
     if kind == "optimizer":

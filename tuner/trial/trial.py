@@ -54,7 +54,7 @@ class Trial:
         self._goes_on = self._source is not None and not assignment.cloned
         self._randomness_due = self._source is not None or self.rank > 0
         self._states = self._ranks.own_of(self._own) if self._goes_on else None
-        self._loaders = Loaders((self._states or {}).get("loaders"), assignment.cloned * assignment.epoch)
+        self._loaders = Loaders(self._states, assignment.epoch if assignment.cloned else 0)
         self._accumulation = Accumulation(assignment.parts, self._ranks)
         self.growth = Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
@@ -198,7 +198,7 @@ class Trial:
         costs = self.costs()
         if self._assignment.task == "probe":
             raise Probed(costs.step or costs.seconds)
-        states = {"randomness": randomness.capture(), "loaders": self._loaders.states()}
+        states = {"randomness": randomness.capture(), **self._loaders.states()}
         values, met = self._ranks.agree(epoch, values, (costs, states))
         if self.rank == 0:
             self._hand_in(epoch, values, Costs.most(costs for costs, _ in met), [states for _, states in met])
