@@ -3,7 +3,8 @@
 FOLDER holds FAMILY/*.npz (`benchmarks/replay/tables.py` says in which form). Each cell, a method on a task with a seed,
 is kept in raw/search/METHOD.jsonl when it is done, so an interrupted benchmark goes on where it stopped; a method that
 has changed is played anew after its file was deleted. At the end it writes SEARCH.md and docs/pictures/search.svg;
-`--report` does only that. Syne Tune wants an environment of its own (`syne-tune` and `huggingface_hub`), named by TUNER_SYNE_PYTHON.
+`--report` does only that. Syne Tune wants an environment of its own (`syne-tune` and `huggingface_hub`), named by
+TUNER_SYNE_PYTHON.
 """
 
 from __future__ import annotations
