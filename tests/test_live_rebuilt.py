@@ -58,7 +58,7 @@ def test_a_run_with_settings_of_a_later_version_is_refused_by_name(tmp_path: Pat
     (header,) = read(tmp_path / "r")
     assert isinstance(header, Header)
     header.spec["budget"]["warp"] = 9
-    with pytest.raises(UserError, match=r"^r: budget\.warp: must be settings .* Update tuner\."):
+    with pytest.raises(UserError, match=r"^r: budget\.warp: must be settings .* Use the run's own, or a later one\."):
         replay([header])
 
 

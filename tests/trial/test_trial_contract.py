@@ -118,7 +118,7 @@ def test_loaders_that_are_made_anew_are_not_kept(tmp_path: Path) -> None:
             generator = torch.Generator().manual_seed(epoch)
             list(trial.batches(torch.utils.data.DataLoader([1, 2], shuffle=True, generator=generator)))
             trial.report(loss=1)
-            sizes.append(len(trial._loaders.states()))
+            sizes.append(len(trial._loaders.states()["loaders"]))
 
     run(train, assignment(tmp_path, epochs=6))
     assert sizes == [1] * 6
