@@ -45,9 +45,9 @@ TARGETS: dict[str, list[str]] = {
     "tuner/core/rules/median.py": ["tests/core/test_rules_median.py", *RULES],
     "tuner/core/rules/pbt.py": ["tests/core/test_rules_pbt.py", "tests/core/test_rules_mutate.py", *RULES],
     "tuner/core/rules/thaw.py": ["tests/core/test_auto.py", "tests/core/test_auto_grown.py", *RULES],
-    "tuner/core/run.py": [*CORE, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
+    "tuner/core/run.py": [*CORE, *CONFIRM, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
     "tuner/core/state.py": [*CORE, *CONFIRM, "tests/core/test_losses.py"],
-    "tuner/core/trial.py": [*CORE, "tests/core/test_losses.py"],
+    "tuner/core/trial.py": [*CORE, *CONFIRM, "tests/core/test_losses.py", "tests/core/test_out_of_memory.py"],
     "tuner/ledger.py": ["tests/test_ledger.py", "tests/test_ledger_copy.py"],
     "tuner/trial/checkpoint.py": ["tests/trial/test_trial_checkpoint.py", "tests/trial/test_trial_resume.py"],
 }
