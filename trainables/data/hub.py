@@ -13,7 +13,8 @@ import numpy as np
 
 from trainables.data.download import DataError, MissingDataError
 from trainables.data.source import Decoded, Source
-from trainables.data.text_files import SPLITS, Rows, split_name
+from trainables.data.splits import SPLITS, split_name
+from trainables.data.text_files import Rows
 
 
 def is_saved(path: Path) -> bool:

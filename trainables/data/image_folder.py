@@ -10,7 +10,7 @@ import numpy as np
 
 from trainables.data.download import DataError
 from trainables.data.source import Decoded, Source
-from trainables.data.text_files import refuse_splits
+from trainables.data.splits import refuse_splits
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

@@ -1,10 +1,29 @@
-"""How a set falls into train, val and test: stratified, and the same for the same seed."""
+"""What splits are called, and how a set falls into train, val and test: stratified, the same for the same seed."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
 from trainables.data.download import DataError
+
+SPLITS = ("train", "val", "test")
+OTHER_NAMES = {"validation": "val", "valid": "val", "dev": "val"}
+
+
+def split_name(name: str) -> str:
+    """Call a split as it is called here: train, val or test."""
+    return OTHER_NAMES.get(name, name)
+
+
+def refuse_splits(folder: Path, classes: set[str]) -> None:
+    """Raise DataError where what would be the classes are splits: the test data would be trained on."""
+    if {split_name(name) for name in classes} <= set(SPLITS):
+        raise DataError(
+            f"{folder.absolute()}: must hold one subfolder a class, but holds {', '.join(sorted(classes))}. "
+            f"Give one folder with all classes: the splits are made of it."
+        )
 
 
 def split(

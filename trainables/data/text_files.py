@@ -7,16 +7,10 @@ import io
 from pathlib import Path
 
 from trainables.data.download import DataError
+from trainables.data.splits import SPLITS, refuse_splits, split_name
 
-SPLITS = ("train", "val", "test")
-OTHER_NAMES = {"validation": "val", "valid": "val", "dev": "val"}
 Rows = tuple[list[str], list[str]]
 """Texts, and the names of their classes."""
-
-
-def split_name(name: str) -> str:
-    """Call a split as it is called here: train, val or test."""
-    return OTHER_NAMES.get(name, name)
 
 
 def read_csv(path: Path, text: str, label: str) -> dict[str, Rows]:
@@ -60,15 +54,6 @@ def read_folder(folder: Path) -> Rows:
         )
     refuse_splits(folder, {name for _, name in files})
     return [_decoded(file) for file, _ in files], [name for _, name in files]
-
-
-def refuse_splits(folder: Path, classes: set[str]) -> None:
-    """Raise DataError where what would be the classes are splits: the test data would be trained on."""
-    if {split_name(name) for name in classes} <= set(SPLITS):
-        raise DataError(
-            f"{folder.absolute()}: must hold one subfolder a class, but holds {', '.join(sorted(classes))}. "
-            f"Give one folder with all classes: the splits are made of it."
-        )
 
 
 def _check_column(path: Path, name: str, key: str, columns: list[str]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from trainables.data import debian_sections, hub
 from trainables.data.download import DataError
-from trainables.data.splits import stratified_order
-from trainables.data.text_files import SPLITS, Rows, read_csv, read_folder
+from trainables.data.splits import SPLITS, stratified_order
+from trainables.data.text_files import Rows, read_csv, read_folder
 
 NAMES = ("debian-sections",)
 
