@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 APART = 1_000_000
 """So much is added to an epoch for each later pass in it: samplers shuffle by that number, and no two are the same."""
-State = dict[str, Any]
-"""A generator's state when it was first seen, and now."""
 
 
 class Loaders:
@@ -25,9 +23,9 @@ class Loaders:
 
         A clone, which became one at an epoch, draws anew: else it saw the batches of its first epochs again each time.
         """
-        saved = states["loaders"] if states else None
-        self.cloned_at = cloned_at or (states.get("cloned_at", 0) if states else 0)
-        self._resumed, self._saved = saved is not None, list(saved or ())
+        kept = states or {"loaders": []}
+        self.cloned_at = cloned_at or kept.get("cloned_at", 0)
+        self._resumed, self._saved = states is not None, list(kept["loaders"])
         self._seen: list[tuple[Callable[[], torch.Generator | None], torch.Tensor]] = []
         self._training = False
         self._passes: weakref.WeakKeyDictionary[DistributedSampler[Any], tuple[int, int]] = weakref.WeakKeyDictionary()

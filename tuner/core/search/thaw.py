@@ -180,12 +180,12 @@ class FreezeThaw(Heard):
         return self._by_chance(number, "chance")
 
     def _by_chance(self, number: int, straight: str = "") -> _Choice:
-        params, left = {}, list(self.pool.candidates.values())
+        left = list(self.pool.candidates.values())
         if not self.is_table:
             params = self.points.draw(self.seed, "random", number)
-        if left and (self.is_table or self.pool.was_tried(self.points.of(params))):
-            params = left[chance.integer(self.seed, "table", number, below=len(left))].params
-        return self._new(params, straight)
+            if not left or not self.pool.was_tried(self.points.of(params)):
+                return self._new(params, straight)
+        return self._new(left[chance.integer(self.seed, "table", number, below=len(left))].params, straight)
 
     def _new(self, params: Mapping[str, Any], straight: str = "") -> _Choice:
         return _Choice(None, params, self.rungs[0] if straight else self._first_rung(), straight)
