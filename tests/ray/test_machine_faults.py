@@ -63,7 +63,7 @@ time_t time(time_t *at) {
 
 def test_the_clock_is_set_back_by_an_hour(launch, write, tmp_path: Path) -> None:
     clock = Clock(tmp_path)
-    write(STEADY, budget={"trials": 50, "epochs": 60, "hours": 12 / 3600}, scheduler={"kind": "none"})
+    write(STEADY, budget={"trials": 50, "epochs": 60, "hours": 30 / 3600}, scheduler={"kind": "none"})
     with Driver(tmp_path, **clock.environment) as driver:
         driver.until(10)
         clock.set_back(3600)
@@ -72,7 +72,7 @@ def test_the_clock_is_set_back_by_an_hour(launch, write, tmp_path: Path) -> None
     state, times = replay(read(driver.run)), [record.time for record in records(driver.run)[1:]]
     assert state.closed == "hours"
     assert times == sorted(times)
-    assert 11 < state.elapsed < 60, "the session is begun a moment before its record"
+    assert 29 < state.elapsed < 90, "the session is begun a moment before its record"
     assert len(records(driver.run)) > before, "it went on after the clock was set back"
     assert holds(launch, driver.run, deaths=0).best is not None
 
