@@ -50,7 +50,7 @@ def test_a_node_that_dies_takes_no_trial_with_it(launch, write, tmp_path: Path, 
     write(STEADY, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.15})
     run = tmp_path / "runs" / "r"
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
-        driver.until(8)
+        wait_for(lambda: len({report.worker for report in reports(run)}) == 2)  # one on each node
         cluster.remove_node(other, allow_graceful=False)
         driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
