@@ -106,12 +106,13 @@ def test_two_splits_for_one_purpose_are_refused(tmp_path: Path, names: tuple[str
 
 
 def pictures(count: int, shift: int = 0) -> Any:
+    return saved_as([np.full((10, 12), 9 * i + shift, np.uint8) for i in range(count)])
+
+
+def saved_as(images: list[np.ndarray]) -> Any:
     from datasets import ClassLabel, Dataset, Features, Image
 
-    rows = {
-        "image": [np.full((10, 12), 9 * i + shift, np.uint8) for i in range(count)],
-        "kind": [i % 2 for i in range(count)],
-    }
+    rows = {"image": images, "kind": [i % 2 for i in range(len(images))]}
     return Dataset.from_dict(rows, Features({"image": Image(), "kind": ClassLabel(names=["even", "odd"])}))
 
 
@@ -122,6 +123,19 @@ def test_a_saved_set_of_images_is_one_for_all_trainables(tmp_path: Path) -> None
     assert found.shape == (1, 8, 8)
     assert [len(part) for part in (found.train, found.val, found.test())] == [12, 4, 4]
     assert (found.train.images[:, 0, 0, 0] // 9 % 2 == found.train.labels).all()
+
+
+def test_grey_images_among_coloured_ones_are_coloured_too(tmp_path: Path) -> None:
+    grey = [np.full((8, 8), i, np.uint8) for i in range(19)]
+    saved_as([np.zeros((8, 8, 3), np.uint8), *grey]).save_to_disk(tmp_path / "pictures")
+    assert data.load(str(tmp_path / "pictures"), size=8).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("odd", [np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 900, np.uint16)])
+def test_images_that_would_lose_something_are_refused(odd: np.ndarray, tmp_path: Path) -> None:
+    saved_as([*(np.full((8, 8), i, np.uint8) for i in range(19)), odd]).save_to_disk(tmp_path / "pictures")
+    with pytest.raises(DataError, match=r"must have 8 bits a channel, and be all grey or none, but one is of mode "):
+        data.load(str(tmp_path / "pictures"), size=8)
 
 
 @pytest.mark.parametrize(("own_test", "sizes"), [(True, (20, 6, 4)), (False, (16, 6, 4))])

@@ -50,6 +50,7 @@ class Pictures:
 
     def __init__(self, parts: list[Any], column: str, size: int) -> None:
         self.parts, self.column, self.size = parts, column, size
+        self.is_grey = parts[0][0][column].mode == "L"
 
     def __getitem__(self, row: int, /) -> np.ndarray:
         """Decode one image, cut to a square around its centre and scaled: uint8, channels x size x size."""
@@ -60,7 +61,12 @@ class Pictures:
                 image = part[int(row)][self.column]
                 break
             row -= len(part)
-        image = image if image.mode == "L" else image.convert("RGB")
+        if image.mode[0] in "IF" or (self.is_grey and image.mode != "L"):  # else values or colours would be lost
+            raise DataError(
+                f"the images of {self.column!r} must have 8 bits a channel, and be all grey or none, but one is of "
+                f"mode {image.mode}. Make them alike: cast_column({self.column!r}, Image(mode='RGB')), and save again."
+            )
+        image = image.convert("L" if self.is_grey else "RGB")
         pixels = np.asarray(ImageOps.fit(image, (self.size, self.size), Image.Resampling.BILINEAR))
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
