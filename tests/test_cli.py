@@ -66,13 +66,14 @@ def test_nobody_is_told_to_delete_what_is_no_run(
     assert capsys.readouterr().err.endswith("runs/thesis exists. Choose another name.\n")
 
 
+@pytest.mark.parametrize("name", ["gone", 300 * "n"])
 def test_a_run_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for flags in (["--resume", "gone"], ["--report", "gone"]):
-        assert main(flags) == 2
-        assert "gone: must be a run's folder, or its name under runs/, but is not." in capsys.readouterr().err
+    for flag in ("--resume", "--report"):
+        assert main([flag, name]) == 2
+        assert f"{name}: must be a run's folder, or its name under runs/, but is not." in capsys.readouterr().err
 
 
 def test_check_prints_the_plan_and_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from tuner.core.state import RunState, replay
@@ -52,7 +54,8 @@ def refuse_taken(folder: Path) -> None:
     if folder.exists():
         more = ""
         if (folder / NAME).exists():
-            more = f", or go on with --resume {folder}" if _was_made(folder) else f", or delete it if {KILLED}"
+            go_on = f"go on with --resume {quote(str(folder))}"
+            more = f", or {go_on if _was_made(folder) else f'delete it if {KILLED}'}"
         fix = f"Choose another name{more}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
 
@@ -100,6 +103,9 @@ def _folder(run: str | Path) -> Path | None:
                 return folder
         except PermissionError as error:
             raise UserError(unreadable(folder, error)) from None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # nothing has such a name
+                raise
     return None
 
 

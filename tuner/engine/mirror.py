@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 
 from tuner.core.state import RunState
 from tuner.errors import ClusterError, Problem, TunerError, UserError
@@ -103,7 +104,7 @@ class Mirror:
 
     def _check_name(self) -> None:
         if self._is_new and self.objects.list(NAME):
-            fix = f"Choose another name, or go on with --resume {self.url}."
+            fix = f"Choose another name, or go on with --resume {quote(self.url)}."
             raise UserError(Problem("--name", "", f"must be a new name, but {self.url} exists", fix))
 
     def bring(self) -> None:
@@ -182,7 +183,7 @@ class Mirror:
         return bool(self._complained) or self.error is not None
 
     def _unfinished(self, problem: str) -> ClusterError:
-        fix = f"All is in {self.folder}; --resume {self.folder} puts it there."
+        fix = f"All is in {self.folder}; --resume {quote(str(self.folder))} puts it there."
         return ClusterError(f"{self.url}: cannot be written: {problem}. {fix}")
 
     def _work(self) -> None:

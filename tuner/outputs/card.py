@@ -153,7 +153,7 @@ def _params(run: RunState, best: Best) -> str:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|")
+    return " ".join(str(value).replace("|", "\\|").splitlines())
 
 
 def _made(folder: Path, run: RunState, best: Best) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Protocol
 
 from tuner.called import called
@@ -88,7 +89,7 @@ class Uploader:
             self._thread.join(0.1)
         self._is_left = True
         if not self._is_done:
-            fix = f"Send it with: {called()} --resume {self.folder}"
+            fix = f"Send it with: {called()} --resume {quote(str(self.folder))}"
             self.say(f"{self.service.name}: does not have all of the run{self._missing()}. {fix}")
 
     def _missing(self) -> str:
