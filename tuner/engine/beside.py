@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 METRICS = "RAY_enable_metrics_collection"
 """The variable by which Ray is told to collect no metrics."""
@@ -18,27 +17,39 @@ def lean(dashboard: bool) -> Iterator[None]:
 
     By itself its agent takes a port that is always the same, and the dashboard of a second Ray on the machine shows no
     logs. The log monitor hands on what workers print, which each trial's log holds. The other monitor is there to add
-    machines, of which there is one; but the dashboard shows what it says. Without a dashboard Ray still starts its
-    server, for the statistics of use that are turned off here, and waits for it for more than a second.
+    machines, of which there is one; but the dashboard shows what it says.
     """
     import ray
 
-    parameter, node = ray._private.parameter, ray._private.node.Node
-    before, start_server = parameter.RayParams, node.start_api_server
+    parameter = ray._private.parameter
+    before = parameter.RayParams
     parameter.RayParams = functools.partial(
         before, dashboard_agent_listen_port=0, include_log_monitor=False, no_monitor=not dashboard
     )
-    if not dashboard:
-        node.start_api_server = _start_no_server
+    try:
+        with nullcontext() if dashboard else _nothing_to_look_at():
+            yield
+    finally:
+        parameter.RayParams = before
+
+
+@contextmanager
+def _nothing_to_look_at() -> Iterator[None]:
+    """Have Ray start no server of a dashboard, and a small agent, as if it were installed without one.
+
+    By itself it starts that server whatever it is told, for the statistics of use that are turned off here, and waits
+    for it for more than a second; the agent would serve what only the dashboard asks for.
+    """
+    import ray
+
+    node, utils = ray._private.node.Node, ray._private.utils
+    server, lack = node.start_api_server, utils.get_dashboard_dependency_error
+    node.start_api_server = lambda self, **_: setattr(self, "_webui_url", "")
+    utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard is wanted")
     try:
         yield
     finally:
-        parameter.RayParams, node.start_api_server = before, start_server
-
-
-def _start_no_server(node: Any, **_: Any) -> None:
-    """Note that this Ray's head has no address to look at, as starting the server would note one."""
-    node._webui_url = ""
+        node.start_api_server, utils.get_dashboard_dependency_error = server, lack
 
 
 @contextmanager
