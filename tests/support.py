@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tuner import api
 from tuner.core.records import Record, Report
 from tuner.ledger import read
 
@@ -88,3 +89,9 @@ def fill(path: Path) -> None:
                 file.flush()
     except OSError:
         pass
+
+
+def decided_alike(run: Path) -> None:
+    """Decide all of a run anew, as `--resume RUN --check` does, and find no difference."""
+    found = api.audit(run)
+    assert found.records and not found.difference, found

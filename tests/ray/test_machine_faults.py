@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hosts import STEADY, Driver, all_finished, holds
-from support import SPELLED, records, wait_for
+from support import SPELLED, decided_alike, records, wait_for
 
 from tuner.core.records import Lost
 from tuner.core.state import replay
@@ -61,7 +61,7 @@ time_t time(time_t *at) {
 """A library that all programs ask for the time of day before they ask the system."""
 
 
-def test_the_clock_is_set_back_by_an_hour(launch, write, tmp_path: Path) -> None:
+def test_the_clock_is_set_back_by_an_hour(write, tmp_path: Path) -> None:
     clock = Clock(tmp_path)
     write(STEADY, budget={"trials": 50, "epochs": 60, "hours": 30 / 3600}, scheduler={"kind": "none"})
     with Driver(tmp_path, **clock.environment) as driver:
@@ -74,16 +74,16 @@ def test_the_clock_is_set_back_by_an_hour(launch, write, tmp_path: Path) -> None
     assert times == sorted(times)
     assert 29 < state.elapsed < 90, "the session is begun a moment before its record"
     assert len(records(driver.run)) > before, "it went on after the clock was set back"
-    assert holds(launch, driver.run, deaths=0).best is not None
+    assert holds(driver.run, deaths=0).best is not None
 
 
-def test_the_kernel_kills_a_trial_that_takes_all_memory(launch, write, memory: list[str], tmp_path: Path) -> None:
+def test_the_kernel_kills_a_trial_that_takes_all_memory(write, memory: list[str], tmp_path: Path) -> None:
     write(GREEDY, budget={"trials": 4, "epochs": 10}, scheduler={"kind": "none"})
     with Driver(tmp_path, before=memory) as driver:
         said = driver.ends(0)
     assert "t0001 infeasible after epoch 2: out of memory: its process was killed by the kernel" in said
     assert not [record for record in records(driver.run) if isinstance(record, Lost)], "no Ray worker was taken for it"
-    state = holds(launch, driver.run, deaths=0)
+    state = holds(driver.run, deaths=0)
     assert state.trials.pop("t0001").outcome == "infeasible"
     assert all_finished(state, 10)
 
@@ -108,7 +108,7 @@ def test_the_disk_turns_read_only(launch, write, disk: Disk, tmp_path: Path) -> 
     state = replay(read(run))
     assert all_finished(state, 30)
     assert all([report.epoch for report in trial.reports] == list(range(1, 31)) for trial in state.trials.values())
-    assert launch("--resume", str(run), "--check").stdout.endswith("all as they stand in the ledger\n")
+    decided_alike(run)
 
 
 @pytest.fixture

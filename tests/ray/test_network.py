@@ -103,7 +103,7 @@ def cluster(net: Net) -> Iterator[str]:
                 yield address
 
 
-def test_a_cut_network_takes_no_trial_with_it(launch, write, tmp_path: Path, net: Net, cluster: str) -> None:
+def test_a_cut_network_takes_no_trial_with_it(write, tmp_path: Path, net: Net, cluster: str) -> None:
     write(SLOWED, budget={"trials": 2, "epochs": 100}, scheduler={"kind": "none"})
     slow = tmp_path / "slow"
     with Driver(tmp_path, [*FLAGS, "--address", cluster], before=net.on(0), **OPEN) as driver:
@@ -122,7 +122,7 @@ def test_a_cut_network_takes_no_trial_with_it(launch, write, tmp_path: Path, net
     lost = [(record.trial, record.cause) for record in records(driver.run) if isinstance(record, Lost)]
     assert lost == [(away, "machine")]
     assert {report.node for report in reports(driver.run) if report.trial == away} == {HEAD, OTHER}
-    assert all_finished(holds(launch, driver.run, deaths=1), 100)
+    assert all_finished(holds(driver.run, deaths=1), 100)
 
 
 def trainer(run: Path, trial: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hosts import nodes
-from support import command, environment, records, reports, trained, wait_for
+from support import command, decided_alike, environment, records, reports, trained, wait_for
 
 from tuner.core.records import Lost
 from tuner.core.state import replay
@@ -70,7 +70,7 @@ def test_ten_times_more_trials_of_two_ranks_than_there_is_room_for_all_end(
     assert {(r.metrics["ranks"], r.metrics["rank"]) for r in reports(run)} == {(2, 0.5)}
     assert not [record for record in records(run) if isinstance(record, Lost)]
     assert {file.name for file in (run / "trials" / "t0000").glob("log*")} == {"log.txt", "log.rank1.txt"}
-    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+    decided_alike(run)
 
 
 def test_each_rank_has_a_gpu_of_its_own(
@@ -88,9 +88,7 @@ def test_each_rank_has_a_gpu_of_its_own(
     assert tested["metrics"] == {"ranks": 1, "gpus": 1}, "one process with the GPU of one rank"
 
 
-def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
-    launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(write: Callable[..., Any], tmp_path: Path) -> None:
     write(
         TWO, budget={"trials": 2, "epochs": 6}, scheduler={"kind": "none"}, resources={"cpus": 1, "ranks": 2},
         fixed={"pause": 0.3},
@@ -111,7 +109,7 @@ def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
     epochs = trained(run)["t0000"]
     assert sorted(set(epochs)) == [1, 2, 3, 4, 5, 6] and len(epochs) <= 7, "no epoch twice but the one it died in"
-    assert launch("--resume", "r", "--check").stdout.endswith("all as they stand in the ledger\n")
+    decided_alike(run)
 
 
 def test_a_trial_that_runs_out_of_memory_on_one_rank_goes_on_with_smaller_parts_on_all(

@@ -38,7 +38,7 @@ def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: P
         assert GO_ON in said
         flags = AGAIN
     launch(*AGAIN)
-    assert all_finished(holds(launch, run, deaths=2), 30)
+    assert all_finished(holds(run, deaths=2), 30)
 
 
 def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
@@ -57,10 +57,10 @@ def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) 
         # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
         launch(*AGAIN)
     assert GO_ON in said
-    assert all_finished(holds(launch, driver.run, deaths=1), 100)
+    assert all_finished(holds(driver.run, deaths=1), 100)
 
 
-def test_a_worker_that_comes_too_late_leaves_its_trial_alone(launch, write, tmp_path: Path) -> None:
+def test_a_worker_that_comes_too_late_leaves_its_trial_alone(write, tmp_path: Path) -> None:
     write(UNLIKE, budget={"trials": 2, "epochs": 40}, scheduler={"kind": "none"})
     log = tmp_path / "runs" / "r" / "trials" / "t0000" / "log.txt"
     with Driver(tmp_path) as driver:
@@ -71,7 +71,7 @@ def test_a_worker_that_comes_too_late_leaves_its_trial_alone(launch, write, tmp_
         driver.ends(0)
     lost = [(record.trial, record.cause) for record in records(driver.run) if isinstance(record, Lost)]
     assert lost == [("t0001", "worker")]
-    assert all_finished(holds(launch, driver.run, deaths=1), 40)
+    assert all_finished(holds(driver.run, deaths=1), 40)
 
 
 def test_the_driver_and_a_worker_die_at_once(launch, write, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_driver_and_a_worker_die_at_once(launch, write, tmp_path: Path) -> N
         kill([psutil.Process(driver.pid), worker_of(driver, "t0001")])
         driver.process.wait()
         launch(*AGAIN)  # the rest of the dead one's Ray lives on for a minute
-    assert all_finished(holds(launch, driver.run, deaths=1), 30)
+    assert all_finished(holds(driver.run, deaths=1), 30)
 
 
 def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> No
     assert len(reports(driver.run)) == 4
     (tmp_path / "slow").unlink()
     launch(*AGAIN)
-    assert all_finished(holds(launch, driver.run, deaths=1), 5)
+    assert all_finished(holds(driver.run, deaths=1), 5)
 
 
 def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path) -> None:
         assert GO_ON in said
         flags = AGAIN
     launch(*AGAIN)
-    assert all_finished(holds(launch, driver.run, deaths=2), 5)
+    assert all_finished(holds(driver.run, deaths=2), 5)
 
 
 def worker_of(driver: Driver, trial: str) -> psutil.Process:
