@@ -20,7 +20,12 @@ def called() -> str:
     return INSTALLED
 
 
-def how_to_go_on(folder: Path, address: str | None = None) -> str:
-    """Spell what goes on with a run, on the cluster whose address was given."""
+def resuming(folder: Path, address: str | None = None) -> str:
+    """Spell the command that resumes a run, on the cluster whose address was given."""
     cluster = f" --address {shlex.quote(address)}" if address else ""
-    return f"Go on with: {called()} --resume {shlex.quote(str(folder))}{cluster}"
+    return f"{called()} --resume {shlex.quote(str(folder))}{cluster}"
+
+
+def how_to_go_on(folder: Path, address: str | None = None) -> str:
+    """Tell what goes on with a run, on the cluster whose address was given."""
+    return f"Go on with: {resuming(folder, address)}"

@@ -54,8 +54,8 @@ def refuse_taken(folder: Path) -> None:
     if folder.exists():
         more = ""
         if (folder / NAME).exists():
-            go_on = f"go on with --resume {quote(str(folder))}"
-            more = f", or {go_on if _was_made(folder) else f'delete it if {KILLED}'}"
+            else_do = f"go on with --resume {quote(str(folder))}" if _was_made(folder) else f"delete it if {KILLED}"
+            more = f", or {else_do}"
         fix = f"Choose another name{more}."
         raise UserError(Problem("--name", "", f"must be a new name, but {folder} exists", fix))
 

@@ -9,10 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from shlex import quote
 from typing import Protocol
 
-from tuner.called import called
+from tuner.called import resuming
 from tuner.core.records import Asked, Ended, Header, Record, Repeated, Report, Suggested, Tick
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState
@@ -89,7 +88,7 @@ class Uploader:
             self._thread.join(0.1)
         self._is_left = True
         if not self._is_done:
-            fix = f"Send it with: {called()} --resume {quote(str(self.folder))}"
+            fix = f"Send it with: {resuming(self.folder)}"
             self.say(f"{self.service.name}: does not have all of the run{self._missing()}. {fix}")
 
     def _missing(self) -> str:
