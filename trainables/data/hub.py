@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.download import DataError, MissingDataError
-from trainables.data.source import Decoded, Source
+from trainables.data.source import Decoded, Source, is_deep
 from trainables.data.splits import SPLITS, split_name
 from trainables.data.text_files import Rows
 
@@ -61,7 +61,7 @@ class Pictures:
                 image = part[int(row)][self.column]
                 break
             row -= len(part)
-        if image.mode[0] in "IF" or (self.is_grey and image.mode != "L"):  # else values or colours would be lost
+        if is_deep(image) or (self.is_grey and image.mode != "L"):  # else its colours would be lost
             raise DataError(
                 f"the images of {self.column!r} must have 8 bits a channel, and be all grey or none, but one is of "
                 f"mode {image.mode}. Make them alike: cast_column({self.column!r}, Image(mode='RGB')), and save again."

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.download import DataError
-from trainables.data.source import Decoded, Source
+from trainables.data.source import Decoded, Source, is_deep
 from trainables.data.splits import refuse_splits
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -38,7 +38,7 @@ class ImageFiles:
 
         try:
             with Image.open(self.paths[row]) as image:
-                if image.mode[0] in "IF":  # its values would be cut off at 255
+                if is_deep(image):
                     raise DataError(f"{self.paths[row]} must have 8 bits a channel, but is of mode {image.mode}")
                 square = ImageOps.fit(image.convert("RGB"), (self.size, self.size), Image.Resampling.BILINEAR)
         except OSError as error:

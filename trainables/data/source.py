@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Tell whether an image has more than 8 bits a channel: its values would be cut off at 255."""
+    return image.mode[0] in "IF"
 
 
 class Images(Protocol):
