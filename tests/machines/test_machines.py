@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from cluster.test_spot import interruption, metadata
 from hosts import Driver
 from pages import blocks
-from support import command, environment, records, reports, wait_for
+from support import decided_alike, records, reports, wait_for
 
 from machines.made import Machines, environment_of_this, missing
 from machines.user import Dashboard, User, furnish
@@ -170,7 +169,4 @@ def the_run_is_whole(run: Path, victim: str, machines: Machines) -> None:
         assert heard == list(range(1, trial.epoch + 1)), f"{name}: no epoch is skipped, none recorded twice"
         assert trial.outcome in (None, "finished")
         assert trial.epoch == state.spec.budget.epochs or trial.outcome is None, f"{name}: the run can be resumed"
-    audited = subprocess.run(
-        command("--resume", str(run), "--check"), env=environment(), capture_output=True, text=True
-    )
-    assert audited.stdout.endswith("all as they stand in the ledger\n"), audited
+    decided_alike(run)
