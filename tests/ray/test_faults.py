@@ -151,7 +151,7 @@ def test_a_signal_stops_cleanly_saves_what_is_nearly_done_and_says_how_to_go_on(
     # Both, else the stop waits for the first report of one while the other trains on.
     wait_for(lambda: len(reports(run)) > 3 and len({report.trial for report in reports(run)}) == 2)
     driver.send_signal(signal.SIGTERM)
-    output, _ = driver.communicate(timeout=60)
+    output, _ = driver.communicate(timeout=240)
     assert driver.returncode == 130
     assert "--resume runs/r" in output
     last = {record.trial: record for record in reports(run)}
