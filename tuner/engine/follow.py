@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tuner.core.records import Record
 from tuner.core.state import RunState
+from tuner.slot.imports import uncollected
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Followers:
 
     def _follow(self, make_observers: Callable[[], Sequence[Observer]]) -> None:
         try:
-            observers = list(make_observers())
+            with uncollected():
+                observers = list(make_observers())
         except BaseException as error:
             self._made.set_exception(error)
             return

@@ -7,15 +7,17 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray import tune
-
 from tuner.engine.doing import Doing
 from tuner.engine.gauges import SlotGauges
 from tuner.engine.numbers import SLOT
 from tuner.slot.code import Code
+from tuner.slot.imports import uncollected
 from tuner.slot.slot import Slot
 from tuner.trial import Assignment
+
+with uncollected():
+    import ray
+    from ray import tune
 
 HEARD = "heard"
 """Key of the result that holds (what the slot said, the node, the worker, Ray's id of the machine)."""

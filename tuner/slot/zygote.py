@@ -23,6 +23,7 @@ from typing import Any
 
 from tuner.slot import child
 from tuner.slot.code import Code
+from tuner.slot.imports import uncollected
 from tuner.slot.process import STACKS
 from tuner.trial import Assignment, randomness
 
@@ -36,10 +37,11 @@ def main(control_fd: int, code: Code, bare: Sequence[str] | None = None, listene
     it serves all slots that connect.
     """
     control = Connection(control_fd)
-    problem = child.import_problem(code) if bare is None else _import_all(bare)
-    _warm_up()
-    if bare is None and problem is None:
-        problem = child.warm_up_problem(code)
+    with uncollected():
+        problem = child.import_problem(code) if bare is None else _import_all(bare)
+        _warm_up()
+        if bare is None and problem is None:
+            problem = child.warm_up_problem(code)
     sys.stdout.flush()  # else each child would write it again
     sys.stderr.flush()
     greeting = problem or {"event": "ready", "forkable": forkable(), "torch": "torch" in sys.modules}
