@@ -83,21 +83,22 @@ def test_room_that_joins_is_used_at_once(write, tmp_path: Path, cluster: Cluster
 def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing_twice(
     write, tmp_path: Path, cluster: Cluster
 ) -> None:
-    write(
-        STEADY, budget={"trials": 2, "epochs": 40}, scheduler={"kind": "none"}, fixed={"sleep": 0.2},
-        checkpoint={"every": 100},
-    )  # fmt: skip
+    (slow := tmp_path / "slow").touch()
+    code = "import os\n" + STEADY.replace("sleep(sleep)", f"sleep(0.5 if os.path.exists({str(slow)!r}) else 0)")
+    write(code, budget={"trials": 2, "epochs": 200}, scheduler={"kind": "none"}, checkpoint={"every": 1000})
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         driver.until(8)
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
         words += ["DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
         subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *words], check=True, capture_output=True)
+        wait_for(lambda: any(isinstance(record, Lost) for record in records(driver.run)))
+        slow.unlink()
         driver.ends(0, alone=False)
     told = records(driver.run)
     lost = [record for record in told if isinstance(record, Lost)]
     assert [(one.cause, one.reason) for one in lost] == [("machine", "its machine is about to be taken away")]
     assert [one.slots for one in told if isinstance(one, Machines)] == [1]
-    assert sum(map(len, trained(driver.run).values())) == 80, "nothing is trained twice"
+    assert sum(map(len, trained(driver.run).values())) == 400, "nothing is trained twice"
     holds(driver.run, deaths=0)
 
 
