@@ -46,12 +46,21 @@ def driver_on(cluster: Cluster, folder: Path) -> Driver:
     return Driver(folder, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address))
 
 
+def slowly(write, folder: Path, **sections: object) -> Path:
+    """Write a trainable that is slow as long as a file exists, so that no trial ends too early; returns the file."""
+    (slow := folder / "slow").touch()
+    code = "import os\n" + STEADY.replace("sleep(sleep)", f"sleep(0.5 if os.path.exists({str(slow)!r}) else 0.02)")
+    write(code, scheduler={"kind": "none"}, **sections)
+    return slow
+
+
 def test_a_node_that_dies_takes_no_trial_with_it(write, tmp_path: Path, cluster: Cluster) -> None:
-    write(STEADY, budget={"trials": 3, "epochs": 30}, scheduler={"kind": "none"}, fixed={"sleep": 0.15})
+    slow = slowly(write, tmp_path, budget={"trials": 3, "epochs": 30})
     run = tmp_path / "runs" / "r"
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         wait_for(lambda: len({report.worker for report in reports(run)}) == 2)  # one on each node
         cluster.remove_node(other, allow_graceful=False)
+        slow.unlink()
         driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
     # Its processes die one after the other: a worker may still tell that the trial's process is gone, and another one
@@ -83,9 +92,7 @@ def test_room_that_joins_is_used_at_once(write, tmp_path: Path, cluster: Cluster
 def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing_twice(
     write, tmp_path: Path, cluster: Cluster
 ) -> None:
-    (slow := tmp_path / "slow").touch()
-    code = "import os\n" + STEADY.replace("sleep(sleep)", f"sleep(0.5 if os.path.exists({str(slow)!r}) else 0)")
-    write(code, budget={"trials": 2, "epochs": 200}, scheduler={"kind": "none"}, checkpoint={"every": 1000})
+    slow = slowly(write, tmp_path, budget={"trials": 2, "epochs": 200}, checkpoint={"every": 1000})
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         driver.until(8)
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
