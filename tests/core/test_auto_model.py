@@ -38,7 +38,7 @@ def some_rows(n: int, columns: int, seed: int = 0) -> tuple[Rows, np.ndarray[Any
 def test_the_gradient_of_the_evidence_is_that_of_its_differences() -> None:
     rows, y = some_rows(40, 5)
     evidence = joint._Evidence(rows, y, np.array([0, 1, 2, 2, 3]))
-    numbers = joint.start(4) + np.random.default_rng(1).normal(0, 0.2, 12)
+    numbers = joint.start(4) + np.random.default_rng(1).normal(0, 0.2, 16)
     near = approx_fprime(numbers, lambda at: evidence(at)[0], 1e-6)
     assert evidence(numbers)[1] == pytest.approx(near, abs=1e-3)
 

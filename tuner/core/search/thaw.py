@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
+from scipy.special import stdtr
 
 from tuner.core import chance
 from tuner.core.records import trial_id, trial_number
@@ -39,6 +39,8 @@ FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
 MARGIN = 0.5
 """The largest margin, in standard scores; the smallest is a hundredth of it."""
+DEGREES = 4.0
+"""Of freedom, of the odds."""
 COST = 0.5
 """The power of the epochs that a candidate's odds are divided by."""
 WHOLE, AFTER = 0.5, 10
@@ -156,10 +158,13 @@ class FreezeThaw(Heard):
         return [self._first_rung()] * new + [self.next_rung(n) - self.trials[n].epoch for n in paused]
 
     def _odds(self, places: NDArray[np.int64]) -> Array:
-        """Compute the logarithm of the odds that columns end better than the best so far by the decision's margin."""
+        """Compute the logarithm of the odds that columns end better than the best so far by the decision's margin.
+
+        They are those of Student's t: by those of the normal distribution the model is surer than it should be.
+        """
         expected, margin = self.model.expects(), MARGIN * 10 ** (-2 * self._uniform("margin"))
         means, deviations = expected.means[places], expected.deviations[places]
-        return np.asarray(log_ndtr((means - expected.best - margin) / deviations))
+        return np.asarray(np.log(stdtr(DEGREES, (means - expected.best - margin) / deviations)))
 
     def _beliefs(self, new: Sequence[int], paused: Sequence[int] = ()) -> Array:
         """Weigh new params and paused trials by the user's priors, the less the more trials there are.
