@@ -98,7 +98,7 @@ class Driver:
     def ends(self, code: int, alone: bool = True) -> str:
         """Wait for its end, after which nothing of it lives, where its Ray is its own; returns what it said."""
         try:
-            got = self.process.wait(300)
+            got = self.process.wait(240)
         except subprocess.TimeoutExpired:
             pytest.fail(f"it hangs; it said:\n{self.said()}")
         said = self.said()

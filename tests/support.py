@@ -43,7 +43,7 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 180) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():

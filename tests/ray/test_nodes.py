@@ -54,12 +54,18 @@ def slowly(write, folder: Path, **sections: object) -> Path:
     return slow
 
 
+def until_one_is_lost(driver: Driver) -> None:
+    wait_for(lambda: driver.process.poll() is not None or any(isinstance(one, Lost) for one in records(driver.run)))
+    assert driver.process.poll() is None, driver.said()
+
+
 def test_a_node_that_dies_takes_no_trial_with_it(write, tmp_path: Path, cluster: Cluster) -> None:
     slow = slowly(write, tmp_path, budget={"trials": 3, "epochs": 30})
     run = tmp_path / "runs" / "r"
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         wait_for(lambda: len({report.worker for report in reports(run)}) == 2)  # one on each node
         cluster.remove_node(other, allow_graceful=False)
+        until_one_is_lost(driver)
         slow.unlink()
         driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
@@ -94,11 +100,11 @@ def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing
 ) -> None:
     slow = slowly(write, tmp_path, budget={"trials": 2, "epochs": 200}, checkpoint={"every": 1000})
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
-        driver.until(8)
+        wait_for(lambda: len({report.worker for report in reports(driver.run)}) == 2)
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
         words += ["DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
         subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *words], check=True, capture_output=True)
-        wait_for(lambda: any(isinstance(record, Lost) for record in records(driver.run)))
+        until_one_is_lost(driver)
         slow.unlink()
         driver.ends(0, alone=False)
     told = records(driver.run)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tuner.engine.doing import Doing
-from tuner.engine.gauges import SlotGauges
 from tuner.engine.numbers import SLOT
 from tuner.slot.code import Code
 from tuner.slot.imports import uncollected
@@ -18,6 +17,8 @@ from tuner.trial import Assignment
 with uncollected():
     import ray
     from ray import tune
+
+    from tuner.engine.gauges import SlotGauges
 
 HEARD = "heard"
 """Key of the result that holds (what the slot said, the node, the worker, Ray's id of the machine)."""
