@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,14 @@ def train(trial, *, lr, sleep=0.1):
         print("trained", epoch, flush=True)
         trial.report(loss=lr / counter.n)
 """
+
+
+def slowly(write: Callable[..., Any], folder: Path, **sections: object) -> Path:
+    """Write a trainable that is slow as long as a file exists, so that no trial ends too early; returns the file."""
+    (slow := folder / "slow").touch()
+    code = "import os\n" + STEADY.replace("sleep(sleep)", f"sleep(0.5 if os.path.exists({str(slow)!r}) else 0.02)")
+    write(code, scheduler={"kind": "none"}, **sections)
+    return slow
 
 
 class Driver:
@@ -87,12 +95,15 @@ class Driver:
 
     def until(self, count: int) -> None:
         """Wait for so many reports of the run."""
-        wait_for(lambda: self.process.poll() is not None or len(reports(self.run)) >= count)
-        assert self.process.poll() is None, self.said()
+        self.until_holds(lambda: len(reports(self.run)) >= count)
 
     def until_said(self, text: str) -> None:
         """Wait until the user has read something."""
-        wait_for(lambda: self.process.poll() is not None or text in self.said())
+        self.until_holds(lambda: text in self.said())
+
+    def until_holds(self, condition: Callable[[], Any]) -> None:
+        """Wait until something holds while it runs; fails with what it said where it has ended."""
+        wait_for(lambda: self.process.poll() is not None or condition())
         assert self.process.poll() is None, self.said()
 
     def ends(self, code: int, alone: bool = True) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from hosts import STEADY, Driver, all_finished, holds, kill, nodes
+from hosts import STEADY, Driver, all_finished, holds, kill, nodes, slowly
 from support import decided_alike, records, reports, trained, wait_for
 
 from tuner.core.records import Lost, Machines, Report
@@ -46,17 +46,8 @@ def driver_on(cluster: Cluster, folder: Path) -> Driver:
     return Driver(folder, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address))
 
 
-def slowly(write, folder: Path, **sections: object) -> Path:
-    """Write a trainable that is slow as long as a file exists, so that no trial ends too early; returns the file."""
-    (slow := folder / "slow").touch()
-    code = "import os\n" + STEADY.replace("sleep(sleep)", f"sleep(0.5 if os.path.exists({str(slow)!r}) else 0.02)")
-    write(code, scheduler={"kind": "none"}, **sections)
-    return slow
-
-
-def until_one_is_lost(driver: Driver) -> None:
-    wait_for(lambda: driver.process.poll() is not None or any(isinstance(one, Lost) for one in records(driver.run)))
-    assert driver.process.poll() is None, driver.said()
+def is_lost(run: Path) -> bool:
+    return any(isinstance(record, Lost) for record in records(run))
 
 
 def test_a_node_that_dies_takes_no_trial_with_it(write, tmp_path: Path, cluster: Cluster) -> None:
@@ -65,7 +56,7 @@ def test_a_node_that_dies_takes_no_trial_with_it(write, tmp_path: Path, cluster:
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         wait_for(lambda: len({report.worker for report in reports(run)}) == 2)  # one on each node
         cluster.remove_node(other, allow_graceful=False)
-        until_one_is_lost(driver)
+        driver.until_holds(lambda: is_lost(driver.run))
         slow.unlink()
         driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
@@ -104,7 +95,7 @@ def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
         words += ["DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
         subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *words], check=True, capture_output=True)
-        until_one_is_lost(driver)
+        driver.until_holds(lambda: is_lost(driver.run))
         slow.unlink()
         driver.ends(0, alone=False)
     told = records(driver.run)

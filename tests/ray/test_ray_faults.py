@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
-from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, two_nodes
+from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, slowly, two_nodes
 from support import ROOT, SPELLED, records, reports, wait_for
 
 from tuner.core.records import Lost
@@ -42,18 +42,12 @@ def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: P
 
 
 def test_the_head_of_a_cluster_dies(launch, write, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "slow").touch()
-    slow = f"sleep(0.5 if os.path.exists({str(tmp_path / 'slow')!r}) else 0)"
-    write(
-        "import os\n" + STEADY.replace("sleep(sleep)", slow),
-        budget={"trials": 2, "epochs": 100},
-        scheduler={"kind": "none"},
-    )
+    slow = slowly(write, tmp_path, budget={"trials": 2, "epochs": 100})
     with two_nodes(monkeypatch) as (cluster, _), Driver(tmp_path, [*FLAGS, "--address", cluster.address]) as driver:
         driver.until(10)
         cluster.head_node.kill_gcs_server()
         said = driver.ends(3, alone=False)
-        (tmp_path / "slow").unlink()
+        slow.unlink()
         # What it had begun on the cluster trains on for a while: it is kept off, and what it saved is taken over.
         launch(*AGAIN)
     assert GO_ON in said
