@@ -35,7 +35,7 @@ def told(data: Data) -> str:
     loads = [one["load"] for fault in data["faults"].values() for one in fault.values()]
     rows = [f"- {key}: {machine[key]}" for key in ("date", "hardware", "system", "versions", "commit")]
     rows += [f"- measured anew since: {what}: {when}" for what, when in data["later"].items()]
-    load = f"- load of the machine: {min(loads):.1f} to {max(loads):.1f}, others worked on it too"
+    load = f"- load of the machine: {min(loads):.1f} to {max(loads):.1f}, of which the job has two trials and a driver"
     return "\n".join([*rows, load, f"- all of it took {data['seconds']} s"])
 
 

@@ -62,10 +62,21 @@ def test_what_ran_out_needs_more_than_it_had_and_smaller_parts_need_no_more() ->
 def test_a_param_that_shrinks_memory_counts_as_a_name_from_then_on() -> None:
     known = sizes()
     known.measured(params(64, 16), 1, 100 * MIB)
-    known.measured(params(64, 32), 1, 80 * MIB)
+    known.measured(params(64, 32), 1, 60 * MIB)
     known.measured(params(256, 32), 1, 200 * MIB)
     assert known.bounds(params(128, 24)) == (0, None)
-    assert known.bounds(params(128, 32)) == (80 * MIB, 200 * MIB), "the width still grows"
+    assert known.bounds(params(128, 32)) == (60 * MIB, 200 * MIB), "the width still grows"
+
+
+def test_an_allocator_that_reserves_by_fits_and_starts_does_not_make_the_batch_a_name() -> None:
+    """What one H200 took for the batches of one model of `benchmarks/edge_gpu.py`, in the order of its trials."""
+    known = sizes()
+    gib = {126: 100, 176: 112, 37: 79, 273: 100, 16: 74, 391: 128, 429: 137, 212: 121}
+    for batch, took in gib.items():
+        known.measured(params(256, batch), 1, took * 1024 * MIB)
+    told = known.foreseen(params(256, 800))
+    assert told is not None
+    assert 140 < told[0] / (1024 * MIB) < told[1] / (1024 * MIB) < 280
 
 
 def test_a_little_less_for_a_larger_one_is_noise() -> None:

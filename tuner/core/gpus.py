@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tuner.core.trial import TrialState
 
 
-VERSION = 2
+VERSION = 3
 """Of what is learned and foreseen; a later one decides otherwise."""
 MARGIN = 1.1
 """So much more than was measured is given: memory comes apart into pieces, and a later batch may be larger."""
