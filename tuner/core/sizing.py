@@ -21,7 +21,8 @@ PARTS = ""
 TOLERANCE = 1.5
 """So much may a larger model take less before its params count as shrinking memory.
 
-What an allocator reserves is no smooth function of the params: on an H200 112 GiB with a batch of 176, and 100 with 273.
+What an allocator reserves is no smooth function of the params:
+on an H200 112 GiB with a batch of 176, and 100 with 273.
 """
 MOST = 500
 """So many different trials are remembered, the newest ones."""
