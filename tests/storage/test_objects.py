@@ -131,6 +131,7 @@ def test_a_url_that_is_no_use_is_told_with_its_fix(url: str, said: str) -> None:
     assert str(caught.value).startswith("storage: ")
 
 
+@pytest.mark.slow
 def test_a_missing_bucket_is_told(server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)

@@ -33,6 +33,7 @@ EARLY = (
 )
 
 
+@pytest.mark.slow
 def test_what_a_function_imports_in_its_body_is_seeded_too() -> None:
     late, early = (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
