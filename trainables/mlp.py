@@ -34,6 +34,7 @@ def train(
     model = make_model(data, layers=layers, width=width, dropout=dropout, activation=activation)
     parallel, batches = trial.prepare(model, batches)
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    scaler = trial.scaler
 
     trial.example(data.normalize(data.val.images[:2]))
     trial.track(model=model, optimizer=steps, normalize=data.normalize)
@@ -42,11 +43,13 @@ def train(
         losses = []
         parallel.train()
         for images, labels in trial.batches(batches):
-            logits = parallel(data.normalize(images.to(trial.device)))
-            loss = functional.cross_entropy(logits, labels.to(trial.device))
+            with trial.autocast():
+                logits = parallel(data.normalize(images.to(trial.device)))
+                loss = functional.cross_entropy(logits, labels.to(trial.device))
             steps.zero_grad()
-            loss.backward()
-            steps.step()
+            scaler.scale(loss).backward()
+            scaler.step(steps)
+            scaler.update()
             losses.append(loss.detach())
         train_loss = torch.stack(losses).mean().item()
         trial.report({"train_loss": train_loss, **evaluate(model, data, data.val, trial.device, name="val")})

@@ -57,6 +57,7 @@ def train(
     parallel, batches = trial.prepare(model, batches)
     steps = make_optimizer(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
     rates = make_schedule(steps, schedule, trial.total_epochs * len(batches))
+    scaler = trial.scaler
 
     trial.example(data.normalize(data.val.images[:2]))
     trial.track(model=model, optimizer=steps, scheduler=rates, normalize=data.normalize)
@@ -65,10 +66,12 @@ def train(
         losses = []
         parallel.train()
         for images, labels in ready(trial.batches(batches), data, trial.device, augment=augment):
-            loss = loss_of(parallel, images, labels, mixup=mixup, label_smoothing=label_smoothing)
+            with trial.autocast():
+                loss = loss_of(parallel, images, labels, mixup=mixup, label_smoothing=label_smoothing)
             steps.zero_grad()
-            loss.backward()
-            steps.step()
+            scaler.scale(loss).backward()
+            scaler.step(steps)
+            scaler.update()
             rates.step()
             losses.append(loss.detach())
         train_loss = torch.stack(losses).mean().item()

@@ -56,6 +56,22 @@ def test_it_goes_on_as_if_it_had_never_been_cut_off(name: str, tmp_path: Path) -
     assert resumed.metrics == whole.metrics[1:]
 
 
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_it_computes_in_the_precision_of_the_yaml(
+    name: str, precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metric, params = CASES[name]
+    train = importlib.import_module(f"trainables.{name}").train
+    losses = []
+    for asked in ("fp32", precision):
+        channel, _ = heard(train, tmp_path / asked, params, metric=metric, last=1, precision=asked)
+        losses.append(channel.metrics[0]["train_loss"])
+        assert (tmp_path / asked / str(channel.paths[0]) / "scaler.pt").exists() == (asked == "fp16")
+    assert losses[1] == pytest.approx(losses[0], rel=0.05) and losses[1] != losses[0]
+    assert "note:" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_it_tracks_can_be_taken_away(name: str, tmp_path: Path) -> None:
     """As `load_best` does: it is run up to its `trial.track`, and no further."""

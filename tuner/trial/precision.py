@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +12,38 @@ if TYPE_CHECKING:
     import torch
 
 
-def autocast(precision: str, device: str) -> AbstractContextManager[Any]:
-    """Compute in a precision, on a type of device."""
-    import torch
+class Precision:
+    """The YAML's `precision`, and whether the function makes use of it."""
 
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    return torch.autocast(device, dtype=dtype) if dtype else nullcontext()
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._unused = name != "fp32"
 
+    def autocast(self, device: str) -> AbstractContextManager[Any]:
+        """Compute in it, on a type of device."""
+        import torch
 
-def scaler(precision: str, device: str) -> torch.amp.GradScaler:
-    """Make the scaler of gradients that fp16 needs; it does nothing otherwise."""
-    import torch
+        self._unused = False
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.name)
+        return torch.autocast(device, dtype=dtype) if dtype else nullcontext()
 
-    return torch.amp.GradScaler(device, enabled=precision == "fp16")
+    def scaler(self, device: str, tracked: Mapping[str, Any], track: Callable[..., None]) -> torch.amp.GradScaler:
+        """Give the scaler that is tracked, or make one; only that of fp16 does anything, and so is tracked.
 
+        Raises UserError where what is tracked as scaler is none.
+        """
+        import torch
 
-def checked(made: Any) -> torch.amp.GradScaler:
-    """Refuse what is tracked as scaler and is none; raises UserError."""
-    import torch
+        if "scaler" not in tracked and self.name != "fp16":
+            return torch.amp.GradScaler(device, enabled=False)
+        if "scaler" not in tracked:
+            track(scaler=torch.amp.GradScaler(device))
+        if not isinstance(made := tracked["scaler"], torch.amp.GradScaler):
+            raise UserError(f"trial.track(scaler=...): must be a GradScaler, but got {type(made).__name__}.")
+        return made
 
-    if not isinstance(made, torch.amp.GradScaler):
-        raise UserError(f"trial.track(scaler=...): must be a GradScaler, but got {type(made).__name__}.")
-    return made
+    def tell(self) -> None:
+        """Print, once, that an epoch was trained in which it made no difference."""
+        if self._unused:
+            print(f"note: precision: {self.name} changes nothing, for the function does not use trial.autocast()")
+        self._unused = False

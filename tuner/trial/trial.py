@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuner.errors import UserError
-from tuner.trial import checkpoint, media, parallel, precision, randomness, tracked
+from tuner.trial import checkpoint, media, parallel, randomness, tracked
 from tuner.trial.accumulation import Accumulation
 from tuner.trial.assignment import Assignment
 from tuner.trial.channel import Channel, Costs, Probed, Tested
@@ -20,6 +20,7 @@ from tuner.trial.loaders import Loaders, leave_cpus_to_workers
 from tuner.trial.meter import Meter, meter
 from tuner.trial.metrics import as_epoch, as_numbers, check_report
 from tuner.trial.pace import PROBE_STEPS, Pace
+from tuner.trial.precision import Precision
 from tuner.trial.ranks import Ranks
 from tuner.trial.stopping import is_stopping
 from tuner.trial.tracked import OWN
@@ -56,7 +57,7 @@ class Trial:
         self._states = self._ranks.own_of(self._own) if self._goes_on else None
         self._loaders = Loaders(self._states, assignment.epoch if assignment.cloned else 0)
         self._accumulation = Accumulation(assignment.parts, self._ranks)
-        self.growth = Growth()
+        self._precision, self.growth = Precision(assignment.precision), Growth()
         self._verify, self._began = assignment.verify, time.monotonic()
 
     @property
@@ -124,14 +125,12 @@ class Trial:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the YAML's `precision`: `with trial.autocast(): loss = criterion(model(x), y)`."""
-        return precision.autocast(self._assignment.precision, self.device.type)
+        return self._precision.autocast(self.device.type)
 
     @property
     def scaler(self) -> torch.amp.GradScaler:
-        """The scaler of gradients that fp16 needs, saved and restored with the trial; it does nothing otherwise."""
-        if "scaler" not in self._tracked:
-            self.track(scaler=precision.scaler(self._assignment.precision, self.device.type))
-        return precision.checked(self._tracked["scaler"])
+        """The scaler of gradients that fp16 needs, saved and restored with the trial; otherwise it does nothing."""
+        return self._precision.scaler(self.device.type, self._tracked, self.track)
 
     def track(self, **objects: Any) -> None:
         """Save these objects with each report; when a trial resumes they are restored inside this call.
@@ -201,6 +200,7 @@ class Trial:
         states = {"randomness": randomness.capture(), **self._loaders.states()}
         values, met = self._ranks.agree(epoch, values, (costs, states))
         if self.rank == 0:
+            self._precision.tell()
             self._hand_in(epoch, values, Costs.most(costs for costs, _ in met), [states for _, states in met])
         self._ranks.gather(None)  # the others wait until the first may go on
         self._reported, self._carried = epoch, None
