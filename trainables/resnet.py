@@ -43,14 +43,9 @@ def train(
     its Beta distribution; `image_size` (pixels) counts for image folders only.
     """
     data = load(dataset, size=image_size, train_size=train_size)
+    pin = trial.device.type == "cuda"
     batches = loader(
-        data.train,
-        batch_size,
-        shuffle=True,
-        sampler=sampler,
-        workers=workers,
-        pin_memory=trial.device.type == "cuda",
-        seed=trial.seed,
+        data.train, batch_size, shuffle=True, sampler=sampler, workers=workers, pin_memory=pin, seed=trial.seed
     )
     model = ResNet(data.shape[0], len(data.classes), width=width, depth=depth, stages=stages, stem_stride=stem_stride)
     # Not channels_last, a tenth faster on a CPU: there two threads make gradients vary by run.

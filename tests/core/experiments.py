@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -22,6 +23,7 @@ from tuner.core.records import (
 )
 from tuner.core.run import Core
 from tuner.core.search.kinds import make_asker
+from tuner.core.search.thaw import FreezeThaw
 from tuner.core.trial import TrialState
 from tuner.simulate import Curve, Simulation
 from tuner.spec.experiment import Experiment
@@ -70,6 +72,16 @@ def auto(seed: int = 0, trials: int = 60, epochs: int = 20, **parts: Any) -> Exp
 def rebuilt(spec: Experiment, records: Iterable[Record]) -> Core:
     """Make a core from records alone."""
     core = Core(spec, make_asker(spec))
+    for record in records:
+        core.apply(record)
+    return core
+
+
+def rebuilt_in_threads(spec: Experiment, records: list[Record], pool: ThreadPoolExecutor) -> Core:
+    """Make a core from records, whose model is fitted in threads."""
+    asker = FreezeThaw(spec)
+    asker.model.later = lambda job: pool.submit(job).result
+    core = Core(spec, asker)
     for record in records:
         core.apply(record)
     return core

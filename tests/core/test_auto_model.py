@@ -14,17 +14,15 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from tuner.audit import audit
 from tuner.core.events import Free
-from tuner.core.records import Record, Suggested
-from tuner.core.run import Core
+from tuner.core.records import Suggested
 from tuner.core.search import joint
 from tuner.core.search.joint import Rows
 from tuner.core.search.points import Points
 from tuner.core.search.posterior import Posterior
 from tuner.core.search.thaw import FreezeThaw
 from tuner.simulate import Simulation
-from tuner.spec.experiment import Experiment
 
-from .experiments import CONDITIONAL, auto, curve, play, rebuilt
+from .experiments import CONDITIONAL, auto, curve, play, rebuilt, rebuilt_in_threads
 
 pytestmark = pytest.mark.slow
 
@@ -75,15 +73,6 @@ def test_points_keep_what_is_near_near() -> None:
             assert all(points.space[name].contains(value) for name, value in one.items())
             assert ((points.of(one) >= 0) & (points.of(one) <= 1)).all()
     assert points.draw(0, "draw", 1) == points.draw(0, "draw", 1) != points.draw(1, "draw", 1)
-
-
-def rebuilt_in_threads(spec: Experiment, records: list[Record], pool: ThreadPoolExecutor) -> Core:
-    asker = FreezeThaw(spec)
-    asker.model.later = lambda job: pool.submit(job).result
-    core = Core(spec, asker)
-    for record in records:
-        core.apply(record)
-    return core
 
 
 def test_where_and_when_a_fit_is_computed_changes_nothing() -> None:

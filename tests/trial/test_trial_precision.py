@@ -39,6 +39,19 @@ def test_only_the_scaler_of_fp16_does_anything_and_is_saved(tmp_path: Path, prec
     assert run(scaled, goes_on(given, heard)).metrics == whole.metrics[2:]
 
 
+def test_a_trial_that_began_without_a_scaler_goes_on_with_one(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        model = nn.Linear(1, 1)
+        trial.track(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+        for _ in trial.epochs():
+            trial.report(loss=1.0)
+
+    given = assignment(tmp_path, precision="fp16")
+    resumed = run(scaled, goes_on(given, run(train, given, last=2)))
+    assert resumed.epochs == [3, 4]
+    assert resumed.metrics[0]["scale"] > 1
+
+
 @pytest.mark.parametrize(("precision", "told"), [("fp32", 0), ("bf16", 1)])
 def test_a_function_that_takes_no_notice_is_told_of_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str, told: int

@@ -52,9 +52,8 @@ class Trial:
         if self._source is not None:
             checkpoint.read_manifest(self._source)
         self._own: dict[str, Any] = (checkpoint.load(self._source, OWN) or {}) if self._source else {}
-        self._goes_on = self._source is not None and not assignment.cloned
         self._randomness_due = self._source is not None or self.rank > 0
-        self._states = self._ranks.own_of(self._own) if self._goes_on else None
+        self._states = self._ranks.own_of(self._own) if self._source and not assignment.cloned else None
         self._loaders = Loaders(self._states, assignment.epoch if assignment.cloned else 0)
         self._accumulation = Accumulation(assignment.parts, self._ranks)
         self._precision, self.growth = Precision(assignment.precision), Growth()
@@ -203,8 +202,7 @@ class Trial:
             self._precision.tell()
             self._hand_in(epoch, values, Costs.most(costs for costs, _ in met), [states for _, states in met])
         self._ranks.gather(None)  # the others wait until the first may go on
-        self._reported, self._carried = epoch, None
-        self._began = time.monotonic()
+        self._reported, self._carried, self._began = epoch, None, time.monotonic()
 
     def _hand_in(self, epoch: int, values: dict[str, float], costs: Costs, states: list[dict[str, Any]]) -> None:
         self._unsaved.append({"epoch": epoch, "metrics": values, **asdict(costs)})
@@ -274,11 +272,13 @@ class Trial:
     def _restore(self, name: str) -> None:
         if self._source is None:
             return
-        state = checkpoint.load(self._source, name)
+        state, thing = checkpoint.load(self._source, name), self._tracked[name]
+        if state is None and tracked.kind_of(thing) == "scaler":
+            return  # the function has one since, and it finds its scale anew
         if state is None:
             raise UserError(f"trial.track({name}=...): is not in the checkpoint {self._source}. Was it renamed since?")
         initials = (self._initial[name], self._own["initial"].get(name)) if self._assignment.cloned else None
-        tracked.restore(self._tracked[name], state, initials)
+        tracked.restore(thing, state, initials)
 
     def _restore_randomness(self) -> None:
         """Set the generators last of all: making models and loaders has drawn from them."""

@@ -56,7 +56,7 @@ class Thaw:
     one does, until one more full training was spent on that, beside what others trained on the way to their rungs.
     """
 
-    version = 4
+    version = 5
 
     def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""
@@ -81,10 +81,10 @@ class Thaw:
         return Decision(action="go" if goes else "pause", mark=mark)
 
     def next(self, run: RunState) -> str | None:
-        """Name the trial that the model chooses, or at the end the best one."""
+        """Name the trial that the model chooses, or the best one: at the end, or where it would let none go on."""
         assert self.chooser is not None
-        if not run.is_spent_by(0):
-            return self.chooser.goes_on(run)
+        if not run.is_spent_by(0) and ((chosen := self.chooser.goes_on(run)) is not None or run.wants_trials):
+            return chosen
         if run.is_spent_by(-run.spec.budget.epochs - run.slots * self._widest):
             return None
         best = leader(run)

@@ -150,9 +150,9 @@ class Heard:
             self._reported(number, known, record)
         elif isinstance(record, Ended) and self.model.seen.is_open(number):
             if record.outcome in ("failed", "infeasible"):
-                self.model.close(number, -math.inf)
+                self._close(number, -math.inf)
             elif record.outcome == "finished":
-                self.model.close(number, known.score)
+                self._close(number, known.score)
         if isinstance(record, Ended | Asked):
             self.pool.end(number)
 
@@ -162,7 +162,7 @@ class Heard:
             self.best_trial, self._best_score = number, known.score
         ends = record.decision.action == "end" and not self._may_go_on(record)
         if (ends or known.epoch >= known.target) and self.model.seen.is_open(number):
-            self.model.close(number, known.score)
+            self._close(number, known.score)
             if record.decision.action == "go":
                 self.decisions += 1
             if record.decision.action == "go" or self._may_go_on(record):
@@ -174,7 +174,14 @@ class Heard:
         """Tell whether a trial that ended the run by its target would go on with a harder one."""
         return record.decision.target and record.epoch < self.spec.budget.epochs
 
+    def _close(self, number: int, score: float) -> None:
+        self.model.close(number, score)
+        while self.model.forgotten:
+            self.pool.end(self.model.forgotten.pop())
+
     def _open(self, number: int, known: Known) -> None:
+        if number not in self.pool.trials:  # it was forgotten, and goes on all the same
+            self.pool.begin(number, known.point)
         known.target = self.next_rung(number)
         self.model.open(number, known.point, known.target)
 

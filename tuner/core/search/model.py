@@ -14,20 +14,24 @@ from tuner.core.search import joint
 from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.joint import Array, Rows
 from tuner.core.search.posterior import Posterior
-from tuner.core.search.seen import Seen, scaled
+from tuner.core.search.seen import Seen, ranks, scaled
 
 STARTUP = 16
 """Rows that are seen before the first fit."""
 REFIT = 1.5
-"""A fit follows whenever there are so many times the rows of the last one."""
+"""A fit follows whenever there are so many times the rows of the last one, as long as these are not too many."""
 LAG = 4
 """A fit is used so many rows after the last that it has seen: meanwhile it is computed."""
 LAG_SHARE = 20
 """Or a twentieth of the rows after it, where that is more: it takes the longer, the more there are."""
 MOST_FITTED = 160
 """Rows that a fit looks at."""
-FURTHEST = 0.6
+LEADING = 0.6
 """The share of them that comes from those that got furthest; the others are whole trials by chance."""
+HELD, KEPT = 3000, 2000
+"""An answer costs the square of the rows, so there are about so many at most: a fit of more than the fewer keeps these,
+and the next one follows before there are more. Trials that lose all of theirs compete no more.
+"""
 
 Fitted = tuple[Array, Posterior]
 Job = Callable[[], Fitted]
@@ -60,7 +64,13 @@ class Model:
         self._posterior: Posterior | None = None
         self._next = STARTUP
         self._job: Job | None = None
+        self._held: list[int] = []
+        """The rows of the posterior, in its order."""
+        self._fitted: list[int] = []
+        """Those of the fit that is under way."""
         self._rows_fitted = 0
+        self.forgotten: list[int] = []
+        """Trials that have lost all of their rows, until somebody takes that in."""
         self._take_at = 0
         self._changed: set[int] = set()
         """Columns that were put since the fit that is under way has begun."""
@@ -75,14 +85,15 @@ class Model:
         place = Rows(x[None], scaled(np.array([float(epoch)]), self.last), np.array([trial], dtype=np.int64))
         expected = 0.0
         if self._posterior is not None:
-            expected = self._posterior.mean_at(place, self.seen.values()[0])
+            expected = self._posterior.mean_at(place, self.seen.values()[0][self._held])
             self._posterior.append(place)
+        self._held.append(len(self.seen))
         self.seen.open(trial, x, epoch, expected)
 
     def learn(self, rows: Sequence[tuple[int, Array, int, float]]) -> None:
         """Take in complete rows (trial, point, epoch, score)."""
         for trial, x, epoch, score in rows:
-            self.seen.open(trial, x, epoch, 0.0)
+            self.open(trial, x, epoch)
             self.seen.close(trial, score)
 
     def fit_now(self) -> None:
@@ -113,50 +124,87 @@ class Model:
         """Answer for all columns; not before it is ready."""
         assert self._posterior is not None
         values, done = self.seen.values()
-        return Expected(self._posterior.means(values), self._posterior.deviations(), float(values[done].max()))
+        means = self._posterior.means(values[self._held])
+        return Expected(means, self._posterior.deviations(), float(values[done].max()))
 
     def rescale(self, last: int) -> None:
         """Take on another last epoch; the fit that is under way is dropped."""
+        if self._job is not None:  # who is forgotten in it is forgotten already
+            self._held = [*self._fitted, *range(self._rows_fitted, len(self.seen))]
         self.last, self._job = last, None
         if self._posterior is not None:
-            self._posterior = Posterior(self._posterior.kernel, self.seen.rows(last), self.columns)
+            self._posterior = Posterior(self._posterior.kernel, self.seen.rows(last, self._held), self.columns)
 
     def _begin(self) -> None:
         values, done = self.seen.values()
-        complete, rows, columns = np.flatnonzero(done), self.seen.rows(self.last), self.columns
-        picked = _telling(rows, complete, chance.integer(self.seed, "fit", len(complete)))
+        self._fitted = self._worth_keeping(values, done)
+        held, columns = self.seen.rows(self.last, self._fitted), self.columns
+        values, complete = values[self._fitted], np.flatnonzero(done[self._fitted])
+        seed = chance.integer(self.seed, "fit", self.seen.complete)
+        picked = complete[_telling(held.trial[complete], _reach(held.part(complete)), seed, MOST_FITTED)]
         numbers, group = self._numbers, self.group
 
         @ONE_THREAD
         def job() -> Fitted:
-            found = joint.fit(rows.part(picked), values[picked], group, numbers)
-            return found, Posterior(joint.unpack(found, group), rows, columns)
+            found = joint.fit(held.part(picked), values[picked], group, numbers)
+            return found, Posterior(joint.unpack(found, group), held, columns)
 
-        self._rows_fitted, self._take_at = len(rows), self.seen.complete + max(LAG, self.seen.complete // LAG_SHARE)
-        self._next = math.ceil(self.seen.complete * REFIT)
+        self._rows_fitted, self._take_at = len(self.seen), self.seen.complete + max(LAG, len(complete) // LAG_SHARE)
+        self._next = min(math.ceil(self.seen.complete * REFIT), self.seen.complete + HELD - KEPT)
         self._changed.clear()
         self._job = self.later(job)
+
+    def _worth_keeping(self, values: Array, done: NDArray[np.bool_]) -> list[int]:
+        """Choose the rows of the next posterior: all, while there is room for those to come. Notes who is forgotten."""
+        complete = [i for i in self._held if done[i]]
+        if len(complete) <= KEPT:
+            return list(self._held)
+        rows = self.seen.rows(self.last, complete)
+        seed = chance.integer(self.seed, "keep", self.seen.complete)
+        kept = _telling(rows.trial, _standing(rows, values[complete]), seed, KEPT)
+        chosen = {complete[i] for i in kept.tolist()}
+        held = [i for i in self._held if i in chosen or not done[i]]
+        left = {self.seen.trial[i] for i in held}
+        self.forgotten = sorted({self.seen.trial[i] for i in complete} - left)
+        return held
 
     def _take(self, job: Job) -> None:
         self._numbers, self._posterior = job()
         self._job = None
-        self._posterior.append(self.seen.rows(self.last, self._rows_fitted))
+        since = list(range(self._rows_fitted, len(self.seen)))
+        self._held = [*self._fitted, *since]
+        self._posterior.append(self.seen.rows(self.last, since))
         if self._changed:
             places = np.array(sorted(self._changed), dtype=np.int64)
             self._posterior.put(places, self.columns.part(places))
 
 
-def _telling(rows: Rows, complete: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Pick the rows that a fit looks at: those that got furthest, and whole trials by chance."""
-    if len(complete) <= MOST_FITTED:
-        return complete
-    furthest = {int(trial): 0.0 for trial in rows.trial[complete]}
-    for i in complete:
-        furthest[int(rows.trial[i])] = max(furthest[int(rows.trial[i])], float(rows.s[i]))
-    reach = np.array([furthest[int(trial)] for trial in rows.trial[complete]])
-    chosen = complete[np.argsort(-reach, kind="stable")][: int(FURTHEST * MOST_FITTED)].tolist()
-    left = [i for i in complete.tolist() if i not in set(chosen)]
-    others = sorted({int(rows.trial[i]) for i in left}, key=lambda trial: chance.uniform(seed, "trial", trial))
+def _telling(trials: NDArray[np.int64], leads: Array, seed: int, most: int) -> NDArray[np.int64]:
+    """Pick so many rows, given their trials: of those that lead, and of others, whole trials, by chance."""
+    if len(trials) <= most:
+        return np.arange(len(trials))
+    chosen = np.argsort(-leads, kind="stable")[: int(LEADING * most)].tolist()
+    taken = set(chosen)
+    left = [i for i in range(len(trials)) if i not in taken]
+    others = sorted({int(trials[i]) for i in left}, key=lambda trial: chance.uniform(seed, "trial", trial))
     place = {trial: n for n, trial in enumerate(others)}
-    left.sort(key=lambda i: (place[int(rows.trial[i])], i))
-    return np.array([*chosen, *left[: MOST_FITTED - len(chosen)]], dtype=np.int64)
+    left.sort(key=lambda i: (place[int(trials[i])], i))
+    return np.array([*chosen, *left[: most - len(chosen)]], dtype=np.int64)
+
+
+def _reach(rows: Rows) -> Array:
+    """Tell for each row how far its trial got."""
+    _, trial = np.unique(rows.trial, return_inverse=True)
+    furthest = np.zeros(len(rows))
+    np.maximum.at(furthest, trial, rows.s)
+    return furthest[trial]
+
+
+def _standing(rows: Rows, values: Array) -> Array:
+    """Tell for each row how its trial stands: minus the share of those that came to its newest rung and are ahead."""
+    behind = np.zeros(len(rows))
+    for s in np.unique(rows.s):
+        at = rows.s == s
+        behind[at] = ranks(-values[at]) / at.sum()
+    newest = {int(trial): i for i, trial in enumerate(rows.trial)}  # a trial's rows go up
+    return np.array([-behind[newest[int(trial)]] for trial in rows.trial])

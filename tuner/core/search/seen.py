@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -57,10 +57,11 @@ class Seen:
         """Tell whether a trial has a row that is still to come."""
         return trial in self._open
 
-    def rows(self, last: int, since: int = 0) -> Rows:
-        """Give their places, where `last` is the last epoch; those from number `since` on."""
-        epochs = np.array(self.epochs[since:], dtype=np.float64)
-        return Rows(np.array(self.x[since:]), scaled(epochs, last), np.array(self.trial[since:], dtype=np.int64))
+    def rows(self, last: int, which: Sequence[int]) -> Rows:
+        """Give the places of some of them, where `last` is the last epoch."""
+        epochs = np.array([self.epochs[i] for i in which], dtype=np.float64)
+        trials = np.array([self.trial[i] for i in which], dtype=np.int64)
+        return Rows(np.array([self.x[i] for i in which]), scaled(epochs, last), trials)
 
     def values(self) -> tuple[Array, NDArray[np.bool_]]:
         """Give their standard scores, by ranks over all rows that are complete, and which those are; (n,) each.
