@@ -25,7 +25,7 @@ from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment
 
 KEPT = Path(__file__).parent / "raw" / "decisions.json"
-STEP = 500
+STEP = 1000
 """Rows that stand in one line together."""
 SPACE = {
     "lr": {"dist": "float", "low": 1e-4, "high": 1.0, "log": True},
@@ -86,9 +86,9 @@ def _line(place: int, costs: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure, keep it, and print the table."""
     flags = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    flags.add_argument("--trials", type=int, default=2000)
+    flags.add_argument("--trials", type=int, default=6000)
     flags.add_argument("--epochs", type=int, default=200)
-    flags.add_argument("--rows", type=int, default=3000)
+    flags.add_argument("--rows", type=int, default=7999)
     given = flags.parse_args()
     found = {"machine": machine.facts(), **measure(given.trials, given.epochs, given.rows)}
     KEPT.write_text(json.dumps(found, indent=1) + "\n")
