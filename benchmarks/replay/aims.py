@@ -48,7 +48,8 @@ def rows(families: Families) -> list[Row]:
 
 def _regret(family: str, methods: dict[str, Regrets], budget: int, aim: float) -> list[Row]:
     """Tell the mean regret of both lines, and of the best of the others."""
-    means = {name: figures.mean(one, POINTS.index(budget))[0] for name, one in methods.items()}
+    place = POINTS.index(budget)
+    means = {name: figures.mean(one, place)[0] for name, one in methods.items() if figures.points(one) > place}
     found: list[Row] = []
     for method in (AIMING, OWN):
         mine, is_held = means[method], method == AIMING

@@ -105,7 +105,8 @@ def _iqms(found: dict[str, Regrets]) -> str:
 def _each(form: str, figure: Callable[[Regrets, int], tuple[float, ...]], one: Regrets) -> list[str]:
     """Show a figure at each budget that a method got to."""
     places = [POINTS.index(budget) for budget in SHOWN]
-    return [form.format(*figure(one, place)) if place < figures.points(one) else "–" for place in places]
+    told = [form.format(*figure(one, place)) if place < figures.points(one) else "–" for place in places]
+    return [text.removesuffix(" ± nan") for text in told]  # of one seed there is no error
 
 
 def _seeds(found: Regrets) -> str:
