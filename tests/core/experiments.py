@@ -77,14 +77,18 @@ def rebuilt(spec: Experiment, records: Iterable[Record]) -> Core:
     return core
 
 
-def rebuilt_in_threads(spec: Experiment, records: list[Record], pool: ThreadPoolExecutor) -> Core:
-    """Make a core from records, whose model is fitted in threads."""
-    asker = FreezeThaw(spec)
-    asker.model.later = lambda job: pool.submit(job).result
-    core = Core(spec, asker)
-    for record in records:
-        core.apply(record)
-    return core
+def decides_alike_in_threads(spec: Experiment, records: list[Record], cuts: Iterable[int]) -> None:
+    """Assert that a run that was cut off at any of these records goes on alike, wherever its model is fitted."""
+    with ThreadPoolExecutor(1) as pool:
+        for cut in cuts:
+            at_need, asker = rebuilt(spec, records[:cut]), FreezeThaw(spec)
+            asker.model.later = lambda job: pool.submit(job).result
+            ahead = Core(spec, asker)
+            for record in records[:cut]:
+                ahead.apply(record)
+            assert at_need.asker.model.is_ready == asker.model.is_ready  # type: ignore[attr-defined]
+            assert at_need.rule.next(at_need.run) == ahead.rule.next(ahead.run)
+            assert at_need.decide(Free()) == ahead.decide(Free())
 
 
 class Hand:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from tuner.core.search import model
 from tuner.core.search.joint import Rows
 from tuner.core.search.thaw import FreezeThaw
 
-from .experiments import Hand, auto, curve, play, rebuilt, rebuilt_in_threads
+from .experiments import Hand, auto, curve, decides_alike_in_threads, play
 
 pytestmark = pytest.mark.slow
 
@@ -50,12 +48,7 @@ def test_it_holds_no_more_and_who_is_forgotten_goes_on_only_as_the_best_of_all()
 def test_a_resume_decides_what_the_run_would_have_wherever_fits_are_computed() -> None:
     spec = auto(trials=100)
     hand = play(spec, curve, slots=SLOTS, seed=2, faults=0.1)
-    with ThreadPoolExecutor(1) as pool:
-        for place in range(150, len(hand.records), 61):
-            at_need, ahead = rebuilt(spec, hand.records[:place]), rebuilt_in_threads(spec, hand.records[:place], pool)
-            free = [core.rule.next(core.run) for core in (at_need, ahead)]
-            assert free[0] == free[1]
-            assert at_need.decide(Free()) == ahead.decide(Free())
+    decides_alike_in_threads(spec, hand.records, range(150, len(hand.records), 61))
 
 
 def test_a_budget_that_grows_while_a_fit_forgets_keeps_the_bound() -> None:
@@ -63,9 +56,7 @@ def test_a_budget_that_grows_while_a_fit_forgets_keeps_the_bound() -> None:
     forgot = 0
     for trial in range(4 * HELD):
         made.open(trial, point + trial / HELD, 1)
-        made.close(trial, float(trial % 7))
-        if made.forgotten:
-            made.forgotten.clear()
+        if made.close(trial, float(trial % 7)):
             made.rescale(made.last + 1)
             assert len(made._held) == KEPT
             forgot += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,6 @@ from scipy.optimize import approx_fprime
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tuner.audit import audit
-from tuner.core.events import Free
 from tuner.core.records import Suggested
 from tuner.core.search import joint
 from tuner.core.search.joint import Rows
@@ -22,7 +20,7 @@ from tuner.core.search.posterior import Posterior
 from tuner.core.search.thaw import FreezeThaw
 from tuner.simulate import Simulation
 
-from .experiments import CONDITIONAL, auto, curve, play, rebuilt, rebuilt_in_threads
+from .experiments import CONDITIONAL, auto, curve, decides_alike_in_threads, play
 
 pytestmark = pytest.mark.slow
 
@@ -78,14 +76,7 @@ def test_points_keep_what_is_near_near() -> None:
 def test_where_and_when_a_fit_is_computed_changes_nothing() -> None:
     spec = auto()
     hand = play(spec, curve, slots=3, seed=1, faults=0.05)
-    with ThreadPoolExecutor(1) as pool:
-        for cut in range(20, len(hand.records), 37):
-            at_need, ahead = rebuilt(spec, hand.records[:cut]), rebuilt_in_threads(spec, hand.records[:cut], pool)
-            assert at_need.asker.model.is_ready == ahead.asker.model.is_ready  # type: ignore[attr-defined]
-            free = [core.rule.next(core.run) for core in (at_need, ahead)]
-            assert free[0] == free[1]
-            both = [core.decide(Free()) for core in (at_need, ahead)]
-            assert both[0] == both[1]
+    decides_alike_in_threads(spec, hand.records, range(20, len(hand.records), 37))
     assert audit(hand.records, {}).difference == ""
 
 

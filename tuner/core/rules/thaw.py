@@ -83,9 +83,11 @@ class Thaw:
     def next(self, run: RunState) -> str | None:
         """Name the trial that the model chooses, or the best one: at the end, or where it would let none go on."""
         assert self.chooser is not None
-        if not run.is_spent_by(0) and ((chosen := self.chooser.goes_on(run)) is not None or run.wants_trials):
-            return chosen
-        if run.is_spent_by(-run.spec.budget.epochs - run.slots * self._widest):
+        if not run.is_spent_by(0):
+            chosen = self.chooser.goes_on(run)
+            if chosen is not None or run.wants_trials:
+                return chosen
+        elif run.is_spent_by(-run.spec.budget.epochs - run.slots * self._widest):
             return None
         best = leader(run)
         return best.id if best is not None and best.status == "paused" else None

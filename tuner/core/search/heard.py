@@ -175,9 +175,8 @@ class Heard:
         return record.decision.target and record.epoch < self.spec.budget.epochs
 
     def _close(self, number: int, score: float) -> None:
-        self.model.close(number, score)
-        while self.model.forgotten:
-            self.pool.end(self.model.forgotten.pop())
+        for forgotten in self.model.close(number, score):
+            self.pool.end(forgotten)
 
     def _open(self, number: int, known: Known) -> None:
         if number not in self.pool.trials:  # it was forgotten, and goes on all the same

@@ -70,8 +70,7 @@ class Model:
         self._fitted: list[int] = []
         """Those of the fit that is under way."""
         self._rows_fitted = 0
-        self.forgotten: list[int] = []
-        """Trials that have lost all of their rows, until somebody takes that in."""
+        """So many rows there were when it began."""
         self._take_at = 0
         self._changed: set[int] = set()
         """Columns that were put since the fit that is under way has begun."""
@@ -104,13 +103,19 @@ class Model:
             assert self._job is not None
             self._take(self._job)
 
-    def close(self, trial: int, score: float) -> None:
-        """Take in what a trial showed where its row is: higher is better, minus infinity where it failed."""
+    def close(self, trial: int, score: float) -> list[int]:
+        """Take in what a trial showed where its row is: higher is better, minus infinity where it failed.
+
+        Returns the trials that are forgotten from here on.
+        """
         self.seen.close(trial, score)
         if self._job is not None and self.seen.complete >= self._take_at:
             self._take(self._job)
-        if self._job is None and self.seen.complete >= self._next:
-            self._begin()
+        if self._job is not None or self.seen.complete < self._next:
+            return []
+        self._begin()
+        trial_of = self.seen.trial
+        return sorted({trial_of[i] for i in self._held} - {trial_of[i] for i in self._fitted})
 
     def put(self, places: NDArray[np.int64], x: Array, ids: NDArray[np.int64]) -> None:
         """Put columns at places: over others, or behind the last one. One of a trial has its number as its id."""
@@ -131,7 +136,7 @@ class Model:
     def rescale(self, last: int) -> None:
         """Take on another last epoch; the fit that is under way is dropped."""
         if self._job is not None:  # who is forgotten in it is forgotten already
-            self._held = [*self._fitted, *range(self._rows_fitted, len(self.seen))]
+            self._hold_what_was_fitted()
         self.last, self._job = last, None
         if self._posterior is not None:
             self._posterior = Posterior(self._posterior.kernel, self.seen.rows(last, self._held), self.columns)
@@ -156,7 +161,7 @@ class Model:
         self._job = self.later(job)
 
     def _worth_keeping(self, values: Array, done: NDArray[np.bool_]) -> list[int]:
-        """Choose the rows of the next posterior: all, while there is room for those to come. Notes who is forgotten."""
+        """Choose the rows of the next posterior: all, while there is room for those to come."""
         complete = [i for i in self._held if done[i]]
         if len(complete) <= KEPT:
             return list(self._held)
@@ -164,20 +169,20 @@ class Model:
         seed = chance.integer(self.seed, "keep", self.seen.complete)
         kept = _telling(rows.trial, _standing(rows, values[complete]), seed, KEPT)
         chosen = {complete[i] for i in kept.tolist()}
-        held = [i for i in self._held if i in chosen or not done[i]]
-        left = {self.seen.trial[i] for i in held}
-        self.forgotten = sorted({self.seen.trial[i] for i in complete} - left)
-        return held
+        return [i for i in self._held if i in chosen or not done[i]]
 
     def _take(self, job: Job) -> None:
         self._numbers, self._posterior = job()
         self._job = None
-        since = list(range(self._rows_fitted, len(self.seen)))
-        self._held = [*self._fitted, *since]
-        self._posterior.append(self.seen.rows(self.last, since))
+        self._hold_what_was_fitted()
+        self._posterior.append(self.seen.rows(self.last, self._held[len(self._fitted) :]))
         if self._changed:
             places = np.array(sorted(self._changed), dtype=np.int64)
             self._posterior.put(places, self.columns.part(places))
+
+    def _hold_what_was_fitted(self) -> None:
+        """Hold the rows of the fit that is under way, and those that have come since it began."""
+        self._held = [*self._fitted, *range(self._rows_fitted, len(self.seen))]
 
 
 def _telling(trials: NDArray[np.int64], leads: Array, seed: int, most: int) -> NDArray[np.int64]:
