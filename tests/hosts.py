@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from support import IDLE, command, decided_alike, environment, reports, trained, wait_for
+from support import IDLE, command, decided_alike, environment, records, reports, trained, wait_for
 
+from tuner.core.records import Lost
 from tuner.core.state import RunState, replay
 from tuner.ledger import read
 from tuner.storage import machine
@@ -100,6 +101,10 @@ class Driver:
     def until_said(self, text: str) -> None:
         """Wait until the user has read something."""
         self.until_holds(lambda: text in self.said())
+
+    def until_lost(self) -> None:
+        """Wait until a trial of the run is lost."""
+        self.until_holds(lambda: any(isinstance(record, Lost) for record in records(self.run)))
 
     def until_holds(self, condition: Callable[[], Any]) -> None:
         """Wait until something holds while it runs; fails with what it said where it has ended."""

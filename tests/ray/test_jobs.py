@@ -114,7 +114,7 @@ def test_a_run_is_left_and_goes_on_and_is_rejoined_beside_that_of_another_user(w
         from_afar(tmp_path / "mine", head, *flags, "left") as driver,
         from_afar(tmp_path / "yours", head, *flags, "other") as other,
     ):
-        wait_for(lambda: driver.process.poll() is not None or "; best loss" in driver.said())
+        driver.until_said("; best loss")
         driver.process.send_signal(signal.SIGINT)
         said = driver.ends(130, alone=False)
         assert f"The run goes on. Rejoin it:  {SPELLED} --resume left --address http" in said
@@ -162,7 +162,7 @@ def test_a_driver_that_died_there_goes_on_by_a_resume_from_here_with_the_code_as
     yaml.rename(code.parent / "mine.yaml")
     (tmp_path / "mine.py").rename(code)
     with from_afar(tmp_path, head, "--space", "below/mine.yaml", "--name", "dies") as driver:
-        wait_for(lambda: driver.process.poll() is not None or len(reports(run)) > 3)
+        driver.until_holds(lambda: len(reports(run)) > 3)
         kill([one for one in psutil.process_iter() if "-m tuner --space below/mine.yaml --name dies" in spelled(one)])
         driver.ends(3, alone=False)
     code.write_text(STEADY.replace('"trained"', '"mended"'))

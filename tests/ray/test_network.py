@@ -112,7 +112,7 @@ def test_a_cut_network_takes_no_trial_with_it(write, tmp_path: Path, net: Net, c
         old = psutil.Process(trainer(driver.run, away))
         slow.write_text(away)  # it shall be at work still when the other host takes its trial
         net.cut()
-        wait_for(lambda: any(isinstance(record, Lost) for record in records(driver.run)))
+        driver.until_lost()
         assert old.is_running(), "nobody can reach it"
         wait_for(lambda: not old.is_running())
         wait_for(lambda: trainer(driver.run, away) != old.pid)

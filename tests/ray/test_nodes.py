@@ -46,17 +46,13 @@ def driver_on(cluster: Cluster, folder: Path) -> Driver:
     return Driver(folder, ("--space", "mine.yaml", "--name", "r", "--address", cluster.address))
 
 
-def is_lost(run: Path) -> bool:
-    return any(isinstance(record, Lost) for record in records(run))
-
-
 def test_a_node_that_dies_takes_no_trial_with_it(write, tmp_path: Path, cluster: Cluster) -> None:
     slow = slowly(write, tmp_path, budget={"trials": 3, "epochs": 30})
     run = tmp_path / "runs" / "r"
     with joining(cluster) as other, driver_on(cluster, tmp_path) as driver:
         wait_for(lambda: len({report.worker for report in reports(run)}) == 2)  # one on each node
         cluster.remove_node(other, allow_graceful=False)
-        driver.until_holds(lambda: is_lost(driver.run))
+        driver.until_lost()
         slow.unlink()
         driver.ends(0, alone=False)
     lost = [record for record in records(run) if isinstance(record, Lost)]
@@ -95,7 +91,7 @@ def test_trials_leave_a_machine_that_is_about_to_be_taken_away_and_train_nothing
         words = ["drain-node", "--address", cluster.address, "--node-id", other.node_id, "--reason"]
         words += ["DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
         subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *words], check=True, capture_output=True)
-        driver.until_holds(lambda: is_lost(driver.run))
+        driver.until_lost()
         slow.unlink()
         driver.ends(0, alone=False)
     told = records(driver.run)

@@ -86,8 +86,7 @@ class Machines(NamedTuple):
         flags = ["--space", "mine.yaml", "--name", "r", *given, "--address", self.address]
         shutil.rmtree(self.head.run, ignore_errors=True)
         with self.head.driver(*flags) as driver:
-            wait_for(lambda: driver.process.poll() is not None or _both_report(driver.run))
-            assert driver.process.poll() is None, driver.said()
+            driver.until_holds(lambda: _both_report(driver.run))
             yield driver
 
 

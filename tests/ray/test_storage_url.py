@@ -58,8 +58,7 @@ def _until_heard(driver: Driver, count: int) -> None:
         begun = [n for n, one in enumerate(run) if isinstance(one, Session) and one.pid == driver.pid]
         return bool(begun) and sum(isinstance(one, Report) for one in run[begun[0] :]) >= count
 
-    wait_for(lambda: driver.process.poll() is not None or enough())
-    assert driver.process.poll() is None, driver.said()
+    driver.until_holds(enough)
 
 
 def _stands(before: list[Record], run: list[Record], heads: int) -> None:
