@@ -71,7 +71,7 @@ def measure(trials: int, epochs: int, rows: int) -> dict[str, Any]:
         begun, fits = time.process_time(), sum(aside.seconds)
         simulation.step()
         taken = time.process_time() - begun - (sum(aside.seconds) - fits)
-        costs[len(asker.model.seen) // STEP].append(1000 * taken)
+        costs[(len(asker.model.seen) - 1) // STEP].append(1000 * taken)
     lines = [_line(place, costs[place]) for place in sorted(costs)]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"lines": lines, "fits": aside.seconds, "trials": len(simulation.core.run.trials), "MiB": memory}
@@ -88,7 +88,7 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     flags.add_argument("--trials", type=int, default=6000)
     flags.add_argument("--epochs", type=int, default=200)
-    flags.add_argument("--rows", type=int, default=7999)
+    flags.add_argument("--rows", type=int, default=8000)
     given = flags.parse_args()
     found = {"machine": machine.facts(), **measure(given.trials, given.epochs, given.rows)}
     KEPT.write_text(json.dumps(found, indent=1) + "\n")
