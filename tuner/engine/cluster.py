@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner import ship
-from tuner.engine import own, token
+from tuner.engine import own, sweeper, token
 from tuner.engine.beside import METRICS, lean, seen_by_prometheus
 from tuner.engine.growth import may_come
 from tuner.engine.machines import Node
@@ -145,7 +145,7 @@ def connect(
             yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
     finally:
         ray.shutdown()
-        own.kill(own.processes(scratch))  # its agents would look for its head for another minute
+        sweeper.kill(sweeper.processes(scratch))  # its agents would look for its head for another minute
         own.keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from tuner.engine import sweeper
 from tuner.storage.machine import mark, scratches
 
 VITAL = ("gcs_server", "raylet")
@@ -26,35 +24,12 @@ def dead() -> list[str]:
 
 def abandon(keep_logs: Path, code: int) -> None:
     """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
-    found: list[int] = []
-    for scratch in scratches(f"{mark(os.getpid())}-"):
+    found = scratches(f"{mark(os.getpid())}-")
+    for scratch in found:
         keep(scratch, keep_logs)
-        found += processes(scratch)
-    # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
-    sys.setswitchinterval(60)
-    kill(found)
+    if found:
+        sweeper.leave_behind(found)
     os._exit(code)
-
-
-def processes(scratch: Path) -> list[int]:
-    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            named = str(scratch).encode() in (process / "cmdline").read_bytes()
-            if named or ((process / "comm").read_text().startswith("ray::") and _writes_into(process, scratch)):
-                found.append(int(process.name))
-    return found
-
-
-def kill(processes: Sequence[int]) -> None:
-    for process in processes:
-        with contextlib.suppress(OSError):
-            os.kill(process, signal.SIGKILL)
-
-
-def _writes_into(process: Path, folder: Path) -> bool:
-    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
 
 
 def keep(scratch: Path, folder: Path) -> None:
