@@ -1,8 +1,8 @@
 """The processes of a Ray of our own, found by the folder that they work in; and a program that ends them.
 
 What is just being started is in no list of what runs, so only looking again finds it. The process that a Ray belongs to
-cannot do that: it may start more as long as it lives, and once Ray is dead a call of Ray's may keep all its threads. So it
-leaves this program behind, which needs the standard library alone: `python sweeper.py PID FOLDER...`.
+cannot do that: it may start more as long as it lives, and once Ray is dead a call of Ray's may keep all its threads.
+So it leaves this program behind, which needs the standard library alone: `python sweeper.py PID FOLDER...`.
 """
 
 from __future__ import annotations
