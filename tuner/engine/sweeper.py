@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LOOK_SECONDS = 0.1
+TITLES = ("ray::", "ray-dashboard")
+"""So begin the names of those that have forgotten how they were called."""
 
 
 def leave_behind(scratches: Sequence[Path]) -> None:
@@ -34,7 +36,7 @@ def processes(scratch: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             named = str(scratch).encode() in (process / "cmdline").read_bytes()
-            if named or ((process / "comm").read_text().startswith("ray::") and _writes_into(process, scratch)):
+            if named or ((process / "comm").read_text().startswith(TITLES) and _writes_into(process, scratch)):
                 found.append(int(process.name))
     return [pid for pid in found if pid != os.getpid()]
 
