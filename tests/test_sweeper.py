@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
+from hosts import kill
 from support import ROOT, wait_for
 
-DRIVER = """
-import os, pathlib, subprocess, sys
+LEAVES = """
+import subprocess, sys, time
 from tuner.engine import sweeper
-scratch = pathlib.Path(sys.argv[1])
-started = subprocess.Popen([sys.executable, "-c", {spawner!r}, str(scratch)])
-while not (scratch / "3").exists():
-    pass
-sweeper.leave_behind([scratch])
-os._exit(7)
+sweeper.leave_behind([sys.argv[1]])
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    subprocess.Popen([sys.executable, "-c", {spawner!r}, sys.argv[1]])
+    time.sleep(0.1)
+raise SystemExit(7)
 """
+"""It starts more for a second after it has left the sweeper behind, and each of those starts more."""
 SPAWNER = """
-import pathlib, subprocess, sys, time
-for i in range(1000):
-    child = ["import time; time.sleep(1000)", sys.argv[1]]
-    subprocess.Popen([sys.executable, "-c", *child])
-    pathlib.Path(sys.argv[1], str(i)).touch()
+import subprocess, sys, time
+for _ in range(20):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", sys.argv[1]])
+    time.sleep(0.05)
+"""
+ABANDONS = """
+import pathlib, subprocess, sys
+from tuner.engine import own, sweeper
+from tuner.storage import machine
+scratch = machine.scratch()
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(scratch), sys.argv[1]])
+def refuse(starts):
+    raise OSError("no room")
+if {alone}:
+    sweeper.leave_behind = refuse
+own.abandon(pathlib.Path(sys.argv[1]), 7)
 """
 
 
-def test_nothing_lives_on_though_more_is_being_started(tmp_path: Path) -> None:
-    driver = [sys.executable, "-c", DRIVER.format(spawner=SPAWNER), str(tmp_path)]
-    assert subprocess.run(driver, cwd=ROOT, timeout=60).returncode == 7
-    wait_for(lambda: not naming(tmp_path), 20)
-    assert len(list(tmp_path.iterdir())) >= 3
+@pytest.fixture
+def named(tmp_path: Path) -> Iterator[Path]:
+    """Have a folder that command lines name; whoever does so at the end is killed."""
+    yield tmp_path
+    kill(naming(tmp_path))
 
 
-def naming(folder: Path) -> list[int]:
+def test_nothing_lives_on_though_more_is_being_started(named: Path) -> None:
+    assert leaves(LEAVES.format(spawner=SPAWNER), named) == 7
+    wait_for(lambda: not naming(named), 60)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_nothing_lives_on_where_no_other_process_can_be_started_either(named: Path, alone: bool) -> None:
+    assert leaves(ABANDONS.format(alone=alone), named) == 7
+    wait_for(lambda: not naming(named), 60)
+
+
+def leaves(code: str, folder: Path) -> int:
+    """Run a driver; returns its exit code."""
+    return subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, timeout=60).returncode
+
+
+def naming(folder: Path) -> list[psutil.Process]:
     """Find the processes whose command lines name a folder."""
     found = []
     for process in psutil.process_iter():
         try:
             if str(folder) in " ".join(process.cmdline()):
-                found.append(process.pid)
+                found.append(process)
         except psutil.Error:
             continue
     return found

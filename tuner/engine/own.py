@@ -1,14 +1,15 @@
-"""A Ray of our own: its folder, its processes, and its end, whatever state it is in."""
+"""A Ray of our own: its folder, what it cannot do without, and its end, whatever state it is in."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from tuner.engine import sweeper
-from tuner.storage.machine import mark, scratches
+from tuner.storage.machine import beginnings, mark, scratches
 
 VITAL = ("gcs_server", "raylet")
 
@@ -23,13 +24,19 @@ def dead() -> list[str]:
 
 
 def abandon(keep_logs: Path, code: int) -> None:
-    """End this process, and with it a Ray of our own, whatever state it is in; its folder is swept by the next run."""
-    found = scratches(f"{mark(os.getpid())}-")
-    for scratch in found:
-        keep(scratch, keep_logs)
-    if found:
-        sweeper.leave_behind(found)
-    os._exit(code)
+    """End this process, and with it a Ray of our own, whatever state it is in; the next run deletes its folder."""
+    try:
+        for scratch in scratches(f"{mark(os.getpid())}-"):
+            keep(scratch, keep_logs)
+        starts = beginnings(os.getpid())
+        with contextlib.suppress(OSError):  # there is no room for another process
+            sweeper.leave_behind(starts)
+        found = [pid for start in starts for pid in sweeper.processes(start)]
+        # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
+        sys.setswitchinterval(60)
+        sweeper.kill(found)
+    finally:
+        os._exit(code)
 
 
 def keep(scratch: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """The processes of a Ray of our own, found by the folder that they work in; and a program that ends them.
 
 What is just being started is in no list of what runs, so only looking again finds it. The process that a Ray belongs to
-cannot do that: it may start more as long as it lives, and once Ray is dead a call of Ray's may keep all its threads.
-So it leaves this program behind, which needs the standard library alone: `python sweeper.py PID FOLDER...`.
+cannot do that: it may start more as long as it lives, and once Ray is dead a call of Ray's may hold up all its threads.
+So it leaves this program behind, which needs the standard library alone: `python sweeper.py PID START...`.
 """
 
 from __future__ import annotations
@@ -17,28 +17,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LOOK_SECONDS = 0.1
+EMPTY_LOOKS = 10
+"""So many looks in a row must find nothing: until its program begins, a process looks like the one that starts it."""
+PARENT_SECONDS, MOST_SECONDS = 10.0, 60.0
+"""So long it waits for its parent's end, and so long it goes on in all: there may be what cannot be killed."""
 TITLES = ("ray::", "ray-dashboard")
-"""So begin the names of those that have forgotten how they were called."""
+"""So begin the names of those that rename themselves: their command lines no longer name the folder."""
 
 
-def leave_behind(scratches: Sequence[Path]) -> None:
-    """Have the processes that belong to these folders killed as soon as this one is gone."""
+def leave_behind(starts: Sequence[str]) -> None:
+    """Have the processes whose folders' names begin so killed as soon as this one is gone; raises OSError."""
     subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, scratches)],
+        # -I: else the folder of this file came first, whose token.py would hide that of the standard library.
+        [sys.executable, "-I", "-S", __file__, str(os.getpid()), *starts],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         cwd="/", start_new_session=True,
     )  # fmt: skip
 
 
-def processes(scratch: Path) -> list[int]:
-    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there."""
+def processes(start: str) -> list[int]:
+    """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there.
+
+    `start` is what the folder's path is, or begins with.
+    """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            named = str(scratch).encode() in (process / "cmdline").read_bytes()
-            if named or ((process / "comm").read_text().startswith(TITLES) and _writes_into(process, scratch)):
+            spelled = (process / "cmdline").read_bytes()
+            if __file__.encode() in spelled:  # this program
+                continue
+            renamed = (process / "comm").read_text().startswith(TITLES)
+            if start.encode() in spelled or (renamed and _writes_into(process, start)):
                 found.append(int(process.name))
-    return [pid for pid in found if pid != os.getpid()]
+    return found
 
 
 def kill(processes: Sequence[int]) -> None:
@@ -47,21 +58,28 @@ def kill(processes: Sequence[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def sweep(parent: int, scratches: Sequence[Path]) -> None:
-    """Wait until a process is gone, then kill until two looks have found nothing: one of them may just be starting."""
-    while os.getppid() == parent:
+def sweep(parent: int, starts: Sequence[str]) -> None:
+    """Wait until a process is gone, then kill until nothing has been found for a while: more may just be starting."""
+    begun = time.monotonic()
+    while os.getppid() == parent and time.monotonic() < begun + PARENT_SECONDS:
         time.sleep(LOOK_SECONDS / 10)
     empty = 0
-    while empty < 2:
-        found = [pid for scratch in scratches for pid in processes(scratch)]
+    while empty < EMPTY_LOOKS and time.monotonic() < begun + MOST_SECONDS:
+        found = [pid for start in starts for pid in processes(start)]
         kill(found)
         empty = 0 if found else empty + 1
         time.sleep(LOOK_SECONDS)
 
 
-def _writes_into(process: Path, folder: Path) -> bool:
-    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
+def _writes_into(process: Path, start: str) -> bool:
+    return any(_target(file).startswith(start) for file in (process / "fd").iterdir())
+
+
+def _target(file: Path) -> str:
+    with contextlib.suppress(OSError):  # it was just closed
+        return os.readlink(file)
+    return ""
 
 
 if __name__ == "__main__":
-    sweep(int(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]])
+    sweep(int(sys.argv[1]), sys.argv[2:])

@@ -60,7 +60,12 @@ def scratch(kind: str = "", socket: str = "") -> Path:
 
 def scratches(start: str) -> list[Path]:
     """Find the temporary folders, and what lies beside them, whose names begin so."""
-    return [path for place in dict.fromkeys((tempfile.gettempdir(), SHORT)) for path in Path(place).glob(f"{start}*")]
+    return [path for place in _places() for path in Path(place).glob(f"{start}*")]
+
+
+def beginnings(pid: int) -> list[str]:
+    """Tell how the paths of a process's temporary folders begin, also of those that it has yet to make."""
+    return [f"{place}/{mark(pid)}-" for place in _places()]
 
 
 def sweep() -> None:
@@ -72,6 +77,10 @@ def sweep() -> None:
                 with contextlib.suppress(OSError):  # another user's
                     left.unlink(missing_ok=True)
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _places() -> list[str]:
+    return list(dict.fromkeys((tempfile.gettempdir(), SHORT)))
 
 
 def _marks() -> str:
