@@ -154,7 +154,7 @@ def main() -> None:
     data = json.loads(KEPT.read_text()) if KEPT.exists() and not flags.quick else {}
     counts, paces, window = ((2,), (0.5,), 3.0) if flags.quick else (tuple(flags.live), PACES, WINDOW)
     if flags.only != "live":
-        size = ((1, 2), 4, 3) if flags.quick else (NODES, TRIALS, EPOCHS)
+        size = ((2,), 4, 3) if flags.quick else (NODES, TRIALS, EPOCHS)
         rounds = [on_nodes(work, f"{stamp}-{turn}", *size) for turn in range(1 if flags.quick else ROUNDS)]
         data["nodes"] = {"machine": machine.facts(), "command": spelled(TRIALS, EPOCHS), "rounds": rounds}
     if flags.only != "nodes":

@@ -16,6 +16,7 @@ from support import IDLE, command, decided_alike, environment, records, reports,
 
 from tuner.core.records import Lost
 from tuner.core.state import RunState, replay
+from tuner.engine.beside import lean
 from tuner.ledger import read
 from tuner.storage import machine
 
@@ -162,11 +163,12 @@ def nodes(monkeypatch: pytest.MonkeyPatch, *asked: dict[str, Any]) -> Iterator[t
         monkeypatch.setenv("RAY_TMPDIR", scratch)
         monkeypatch.setenv(IDLE, "0")
         (Path(scratch) / "ray").mkdir()
-        few = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-        cluster = Cluster(True, head_node_args={**asked[0], "temp_dir": scratch, **few})
+        head = {**asked[0], "temp_dir": scratch, "no_monitor": True}
+        cluster = Cluster()
         try:
-            others = [cluster.add_node(include_log_monitor=False, **one) for one in asked[1:]]
-            yield cluster, [cluster.head_node, *others]
+            with lean(dashboard=False):  # none of the processes that no test looks at
+                made = [cluster.add_node(include_log_monitor=False, **one) for one in (head, *asked[1:])]
+            yield cluster, made
         finally:
             cluster.shutdown()
 

@@ -11,15 +11,23 @@ from support import ROOT, command, environment
 
 from tuner.audit import audit
 from tuner.cli import main
+from tuner.core.records import Asked, Record, Session
+from tuner.core.run import Core
+from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
 from tuner.ledger import NAME, read
+from tuner.simulate import Simulation
 from tuner.versions import versions
 
 pytestmark = pytest.mark.slow
 
 BEST = {"v1": ("t0000", 4, 6), "auto1": ("t0001", 6, 10), "pbt1": ("t0000", 6, 4)}
 """The best trial of each, its epoch, and how many trials there are; two are of the first version of their rules."""
-MORE = {"v1": ["budget.trials=7"], "auto1": ["budget.trials=11", "search.epochs=44"], "pbt1": ["budget.epochs=8"]}
+MORE: dict[str, dict[str, dict[str, int]]] = {
+    "v1": {"budget": {"trials": 7}},
+    "auto1": {"budget": {"trials": 11}, "search": {"epochs": 44}},
+    "pbt1": {"budget": {"epochs": 8}},
+}
 FROZEN = sorted((ROOT / "tests" / "frozen").iterdir())
 
 
@@ -44,15 +52,30 @@ def test_its_missing_files_are_written_anew(folder: Path, monkeypatch: pytest.Mo
         assert (folder / name).exists(), name
 
 
+def test_the_core_goes_on_with_it_from_the_middle(folder: Path) -> None:
+    records = read(folder)
+    spec = replay(records[:1]).spec
+    simulation = Simulation(spec, lambda params, epoch: params["x"] * epoch)
+    simulation.core, simulation.records = Core(spec, make_asker(spec)), []
+    more = MORE[folder.name]
+    asked = Asked(budget=more.get("budget", {}), settings={k: part for k, part in more.items() if k != "budget"})
+    for record in [*records[: len(records) // 2], asked, Session(attempt=9, host="h", pid=1, slots=2, versions={})]:
+        simulation.take(record)
+    goes_well(simulation.run())
+
+
 @pytest.mark.ray
-def test_it_is_gone_on_with_from_the_middle(folder: Path) -> None:
+def test_a_run_goes_on_with_the_oldest_from_the_middle(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ROOT / "tests" / "frozen" / "v1", tmp_path / "runs" / "v1"))
     lines = (folder / NAME).read_bytes().splitlines(keepends=True)
     (folder / NAME).write_bytes(b"".join(lines[: len(lines) // 2]))
-    flags = [word for more in MORE[folder.name] for word in ("--set", more)]
-    subprocess.run(
-        command("--resume", str(folder), "--no-dashboard", *flags), cwd=ROOT, env=environment(), check=True, timeout=300
-    )
-    records = read(folder)
+    words = command("--resume", str(folder), "--no-dashboard", "--set", "budget.trials=7")
+    subprocess.run(words, cwd=ROOT, env=environment(), check=True, timeout=300)
+    goes_well(read(folder))
+
+
+def goes_well(records: list[Record]) -> None:
+    """Assert that a run which went on has ended, and that its decisions are those of a core that never stopped."""
     state = replay(records)
     assert state.finished() and state.changed
     assert all(trial.outcome in ("finished", "stopped") for trial in state.trials.values())

@@ -68,7 +68,7 @@ def smooth(params: Mapping[str, Any], epoch: int) -> float:
 
 
 def best_of(spec: Experiment, budget: int) -> float:
-    reports = [record for record in Simulation(spec, smooth, slots=4).run() if isinstance(record, Report)]
+    reports = [record for record in Simulation(spec, smooth, slots=4).run(3 * budget) if isinstance(record, Report)]
     assert len(reports) >= budget
     return max(report.metrics["score"] for report in reports[:budget])
 
@@ -208,7 +208,7 @@ def test_a_right_prior_helps_and_a_wrong_one_is_made_up_for() -> None:
         found = []
         for seed in range(6):
             space = {name: {**PLAIN[name], **({"prior": priors[name]} if name in priors else {})} for name in PLAIN}
-            records = Simulation(auto(seed, space=space), smooth, slots=4).run()
+            records = Simulation(auto(seed, space=space), smooth, slots=4).run(3 * epochs)
             reports = [record for record in records if isinstance(record, Report)]
             found.append(max(report.metrics["score"] for report in reports[:epochs]))
         return statistics.mean(found)

@@ -68,16 +68,6 @@ def test_a_worker_that_comes_too_late_leaves_its_trial_alone(write, tmp_path: Pa
     assert all_finished(holds(driver.run, deaths=1), 40)
 
 
-def test_the_driver_and_a_worker_die_at_once(launch, write, tmp_path: Path) -> None:
-    write(STEADY, **LONG)
-    with Driver(tmp_path) as driver:
-        wait_for(lambda: {report.trial for report in reports(driver.run)} == {"t0000", "t0001"})
-        kill([psutil.Process(driver.pid), worker_of(driver, "t0001")])
-        driver.process.wait()
-        launch(*AGAIN)  # the rest of the dead one's Ray lives on for a minute
-    assert all_finished(holds(driver.run, deaths=1), 30)
-
-
 def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> None:
     write(SLOW, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
     (tmp_path / "slow").touch()
