@@ -128,6 +128,14 @@ class Driver:
         return said
 
 
+def spelled(process: psutil.Process) -> str:
+    """Give its command line; empty where it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def kill(processes: Sequence[psutil.Process]) -> None:
     """Kill them one after the other; who is gone is gone."""
     for process in processes:

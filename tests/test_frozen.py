@@ -7,26 +7,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from core.experiments import continued, curve, rebuilt
 from support import ROOT, command, environment
 
 from tuner.audit import audit
 from tuner.cli import main
 from tuner.core.records import Asked, Record, Session
-from tuner.core.run import Core
-from tuner.core.search.kinds import make_asker
 from tuner.core.state import replay
 from tuner.ledger import NAME, read
-from tuner.simulate import Simulation
 from tuner.versions import versions
 
 pytestmark = pytest.mark.slow
 
 BEST = {"v1": ("t0000", 4, 6), "auto1": ("t0001", 6, 10), "pbt1": ("t0000", 6, 4)}
 """The best trial of each, its epoch, and how many trials there are; two are of the first version of their rules."""
-MORE: dict[str, dict[str, dict[str, int]]] = {
-    "v1": {"budget": {"trials": 7}},
-    "auto1": {"budget": {"trials": 11}, "search": {"epochs": 44}},
-    "pbt1": {"budget": {"epochs": 8}},
+MORE = {
+    "v1": Asked(budget={"trials": 7}),
+    "auto1": Asked(budget={"trials": 11}, settings={"search": {"epochs": 44}}),
+    "pbt1": Asked(budget={"epochs": 8}),
 }
 FROZEN = sorted((ROOT / "tests" / "frozen").iterdir())
 
@@ -54,14 +52,9 @@ def test_its_missing_files_are_written_anew(folder: Path, monkeypatch: pytest.Mo
 
 def test_the_core_goes_on_with_it_from_the_middle(folder: Path) -> None:
     records = read(folder)
-    spec = replay(records[:1]).spec
-    simulation = Simulation(spec, lambda params, epoch: params["x"] * epoch)
-    simulation.core, simulation.records = Core(spec, make_asker(spec)), []
-    more = MORE[folder.name]
-    asked = Asked(budget=more.get("budget", {}), settings={k: part for k, part in more.items() if k != "budget"})
-    for record in [*records[: len(records) // 2], asked, Session(attempt=9, host="h", pid=1, slots=2, versions={})]:
-        simulation.take(record)
-    goes_well(simulation.run())
+    session = Session(attempt=9, host="h", pid=1, slots=2, versions={})
+    half = [*records[: len(records) // 2], MORE[folder.name], session]
+    goes_well(continued(rebuilt(replay(records[:1]).spec, half), curve, half))
 
 
 @pytest.mark.ray

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hosts import kill
+from hosts import kill, spelled
 from support import ROOT, wait_for
 
 LEAVES = """
@@ -68,11 +68,4 @@ def leaves(code: str, folder: Path) -> int:
 
 def naming(folder: Path) -> list[psutil.Process]:
     """Find the processes whose command lines name a folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(folder) in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [process for process in psutil.process_iter() if str(folder) in spelled(process)]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from hosts import STEADY, Driver, kill
+from hosts import STEADY, Driver, kill, spelled
 from support import environment, free_ports, records
 
 from tuner.core.records import Machines, Session
@@ -69,13 +69,6 @@ def cluster_config(address: str) -> dict:
         "provider": provider, "available_node_types": kinds, "head_node_type": "ray.head.default", "auth": {},
         "docker": {}, "file_mounts": {}, "file_mounts_sync_continuously": False, **{name: [] for name in LISTS},
     }  # fmt: skip
-
-
-def spelled(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def test_a_run_asks_for_the_machines_that_it_needs_and_waits_for_them(write, tmp_path: Path) -> None:

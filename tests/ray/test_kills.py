@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hosts import spelled
 from support import command, decided_alike, environment, records, trained, wait_for
 
 from tuner.core.records import Record, Report
@@ -49,18 +50,11 @@ def victims(driver: psutil.Process, which: str, folder: Path) -> list[psutil.Pro
     if which == "everything":
         return [driver, *below]
     marks = {"worker": "tuner slot", "zygote": "tuner.slot.zygote", "trial": "tuner.slot.zygote"}
-    found = [process for process in below if marks[which] in _line(process)]
+    found = [process for process in below if marks[which] in spelled(process)]
     if which == "worker":
-        found = [process for process in below if _line(process).startswith("ray::")]
+        found = [process for process in below if spelled(process).startswith("ray::")]
     zygotes = [process for process in found if process.parent() not in found]
     return zygotes if which == "zygote" else [p for p in found if which == "worker" or p not in zygotes][:1]
-
-
-def _line(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
 
 
 def kill(driver: psutil.Process, which: str, folder: Path) -> None:

@@ -145,7 +145,7 @@ def connect(
             yield Cluster(machines(), f"http://{url}" if url else "", scratch, not found, here, shipped)
     finally:
         ray.shutdown()
-        sweeper.kill(sweeper.processes(str(scratch)))  # its agents would look for its head for another minute
+        sweeper.kill(sweeper.processes([str(scratch)]))  # its agents would look for its head for another minute
         own.keep(scratch, keep_logs)
         shutil.rmtree(scratch, ignore_errors=True)
 

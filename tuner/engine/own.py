@@ -31,7 +31,7 @@ def abandon(keep_logs: Path, code: int) -> None:
         starts = beginnings(os.getpid())
         with contextlib.suppress(OSError):  # there is no room for another process
             sweeper.leave_behind(starts)
-        found = [pid for start in starts for pid in sweeper.processes(start)]
+        found = sweeper.processes(starts)
         # In one go: a main thread that is just calling Ray might not let this one run again once Ray is dead.
         sys.setswitchinterval(60)
         sweeper.kill(found)

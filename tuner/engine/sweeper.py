@@ -35,10 +35,10 @@ def leave_behind(starts: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-def processes(start: str) -> list[int]:
+def processes(starts: Sequence[str]) -> list[int]:
     """Find the processes of a Ray of our own: they name its folder, or have Ray's names and write their logs there.
 
-    `start` is what the folder's path is, or begins with.
+    The folder's path is one of `starts`, or begins so.
     """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -47,7 +47,8 @@ def processes(start: str) -> list[int]:
             if __file__.encode() in spelled:  # this program
                 continue
             renamed = (process / "comm").read_text().startswith(TITLES)
-            if start.encode() in spelled or (renamed and _writes_into(process, start)):
+            named = any(start.encode() in spelled for start in starts)
+            if named or (renamed and _writes_into(process, tuple(starts))):
                 found.append(int(process.name))
     return found
 
@@ -65,14 +66,14 @@ def sweep(parent: int, starts: Sequence[str]) -> None:
         time.sleep(LOOK_SECONDS / 10)
     empty = 0
     while empty < EMPTY_LOOKS and time.monotonic() < begun + MOST_SECONDS:
-        found = [pid for start in starts for pid in processes(start)]
+        found = processes(starts)
         kill(found)
         empty = 0 if found else empty + 1
         time.sleep(LOOK_SECONDS)
 
 
-def _writes_into(process: Path, start: str) -> bool:
-    return any(_target(file).startswith(start) for file in (process / "fd").iterdir())
+def _writes_into(process: Path, starts: tuple[str, ...]) -> bool:
+    return any(_target(file).startswith(starts) for file in (process / "fd").iterdir())
 
 
 def _target(file: Path) -> str:
