@@ -103,6 +103,19 @@ def test_where_curves_have_a_formula_a_suggestion_runs_as_itself() -> None:
     assert [table.value(7, epoch) for epoch in (1, 50)] == [drawn_again(plateau, epoch) for epoch in (1, 50)]
 
 
+def test_a_smooth_task_goes_through_the_recorded_curves_and_never_beyond_their_best(larger: Path) -> None:
+    recorded, *_, task = load(larger, ["bowl"])
+    assert (recorded.family, task.family) == ("made", "made-smooth") and task.formula is not None
+    np.testing.assert_allclose(task.formula(task.points), recorded.values, rtol=1e-6)
+    between = task.formula(np.random.default_rng(0).random((300, 2)))
+    assert np.nanmin(between) >= np.nanmin(recorded.values)
+    assert 0.02 < np.isnan(between[:, -1]).mean() < 0.3, "some diverge, as those beside them do"
+    assert len(np.unique(between[:, 0])) > 200, "what is suggested runs as itself"
+    todo = cells.jobs(["auto", "auto-table", "bound-arms"], [recorded, task], 1, {"budget": 5}, larger / "kept")
+    assert [job["method"] for job in todo if job["family"] == "made-smooth"] == ["auto"], "others know configs alone"
+    assert len(todo) == 4
+
+
 def drawn_again(task: Task, epoch: int) -> float:
     drawn = rows(task)
     return drawn.value(drawn.meet(task.params(7)), epoch)

@@ -45,7 +45,7 @@ def jobs(methods: Iterable[str], tasks: list[Task], seeds: int, terms: dict[str,
         for method in methods
         for seed in range(seeds)
         for task in tasks
-        if (method, task.family, task.name, seed) not in there
+        if METHODS[method].plays(task) and (method, task.family, task.name, seed) not in there
     ]
 
 

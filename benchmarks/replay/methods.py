@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.replay.smooth import SUFFIX
 from benchmarks.replay.tables import Task
 from benchmarks.replay.trace import Terms, Trace
 
@@ -34,6 +35,10 @@ class Method:
     def python(self) -> str:
         """The interpreter that it runs in."""
         return os.environ.get(self.elsewhere, "") or sys.executable if self.elsewhere else sys.executable
+
+    def plays(self, task: Task) -> bool:
+        """Tell whether a task is new to it: in a smooth one, a table's configs are what they were."""
+        return not task.family.endswith(SUFFIX) or not (self.given.get("on_table") or self.module == "bounds")
 
     def missing(self) -> str:
         """Tell why it cannot run here; empty where it can."""

@@ -201,9 +201,10 @@ def load(folder: Path, only: Sequence[str] = ()) -> list[Task]:
     files = sorted(folder.glob("*/*.npz"))
     if not files:
         raise SystemExit(f"--data: must be a folder with FAMILY/*.npz in it, but got {folder}.")
-    from benchmarks.replay import misleading  # which is made of what stands here
+    from benchmarks.replay import misleading, smooth  # which are made of what stands here
 
-    tasks = [*(task for file in files for task in _read(file)), *misleading.tasks()]
+    recorded = [task for file in files for task in _read(file)]
+    tasks = [*recorded, *misleading.tasks(), *smooth.tasks(recorded)]
     chosen = [t for t in tasks if not only or any(word == t.family or word in t.name for word in only)]
     if not chosen:
         raise SystemExit(f"--tasks: must name some of {', '.join(t.name for t in tasks)}, but got {', '.join(only)}.")
