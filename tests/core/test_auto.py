@@ -13,7 +13,6 @@ from tuner.audit import audit
 from tuner.core.records import Ended, Promoted, Record, Report, Suggested
 from tuner.core.rules.thaw import thaw_epochs
 from tuner.core.search import thaw
-from tuner.core.search.heard import MARGIN
 from tuner.core.search.pool import SIZE
 from tuner.core.search.thaw import FreezeThaw
 from tuner.simulate import Simulation
@@ -174,28 +173,6 @@ def test_the_candidates_stay_as_many_as_they_were() -> None:
     simulation.run()
     assert isinstance(simulation.core.asker, FreezeThaw)
     assert SIZE - 5 <= len(simulation.core.asker.pool.candidates) <= SIZE, "some of the new ones were tried"
-
-
-def test_candidates_that_promise_least_make_room_for_others_near_what_promises_most() -> None:
-    spec, behind = auto(trials=80), list[bool]()
-
-    class Watched(FreezeThaw):
-        def _renew(self, number: int) -> None:
-            before, promise = dict(self.pool.candidates), self.odds(MARGIN) if self.model.is_ready else None
-            super()._renew(number)
-            gone = [place for place, one in before.items() if self.pool.candidates.get(place) is not one]
-            if promise is not None and gone:
-                behind.append(max(promise[gone]) <= min(promise[[*before.keys() - set(gone)]]))
-
-    asker = Watched(spec)
-    first = upper_quartile(asker)
-    Simulation(spec, smooth, slots=4, asker=asker).run()
-    assert len(behind) > 30 and all(behind)
-    assert upper_quartile(asker) > first / 3, "zero is the best that there is"
-
-
-def upper_quartile(asker: FreezeThaw) -> float:
-    return statistics.quantiles((smooth(one.params, 20) for one in asker.pool.candidates.values()), n=4)[2]
 
 
 def test_the_best_that_can_be_trained_to_the_end_is_where_the_best_of_all_diverged() -> None:

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-from scipy.special import stdtr
-
 from tuner.core import chance
 from tuner.core.records import Asked, Ended, Promoted, Record, Report, Suggested, trial_number
 from tuner.core.rules.thaw import thaw_epochs
@@ -26,13 +23,7 @@ from tuner.spec.experiment import Experiment
 BEHIND = -1e300
 """Less than any metric's score."""
 BEST = 8
-"""Near so many that promise most, new params and trials that may go on, more new params are drawn."""
-DEGREES = 4.0
-"""Of freedom, of the odds."""
-BELIEF = 10.0
-"""How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
-MARGIN = 0.5
-"""The largest margin, in standard scores, by which a trial is to end better than the best so far."""
+"""Near so many of the best trials new params are drawn."""
 
 
 @dataclass(slots=True)
@@ -101,23 +92,6 @@ class Heard:
         over = violation(self.spec, metrics)
         return BEHIND * (1 + over / (1 + over)) if over else self.spec.objective.score(value)
 
-    def odds(self, margin: float) -> Array:
-        """Compute the logarithm of the odds that each column ends better than the best so far by a margin; (m,).
-
-        They are those of Student's t: by those of the normal distribution the model is surer than it should be.
-        """
-        expected = self.model.expects()
-        return np.asarray(np.log(stdtr(DEGREES, (expected.means - expected.best - margin) / expected.deviations)))
-
-    def beliefs(self, new: Sequence[int], trials: Sequence[int] = ()) -> Array:
-        """Weigh new params, by their columns, and trials by the user's priors, the less the more trials there are.
-
-        After πBO, Hvarfner et al. 2022, where all trials are whole. Here what is believed says of a paused trial too
-        that it ends better than it looks.
-        """
-        weights = [*(self.pool.candidates[place].belief for place in new), *(self.trials[n].belief for n in trials)]
-        return BELIEF / max(len(self.trials), 1) * np.array(weights)
-
     def next_rung(self, number: int) -> int:
         """Tell where a trial would be judged next if it went on."""
         return next((rung for rung in self.rungs if rung > self.trials[number].epoch), self.rungs[-1])
@@ -131,30 +105,20 @@ class Heard:
         self.pool.begin(number, point)
         self.model.open(number, point, rung)
         if not self.is_table:
-            self._renew(number)
+            self.pool.drop_oldest(len(self.pool.candidates) + FRESH - SIZE)
+            self.pool.add(self._fresh(number))
 
-    def _renew(self, number: int) -> None:
-        """Exchange the candidates that promise least for new ones, half of them near what promises most."""
-        new, trials = self.pool.candidates, self.pool.trials
-        if self.model.is_ready:
-            places = [*new, *trials.values()]
-            promise = self.odds(MARGIN)[places] + self.beliefs(list(new), list(trials))
-            order = np.argsort(-promise, kind="stable").tolist()
-            known = [*(one.params for one in new.values()), *(self.trials[n].params for n in trials)]
-            best = [known[i] for i in order[:BEST]]
-            least = [places[i] for i in reversed(order) if i < len(new)]
-        else:
-            best = [one.params for one in sorted(self.trials.values(), key=lambda one: -one.score)[:BEST]]
-            least = list(new)
-        self.pool.let_go(least[: max(len(new) + FRESH - SIZE, 0)])
-        self.pool.add([self._fresh(best, number, i) for i in range(FRESH)])
-
-    def _fresh(self, best: Sequence[Mapping[str, Any]], number: int, i: int) -> dict[str, Any]:
-        """Draw new params: some near the best, some from the priors where there are any, some evenly."""
-        if i % 2:
-            return self._drawn(number, i)
-        near = best[chance.integer(self.seed, "near", number, i, below=len(best))]
-        return self.points.near(near, self.seed, "fresh", number, i)
+    def _fresh(self, number: int) -> list[dict[str, Any]]:
+        """Draw new params: some near the best trials, some from the priors where there are any, some evenly."""
+        best = sorted(self.trials.values(), key=lambda known: -known.score)[:BEST]
+        drawn = []
+        for i in range(FRESH):
+            if i % 2:
+                drawn.append(self._drawn(number, i))
+            else:
+                near = best[chance.integer(self.seed, "near", number, i, below=len(best))]
+                drawn.append(self.points.near(near.params, self.seed, "fresh", number, i))
+        return drawn
 
     def _drawn(self, *counter: int) -> dict[str, Any]:
         if prior.has_prior(self.spec.space) and counter[-1] % 4 == 1:

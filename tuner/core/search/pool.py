@@ -16,7 +16,7 @@ from tuner.spec.space import Params
 SIZE = 512
 """New params that compete at any time."""
 FRESH = 16
-"""So many of them are exchanged with each new trial."""
+"""So many of them, the oldest, are exchanged with each new trial."""
 UNBORN = 1_000_000
 """Where the ids of columns begin that are no trial's: a trial's is its number."""
 
@@ -82,11 +82,13 @@ class Pool:
 
     def drop(self, params: Params) -> None:
         """Let a candidate go that was tried under other params, as benchmarks with a table of configs do."""
-        self.let_go([place for place, one in self.candidates.items() if one.params == params])
+        for place in [place for place, one in self.candidates.items() if one.params == params]:
+            del self.candidates[place]
+            self._free.append(place)
 
-    def let_go(self, places: Sequence[int]) -> None:
-        """Let the candidates of some columns go."""
-        for place in places:
+    def drop_oldest(self, count: int) -> None:
+        """Let the oldest candidates go."""
+        for place in list(self.candidates)[: max(count, 0)]:
             del self.candidates[place]
             self._free.append(place)
 

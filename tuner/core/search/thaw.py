@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr
 
 from tuner.core import chance
 from tuner.core.records import trial_id, trial_number
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.first import first
-from tuner.core.search.heard import MARGIN, Heard
+from tuner.core.search.heard import Heard
 from tuner.core.search.joint import Array
 from tuner.core.standing import Metrics
 from tuner.core.state import RunState
@@ -36,6 +37,10 @@ safeguard: they are judged by nothing but their end, and tell the model where it
 """
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
+MARGIN = 0.5
+"""The largest margin, in standard scores; the smallest is a hundredth of it."""
+DEGREES = 4.0
+"""Of freedom, of the odds."""
 COST = 0.5
 """The power of the epochs that a candidate's odds are divided by."""
 WHOLE, AFTER = 0.5, 10
@@ -43,6 +48,8 @@ WHOLE, AFTER = 0.5, 10
 evenly. The others count the epochs to the next rung. By these alone new trials, which cost least, begin for ever where
 the first rungs tell nothing of the end.
 """
+BELIEF = 10.0
+"""How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,7 @@ class FreezeThaw(Heard):
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
-        odds = self._odds(places) - COST * np.log(self._epochs(len(new), paused)) + self.beliefs(new, paused)
+        odds = self._odds(places) - COST * np.log(self._epochs(len(new), paused)) + self._beliefs(new, paused)
         best = int(odds.argmax())
         if best < len(new):
             return self._new(self.pool.candidates[new[best]].params)
@@ -151,15 +158,29 @@ class FreezeThaw(Heard):
         return [self._first_rung()] * new + [self.next_rung(n) - self.trials[n].epoch for n in paused]
 
     def _odds(self, places: NDArray[np.int64]) -> Array:
-        """Compute the odds of columns, with the decision's margin."""
-        return self.odds(MARGIN * 10 ** (-2 * self._uniform("margin")))[places]  # down to a hundredth
+        """Compute the logarithm of the odds that columns end better than the best so far by the decision's margin.
+
+        They are those of Student's t: by those of the normal distribution the model is surer than it should be.
+        """
+        expected, margin = self.model.expects(), MARGIN * 10 ** (-2 * self._uniform("margin"))
+        means, deviations = expected.means[places], expected.deviations[places]
+        return np.asarray(np.log(stdtr(DEGREES, (means - expected.best - margin) / deviations)))
+
+    def _beliefs(self, new: Sequence[int], paused: Sequence[int] = ()) -> Array:
+        """Weigh new params and paused trials by the user's priors, the less the more trials there are.
+
+        After πBO, Hvarfner et al. 2022, where all trials are whole. Here what is believed says of a paused trial too
+        that it ends better than it looks.
+        """
+        weights = [*(self.pool.candidates[place].belief for place in new), *(self.trials[n].belief for n in paused)]
+        return BELIEF / max(len(self.trials), 1) * np.array(weights)
 
     def _straight(self, number: int) -> _Choice:
         """Begin a trial that runs to the end: by chance, and every other time by the model."""
         begun = sum(bool(known.straight) for known in self.trials.values())
         if begun % 2 and self.model.is_ready and self.pool.candidates:
             new = list(self.pool.candidates)
-            odds = self._odds(np.array(new, dtype=np.int64)) + self.beliefs(new)
+            odds = self._odds(np.array(new, dtype=np.int64)) + self._beliefs(new)
             return self._new(self.pool.candidates[new[int(odds.argmax())]].params, "model")
         return self._by_chance(number, "chance")
 
