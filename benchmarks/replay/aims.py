@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.replay import figures
 from benchmarks.replay.cells import RAW
 from benchmarks.replay.figures import Line, Regrets
+from benchmarks.replay.tables import SMOOTH
 from benchmarks.replay.trace import POINTS
 
 AIMS = {("taskset", 10): 0.045, ("taskset", 25): 0.006, ("lcbench", 10): 0.08, ("lcbench", 25): 0.012}
@@ -42,6 +43,8 @@ def rows(families: Families) -> list[Row]:
         found += [_no_worse(f"recorded curves, `{method}`", method, list(recorded.values()))]
         if MISLEADING in families:
             found += [_no_worse(f"curves made to mislead, `{method}`", method, [families[MISLEADING]])]
+    if between := [methods for family, methods in families.items() if family.endswith(SMOOTH) and OWN in methods]:
+        found += [_no_worse(f"between the recorded configs, `{OWN}`", OWN, between)]
     counts = [len(seeds) for methods in recorded.values() for name in (AIMING, OWN) for seeds in methods[name].values()]
     return [*found, ("runs a cell of freeze-thaw, at least", str(min(counts)), f"≥ {RUNS}", min(counts) >= RUNS)]
 

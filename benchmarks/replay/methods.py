@@ -11,8 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.replay.smooth import SUFFIX
-from benchmarks.replay.tables import Task
+from benchmarks.replay.tables import SMOOTH, Task
 from benchmarks.replay.trace import Terms, Trace
 
 SYNE = "TUNER_SYNE_PYTHON"
@@ -38,7 +37,7 @@ class Method:
 
     def plays(self, task: Task) -> bool:
         """Tell whether a task is new to it: in a smooth one, a table's configs are what they were."""
-        return not task.family.endswith(SUFFIX) or not (self.given.get("on_table") or self.module == "bounds")
+        return not task.family.endswith(SMOOTH) or not (self.given.get("on_table") or self.module == "bounds")
 
     def missing(self) -> str:
         """Tell why it cannot run here; empty where it can."""

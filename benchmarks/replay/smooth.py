@@ -1,8 +1,9 @@
 """The recorded tables with something between their configs: what is suggested runs as itself, not as a neighbour.
 
 A thin-plate spline (Duchon 1977) goes through all configs of a table, so a config has the curve that was recorded, and
-others lie smoothly between. It goes through standard scores, by ranks over all values of the table: what tells 0.1 from
-0.01 then counts as much as what tells 10 from 1. What would be better than any recorded value counts as the best one.
+others lie smoothly between. It goes through standard scores, by ranks over all values of the table: two values are as
+far apart as there are recorded ones between them. What would be better than any recorded value counts as the best one.
+A spline smooths: where every fourth config of a table diverges, but one in ten does between them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.special import ndtri
 
-from benchmarks.replay.tables import Task
-
-SUFFIX = "-smooth"
+from benchmarks.replay.tables import SMOOTH, Task
 
 
 def tasks(recorded: list[Task]) -> list[Task]:
     """Make one of each recorded task."""
-    return [replace(task, family=task.family + SUFFIX, seconds=None, formula=Between(task)) for task in recorded]
+    return [replace(task, family=task.family + SMOOTH, seconds=None, formula=Between(task)) for task in recorded]
 
 
 class Between:

@@ -2,8 +2,8 @@
 
 A folder of tables has one folder a family, and in it files `*.npz` with `tasks`, `hp_names`, `hp` [configs, params] and
 the curves [tasks, configs, epochs]: `valid_loss` (less is better; index 0 is the untrained model) or `val_accuracy`,
-and `time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy, since a
-peer may live in an environment of its own.
+and `time_s` (seconds from the start to the end of each epoch) where that is known. No dependency but numpy and scipy,
+since a peer may live in an environment of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ LOG = frozenset(
     ("learning_rate", "epsilon", "l1", "l2", "linear_decay", "exponential_decay", "batch_size", "max_units")
 )
 """The params whose axis is logarithmic, as the tables' own README says."""
+SMOOTH = "-smooth"
+"""What the family of a table ends with that has curves between its configs, too (`smooth.py`)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Task:
     seconds: np.ndarray | None
     """What each epoch took [configs, epochs], where it was recorded."""
     formula: Callable[[np.ndarray], np.ndarray] | None = None
-    """Where the curves are drawn and not recorded: computes those [n, epochs] of points [n, params], any there are."""
+    """Where any params have a curve, and not the configs alone: computes those [n, epochs] of points [n, params]."""
 
     @property
     def epochs(self) -> int:
