@@ -163,9 +163,31 @@ def brought_to_the_end(seed: int) -> int:
 
 
 def test_where_the_first_epochs_tell_nothing_trials_are_brought_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thaw, "AHEAD", math.inf)  # else new trials wait, and others go on
     with_all = sum(map(brought_to_the_end, (1, 2, 3)))
     monkeypatch.setattr(thaw, "WHOLE", 0.0)
     assert with_all > 4 * sum(map(brought_to_the_end, (1, 2, 3)))
+
+
+def test_new_trials_wait_until_those_that_were_begun_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = auto(trials=500, search={"kind": "auto", "epochs": 1600})
+    begun = most_begun(spec, slots=4)
+    assert begun * math.sqrt(20) <= 1600 + (thaw.AHEAD + 1) * 20 + 4 * math.sqrt(20)
+    monkeypatch.setattr(thaw, "AHEAD", math.inf)
+    assert most_begun(spec, slots=4) > 1.2 * begun
+
+
+def test_where_none_is_paused_a_new_trial_waits_for_nothing() -> None:
+    spec = auto(trials=200, epochs=1)
+    simulation = Simulation(spec, smooth, slots=50)
+    simulation.fill()
+    assert simulation.busy == 50
+    simulation.run()
+    assert len(simulation.core.run.trials) == 200
+
+
+def most_begun(spec: Experiment, slots: int) -> int:
+    return sum(isinstance(record, Suggested) for record in Simulation(spec, smooth, slots).run())
 
 
 def test_the_candidates_stay_as_many_as_they_were() -> None:

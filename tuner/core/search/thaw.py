@@ -7,6 +7,7 @@ takes: those to their next rung, or to the end. The margin, and which of the two
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,10 @@ WHOLE, AFTER = 0.5, 10
 """The share of decisions that count the epochs to the end, and after so many full trainings; until then it grows
 evenly. The others count the epochs to the next rung. By these alone new trials, which cost least, begin for ever where
 the first rungs tell nothing of the end.
+"""
+AHEAD = 5
+"""New trials wait, and paused ones go on, until so many more full trainings would bring the mean of all that were begun
+to √(last epoch) epochs. Else new ones near the best begin for ever: they cost least and are always a little less known.
 """
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
@@ -123,10 +128,11 @@ class FreezeThaw(Heard):
                 return self._given(given.params, number)
             if self._owes_straight():
                 return self._straight(number)
-            if not self.model.is_ready or self._uniform("chance") < BY_CHANCE:
-                return self._by_chance(number)
+        begins = run.wants_trials and (not paused or self._may_begin(number))
+        if begins and (not self.model.is_ready or self._uniform("chance") < BY_CHANCE):
+            return self._by_chance(number)
         if self.model.is_ready:
-            choice = self._by_model(paused, run.wants_trials)
+            choice = self._by_model(paused, begins)
             return self._by_chance(number) if choice is None and run.wants_trials else choice
         best = max(paused, key=lambda n: self.trials[n].score, default=None)
         return None if best is None else self._on(best)
@@ -207,6 +213,11 @@ class FreezeThaw(Heard):
     def _trained(self) -> int:
         """Count the epochs of all trials."""
         return sum(known.epoch for known in self.trials.values())
+
+    def _may_begin(self, number: int) -> bool:
+        """Tell whether those that were begun are trained for so long that another may begin."""
+        last = self.spec.budget.epochs
+        return number * math.sqrt(last) <= self._trained() + AHEAD * last
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
