@@ -172,7 +172,7 @@ def test_where_the_first_epochs_tell_nothing_trials_are_brought_to_the_end(monke
 def test_new_trials_wait_until_those_that_were_begun_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = auto(trials=500, search={"kind": "auto", "epochs": 1600})
     begun = most_begun(spec, slots=4)
-    assert begun * math.sqrt(20) <= 1600 + (thaw.AHEAD + 1) * 20 + 4 * math.sqrt(20)
+    assert 1600 <= begun * math.sqrt(20) <= 1600 + (thaw.AHEAD + 1) * 20 + 4 * math.sqrt(20)
     monkeypatch.setattr(thaw, "AHEAD", math.inf)
     assert most_begun(spec, slots=4) > 1.2 * begun
 
@@ -183,7 +183,19 @@ def test_where_none_is_paused_a_new_trial_waits_for_nothing() -> None:
     simulation.fill()
     assert simulation.busy == 50
     simulation.run()
-    assert len(simulation.core.run.trials) == 200
+    assert len({str(trial.params) for trial in simulation.core.run.trials.values()}) == 200
+
+
+def test_those_that_diverged_keep_no_new_trial_waiting() -> None:
+    def often(params: Mapping[str, Any], epoch: int) -> float:
+        return math.nan if params["momentum"] < 0.85 else smooth(params, epoch)
+
+    spec = auto(trials=500, search={"kind": "auto", "epochs": 600})
+    simulation = Simulation(spec, often, slots=4)
+    simulation.run()
+    outcomes = [trial.outcome for trial in simulation.core.run.trials.values()]
+    assert outcomes.count("diverged") > 30, "else it is no test"
+    assert len(outcomes) * math.sqrt(20) > 600 + (thaw.AHEAD + 1) * 20
 
 
 def most_begun(spec: Experiment, slots: int) -> int:

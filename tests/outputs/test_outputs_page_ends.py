@@ -109,7 +109,9 @@ def test_a_section_of_a_comparison_that_breaks_does_not_take_the_others_along(
 def test_paused_trials_are_counted_among_those_that_go_on(tmp_path: Path) -> None:
     paused = replace(reported("t0000", 1, score=0.1), decision=Decision(action="pause"))
     records = by_hand(experiment(), suggested("t0000", x=0.1), suggested("t0001", x=0.2), paused)
-    assert "2 trials run or wait to go on, 10 are to come" in header(History(written(tmp_path / "run", records)))
+    assert "2 trials run or wait to go on, at most 10 are to come" in header(
+        History(written(tmp_path / "run", records))
+    )
 
 
 def test_a_confirmation_that_goes_on_is_said(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Freeze-thaw: one model chooses both new params and which paused trial goes on (after Swersky et al. 2014).
 
-A trial pauses at each rung. Whenever a worker is free, all paused trials and a pool of new params compete for it: by
-the probability that they end better than the best so far by some margin, over the square root of the epochs that this
-takes: those to their next rung, or to the end. The margin, and which of the two, are drawn anew for each decision.
+A trial pauses at each rung. Whenever a worker is free, all paused trials compete for it and, where another may begin,
+a pool of new params: by the probability that they end better than the best so far by some margin, over the square root
+of the epochs that this takes: those to their next rung, or to the end. The margin, and which of the two, are drawn anew
+for each decision.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.space import indices
 
 BY_CHANCE = 0.1
-"""The share of decisions that start a random trial, whatever the model says."""
+"""The share of the decisions at which a new trial may begin that begin a random one, whatever the model says."""
 STRAIGHT, MISLED = 0.1, 0.5
 """The share of all epochs for trials that run to the end without a pause, one by chance, one by the model, in turn; and
 what it is while one by chance is the best of all. Then the model is misled, say by curves that cross. They are the
@@ -46,12 +47,13 @@ COST = 0.5
 """The power of the epochs that a candidate's odds are divided by."""
 WHOLE, AFTER = 0.5, 10
 """The share of decisions that count the epochs to the end, and after so many full trainings; until then it grows
-evenly. The others count the epochs to the next rung. By these alone new trials, which cost least, begin for ever where
-the first rungs tell nothing of the end.
+evenly. The others count the epochs to the next rung. By these alone the cheapest goes on, and few come to the end where
+the first rungs tell nothing of it.
 """
 AHEAD = 5
-"""New trials wait, and paused ones go on, until so many more full trainings would bring the mean of all that were begun
-to √(last epoch) epochs. Else new ones near the best begin for ever: they cost least and are always a little less known.
+"""New trials wait, and paused ones go on, until so many more full trainings (or with many workers, what one trial for
+each makes up) would bring the mean of all that were begun to √(last epoch) epochs. Else new ones near the best begin
+for ever: they cost least and are always a little less known. Those to start with and those without a pause do not wait.
 """
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
@@ -104,7 +106,9 @@ class FreezeThaw(Heard):
 
     def ask(self, number: int) -> Suggestion:
         """Give the params of a new trial: as they were chosen, or where no run has asked who goes on, by chance."""
-        choice = self._choice[1] if self._choice is not None else self._unasked(number)
+        made_after, choice = self._choice or (-1, None)
+        if choice is None or made_after != self.records:
+            choice = self._unasked(number)
         assert choice.trial is None
         params = dict(choice.params)
         attributes = {"rung": choice.rung, **({"straight": choice.straight} if choice.straight else {})}
@@ -128,7 +132,7 @@ class FreezeThaw(Heard):
                 return self._given(given.params, number)
             if self._owes_straight():
                 return self._straight(number)
-        begins = run.wants_trials and (not paused or self._may_begin(number))
+        begins = run.wants_trials and (not paused or self._may_begin(run))
         if begins and (not self.model.is_ready or self._uniform("chance") < BY_CHANCE):
             return self._by_chance(number)
         if self.model.is_ready:
@@ -144,9 +148,9 @@ class FreezeThaw(Heard):
     def _given(self, params: Mapping[str, Any], number: int) -> _Choice:
         return self._new(self.points.fill(params, self.seed, "fill", number))
 
-    def _by_model(self, paused: Sequence[int], wants_trials: bool) -> _Choice | None:
+    def _by_model(self, paused: Sequence[int], begins: bool) -> _Choice | None:
         """Choose by the odds to end better than the best so far by a margin, and by the cost."""
-        new = list(self.pool.candidates) if wants_trials else []
+        new = list(self.pool.candidates) if begins else []
         places = np.array([*new, *(self.pool.trials[n] for n in paused)], dtype=np.int64)
         if not len(places):
             return None
@@ -214,10 +218,15 @@ class FreezeThaw(Heard):
         """Count the epochs of all trials."""
         return sum(known.epoch for known in self.trials.values())
 
-    def _may_begin(self, number: int) -> bool:
-        """Tell whether those that were begun are trained for so long that another may begin."""
+    def _may_begin(self, run: RunState) -> bool:
+        """Tell whether those that were begun are trained for so long that another may begin.
+
+        Only those count that live or have finished: no other will be trained any more.
+        """
         last = self.spec.budget.epochs
-        return number * math.sqrt(last) <= self._trained() + AHEAD * last
+        able = [trial.number for trial in run.trials.values() if trial.status != "ended" or trial.outcome == "finished"]
+        ahead = max(AHEAD * last, run.slots * math.sqrt(last))
+        return len(able) * math.sqrt(last) <= sum(self.trials[number].epoch for number in able) + ahead
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]

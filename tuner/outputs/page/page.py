@@ -95,4 +95,4 @@ def _state(history: History) -> str:
         return f"The search is over, the run is not: {confirming}. Made {made}."
     going = sum(trial.status in ("running", "paused") for trial in trials)
     left = run.spec.trials - len(trials)
-    return f"The run is not over: {going} trials run or wait to go on, {left} are to come. Made {made}."
+    return f"The run is not over: {going} trials run or wait to go on, at most {left} are to come. Made {made}."
