@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from benchmarks.replay.tables import SMOOTH, Task
 
@@ -41,9 +42,7 @@ class Between:
         """The standard score of each value of the table: higher is better, those that diverged are behind and equal."""
         good = self.task.values if self.task.mode == "max" else -self.task.values
         good = np.where(np.isnan(good), -np.inf, good)
-        _, place, count = np.unique(good, return_inverse=True, return_counts=True)
-        ranks = (count.cumsum() - (count - 1) / 2)[place].reshape(good.shape)
-        return np.asarray(ndtri((ranks - 0.5) / good.size))
+        return np.asarray(ndtri((rankdata(good).reshape(good.shape) - 0.5) / good.size))
 
     @cached_property
     def _scale(self) -> tuple[np.ndarray, np.ndarray]:

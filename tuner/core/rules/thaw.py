@@ -39,13 +39,17 @@ def thaw_epochs(last: int, tops: Collection[int] = ()) -> list[int]:
     return sorted({*before, *tops, last})
 
 
+def able(run: RunState) -> list[TrialState]:
+    """List the trials that were trained to the end or still can be."""
+    return [t for t in run.trials.values() if t.status != "ended" or t.outcome == "finished"]
+
+
 def leader(run: RunState, latest: Mapping[str, Standing] = {}) -> TrialState | None:
     """Find the best trial of those that were trained to the end or still can be.
 
     `latest` is how trials stand by a report that the run does not know yet. None where there is no such trial.
     """
-    able = [t for t in run.trials.values() if t.status != "ended" or t.outcome == "finished"]
-    shown = [t for t in able if t.best is not None or t.id in latest]
+    shown = [t for t in able(run) if t.best is not None or t.id in latest]
     return max(shown, key=lambda t: (max(t.standing, latest.get(t.id, t.standing)), -t.number), default=None)
 
 

@@ -19,6 +19,7 @@ from scipy.special import stdtr
 
 from tuner.core import chance
 from tuner.core.records import trial_id, trial_number
+from tuner.core.rules.thaw import able
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.first import first
@@ -106,21 +107,21 @@ class FreezeThaw(Heard):
 
     def ask(self, number: int) -> Suggestion:
         """Give the params of a new trial: as they were chosen, or where no run has asked who goes on, by chance."""
-        made_after, choice = self._choice or (-1, None)
-        if choice is None or made_after != self.records:
-            choice = self._unasked(number)
+        choice = self._made() or self._unasked(number)
         assert choice.trial is None
         params = dict(choice.params)
         attributes = {"rung": choice.rung, **({"straight": choice.straight} if choice.straight else {})}
         return Suggestion(params, indices(self.spec.space, params), self.records, attributes)
 
     def _choose(self, run: RunState) -> _Choice | None:
-        if self._choice is None or self._choice[0] != self.records:
-            choice = self._decide(run)
-            if choice is None:
-                return None
+        choice = self._made() or self._decide(run)
+        if choice is not None:
             self._choice = self.records, choice
-        return self._choice[1]
+        return choice
+
+    def _made(self) -> _Choice | None:
+        """Give what was chosen after the records that there are; None where that was before the last of them."""
+        return self._choice[1] if self._choice is not None and self._choice[0] == self.records else None
 
     @ONE_THREAD
     def _decide(self, run: RunState, *pausing: int) -> _Choice | None:
@@ -224,9 +225,9 @@ class FreezeThaw(Heard):
         Only those count that live or have finished: no other will be trained any more.
         """
         last = self.spec.budget.epochs
-        able = [trial.number for trial in run.trials.values() if trial.status != "ended" or trial.outcome == "finished"]
+        trials = able(run)
         ahead = max(AHEAD * last, run.slots * math.sqrt(last))
-        return len(able) * math.sqrt(last) <= sum(self.trials[number].epoch for number in able) + ahead
+        return len(trials) * math.sqrt(last) <= sum(self.trials[trial.number].epoch for trial in trials) + ahead
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
