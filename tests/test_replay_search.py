@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ from benchmarks.replay import cells, figures, ours, page
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.misleading import tasks as load_misleading
-from benchmarks.replay.tables import Task, Unused, load, rows
+from benchmarks.replay.tables import Axis, Task, Unused, load, rows
 from benchmarks.replay.trace import POINTS, Terms, Trace
 from tuner.core.records import Record
 from tuner.core.search.asker import Suggestion
@@ -59,6 +60,12 @@ def test_regret_by_hand(task: Task) -> None:
     assert task.guess == 9.0
 
 
+def test_where_most_configs_have_no_value_the_worst_of_the_others_stands_for_the_median(task: Task) -> None:
+    values = task.values.copy()
+    values[[1, 4, 3]] = NAN
+    assert dataclasses.replace(task, values=values).regret(3.0) == 0.5, "of 2 and 4, the worst that is left"
+
+
 def test_what_came_after_a_nan_is_never_seen(task: Task) -> None:
     assert np.isnan(task.values[3]).all()
     assert task.losses[3] == math.inf
@@ -71,6 +78,21 @@ def test_a_suggestion_meets_the_nearest_config_on_the_log_axis_once(task: Task) 
         unused.meet({"learning_rate": 1e-2, "layers": 2})
     assert task.params(2) == {"learning_rate": 1e-2, "layers": 2}
     assert isinstance(task.params(2)["layers"], int)
+
+
+def test_an_axis_is_logarithmic_where_its_configs_were_drawn_so() -> None:
+    even = np.linspace(0.0, 1.0, 101)
+    assert Axis.of("lr", 10 ** (4 * even - 5)).log
+    assert Axis.of("batch_size", np.round(16 * 32**even)) == Axis("batch_size", 16.0, 512.0, log=True, whole=True)
+    for column in (1e-5 + 0.1 * even, even, 1 - 10 ** (-3 * even - 0.01), np.ones(3)):
+        assert not Axis.of("other", column).log
+
+
+def test_a_file_without_curves_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    np.savez(tmp_path / "bad" / "b.npz", tasks=np.array(["one"]), hp_names=np.array(["lr"]), hp=np.ones((2, 1)))
+    with pytest.raises(SystemExit, match=r"b\.npz: must hold valid_loss or val_accuracy, but got tasks, hp_names, hp"):
+        load(tmp_path)
 
 
 def test_regret_is_kept_at_the_points_of_the_budget(task: Task) -> None:

@@ -8,6 +8,7 @@ since a peer may live in an environment of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-LOG = frozenset(
-    ("learning_rate", "epsilon", "l1", "l2", "linear_decay", "exponential_decay", "batch_size", "max_units")
-)
-"""The params whose axis is logarithmic, as the tables' own README says."""
 SMOOTH = "-smooth"
 """What the family of a table ends with that has curves between its configs, too (`smooth.py`)."""
 
@@ -36,9 +33,13 @@ class Axis:
 
     @classmethod
     def of(cls, name: str, column: np.ndarray) -> Axis:
-        """Read the bounds, and whether all values are whole, from a column."""
-        whole = bool((column == np.round(column)).all())
-        return cls(name, float(column.min()), float(column.max()), name in LOG, whole)
+        """Read the bounds, whether the axis is logarithmic, and whether all values are whole, from a column.
+
+        Configs were drawn evenly along an axis. So it is logarithmic where the median lies nearer the middle by logs.
+        """
+        low, middle, high = (float(value) for value in np.quantile(column, (0, 0.5, 1)))
+        log = low > 0 and _off_middle(*map(math.log, (low, middle, high))) < _off_middle(low, middle, high)
+        return cls(name, low, high, log, whole=bool((column == np.round(column)).all()))
 
     def unit(self, values: Any) -> np.ndarray:
         """Scale values to [0, 1], on the log axis where the axis is one."""
@@ -101,12 +102,13 @@ class Task:
         None, no value seen yet, counts as what an untrained model has, or else as the worst of the configs. What is
         better than the table, as where a formula draws any curve, counts as its best.
         """
-        lowest, middle = self.losses.min(), float(np.median(self.losses))
+        worst = self.losses[np.isfinite(self.losses)].max()
+        lowest, middle = self.losses.min(), min(np.median(self.losses), worst)  # where most configs have no value
         if best is None:
             best = self.guess
         loss = best if self.mode == "min" else -best
         if np.isnan(loss):
-            loss = self.losses[np.isfinite(self.losses)].max()
+            loss = worst
         return float(max(0.0, (loss - lowest) / (middle - lowest)))
 
     def params(self, row: int) -> dict[str, Any]:
@@ -219,6 +221,8 @@ def _read(file: Path) -> list[Task]:
     hp = arrays["hp"].astype(float)
     axes = tuple(Axis.of(str(name), column) for name, column in zip(arrays["hp_names"], hp.T, strict=True))
     is_loss = "valid_loss" in arrays
+    if not is_loss and "val_accuracy" not in arrays:
+        raise SystemExit(f"{file}: must hold valid_loss or val_accuracy, but got {', '.join(arrays)}.")
     curves = arrays["valid_loss" if is_loss else "val_accuracy"].astype(float)
     tasks = []
     for place, name in enumerate(arrays["tasks"]):
@@ -238,6 +242,10 @@ def _read(file: Path) -> list[Task]:
             )
         )
     return tasks
+
+
+def _off_middle(low: float, value: float, high: float) -> float:
+    return abs((value - low) / ((high - low) or 1.0) - 0.5)
 
 
 def _reachable(values: np.ndarray) -> np.ndarray:
