@@ -74,3 +74,17 @@ def test_a_larger_budget_brings_new_trials_whatever_the_best_one_was_trained_bey
     assert len(hand.core.run.trials) > 8
     more = hand.spec.with_parts({"budget": {"trials": 10}}).total_epochs - old.total_epochs  # type: ignore[operator]
     assert sum(trial.epoch for trial in hand.core.run.trials.values()) >= trained + more
+
+
+@pytest.mark.parametrize("change", [{"resources": {"cpus": 2}}, {"search": {"epochs": 90}}])
+def test_what_a_grown_budget_has_left_outlasts_another_change(change: dict[str, Any]) -> None:
+    hand = finished(auto(search={"kind": "auto", "epochs": 60}, trials=12, epochs=27))
+    hand.take(Asked(settings={"search": {"epochs": 75}}))
+    run = hand.core.run
+    left = 75 + run.overshoot - sum(trial.epoch for trial in run.trials.values())
+    assert left == 15
+    before = run.spec.total_epochs
+    hand.take(Asked(settings=change))
+    assert run.spec.total_epochs is not None and before is not None
+    more = run.spec.total_epochs - before
+    assert run.spec.total_epochs + run.overshoot - sum(trial.epoch for trial in run.trials.values()) == left + more

@@ -254,7 +254,7 @@ class RunState:
         """Take on other settings, or a larger budget: what the old one ended waits to go on."""
         last, self.changed = self.spec.budget.epochs, True
         if (total := self.spec.total_epochs) is not None:
-            self.overshoot = max(0, sum(trial.epoch for trial in self.trials.values()) - total)
+            self.overshoot = max(self.overshoot, sum(trial.epoch for trial in self.trials.values()) - total)
         self.spec = self.spec.with_parts(changes)
         if "budget" in changes:
             self._grow(last, more=not changes["budget"].keys() <= {"hours"})
