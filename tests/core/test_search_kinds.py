@@ -12,6 +12,7 @@ from tuner.audit import audit
 from tuner.core.records import Ended, Suggested
 from tuner.core.search.asker import AtNeed, OneAhead
 from tuner.core.search.kinds import KINDS
+from tuner.core.search.outcomes import is_starting
 from tuner.core.search.study import StudySearcher
 from tuner.spec.experiment import Experiment
 from tuner.spec.space import grid_values
@@ -83,6 +84,22 @@ def test_the_keys_of_cmaes_reach_it(key: str) -> None:
     ]
     assert found[0][0] == found[1][0]
     assert found[0][1] != found[1][1]
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes"])
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_until_enough_trials_have_ended_suggestions_are_random(
+    kind: str, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"kind": kind, "startup": 3}
+    made = experiment(space=PLAIN, search=search, scheduler={"kind": scheduler}, budget={"trials": 12, "epochs": 3})
+    sampler, modelled = type(KINDS[kind][0](made, 0)), []
+    drawn = sampler.sample_relative
+    monkeypatch.setattr(sampler, "sample_relative", lambda *args: modelled.append(drawn(*args)) or modelled[-1])
+    records = simulate(made, curve, slots=4)
+    told = [not is_starting(made, records[: one.seen]) for one in suggestions(tuple(records))]
+    assert told == [bool(params) for params in modelled]
+    assert not any(told[:4]) and (any(told) or (kind, scheduler) != ("tpe", "asha"))
 
 
 @pytest.mark.parametrize("kind", ["tpe", "cmaes"])

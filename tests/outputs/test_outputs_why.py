@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from core.experiments import Hand, experiment
+from core.experiments import Hand, curve, experiment, simulate
 from rich.console import Console
 
 from tuner.core.events import Elapsed, Free, Gone, Measured, StopAsked
-from tuner.core.records import Asked, Given, Lost, Session
+from tuner.core.records import Asked, Given, Lost, Session, trial_id
 from tuner.ledger import Ledger
 from tuner.outputs.packing import Shared
 from tuner.outputs.why import story, why
@@ -40,6 +40,12 @@ def test_a_trial_that_was_promoted_lost_and_stopped() -> None:
     ]
     assert told(run, b)[-1] == "asked: the user stopped the trial"
     assert told(run, b)[1] == "epoch 1: score 0.10000; rung 1: number 2 of 2, cutoff 0.90000; is paused"
+
+
+def test_a_suggestion_is_told_to_be_random_until_enough_trials_have_ended() -> None:
+    records = simulate(experiment(search={"kind": "tpe", "startup": 3}, budget={"trials": 9, "epochs": 2}), curve, 4)
+    told = ["still at random" in dict(story(records, trial_id(number)))["suggested"] for number in range(9)]
+    assert told == [True] * 7 + [False] * 2, "four begin at once, three have to end, and each is computed one ahead"
 
 
 def test_quiet_epochs_are_drawn_together() -> None:

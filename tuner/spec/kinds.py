@@ -23,7 +23,7 @@ class Tpe(Search):
     kind: Literal["tpe"] = "tpe"
     """Which searcher."""
     startup: int = Field(default=10, ge=1)
-    """Random trials before the model is used."""
+    """Trials that have ended before the model is used; those that begin until then are random."""
 
 
 class Gp(Search):
@@ -32,7 +32,7 @@ class Gp(Search):
     kind: Literal["gp"]
     """Which searcher."""
     startup: int = Field(default=10, ge=1)
-    """Random trials before the model is used."""
+    """Trials that have ended before the model is used; those that begin until then are random."""
 
 
 class Cmaes(Search):
@@ -41,7 +41,7 @@ class Cmaes(Search):
     kind: Literal["cmaes"]
     """Which searcher."""
     startup: int = Field(default=1, ge=1)
-    """Random trials before the strategy starts."""
+    """Trials that have ended before the strategy starts; those that begin until then are random."""
     sigma: Finite | None = Field(default=None, gt=0)
     """Initial standard deviation, as a share of each range; a sixth by default."""
 
