@@ -18,7 +18,7 @@ from rich.console import Console
 from tuner.core.records import OUTCOMES, Report, Suggested
 from tuner.core.search.kinds import make_asker
 from tuner.core.state import RunState
-from tuner.outputs import results
+from tuner.outputs import card, results
 from tuner.outputs.farewell import farewell
 from tuner.outputs.page.history import History
 from tuner.outputs.page.page import header
@@ -225,6 +225,14 @@ def test_the_model_and_the_params_belong_together(tmp_path: Path) -> None:
     assert Result(folder).model is None, "it is not told which of two is meant"
     assert "t0001 reached 0.75" in (folder / "best" / "params.yaml").read_text()
     assert Result(folder).summary["best"]["trial"] == "t0001"
+
+
+def test_a_best_that_was_not_saved_is_told_of_only_where_it_was_better(tmp_path: Path) -> None:
+    saved = replace(reported("t0000", 2, end="finished", score=0.5), checkpoint="trials/t0000/checkpoints/a")
+    for name, before, told in (("tie", 0.5, None), ("better", 0.75, 0.75)):
+        records = by_hand(experiment(), suggested("t0000", x=0.1), reported("t0000", 1, score=before), saved)
+        top = card.better_unsaved(shown(written(tmp_path / name, records)))
+        assert (top and top.value) == told
 
 
 def test_a_best_whose_checkpoint_lies_on_another_machine_is_not_one_that_tracks_nothing(tmp_path: Path) -> None:

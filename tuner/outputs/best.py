@@ -82,8 +82,8 @@ def repeat(folder: Path, run: RunState, best: Best) -> str:
     metric = run.spec.objective.metric
     head = [f"The best of {run.name}: {best.trial}, {metric} {best.value:.6g} at epoch {best.epoch}. Train it again:"]
     head.append(f"  {experiment.command(file)}")
-    if run.best is not None and best is run.best_saved is not run.best and run.best.value != best.value:
-        head.append(f"{run.best.trial} reached {run.best.value:.6g} at epoch {run.best.epoch}, which was not saved.")
+    if (top := card.better_unsaved(run)) is not None:
+        head.append(f"{top.trial} reached {top.value:.6g} at epoch {top.epoch}, which was not saved.")
     if (winner := confirmed.winner(run)) is not None:
         head.append(f"It repeats {winner.trial}, confirmed on {winner.n} fresh seeds: mean {winner.mean:.6g}.")
     if run.spec.scheduler.kind == "pbt":

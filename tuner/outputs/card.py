@@ -64,9 +64,9 @@ def _dataset(run: RunState, best: Best) -> str | None:
 
 
 def better_unsaved(run: RunState) -> Best | None:
-    """Find the best report, where another one's model is kept since that epoch was not saved."""
+    """Find the best report, where another one's model, with a worse value, is kept since that epoch was not saved."""
     top, kept = run.best, run.chosen
-    if top is None or kept is None or kept is not run.best_saved or (kept.trial, kept.epoch) == (top.trial, top.epoch):
+    if top is None or kept is None or kept is not run.best_saved or kept.value == top.value:
         return None
     return top
 
