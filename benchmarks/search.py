@@ -19,6 +19,7 @@ if __name__ == "__main__":
 from benchmarks.replay import cells, page
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.tables import load
+from benchmarks.replay.trace import WORKERS
 
 
 def main(words: list[str] | None = None) -> None:
@@ -42,7 +43,7 @@ def _flags() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", nargs="+", default=[], help="families, or parts of the tasks' names; all by default")
     parser.add_argument("--runs", type=int, default=30, help="seeds of each cell")
     parser.add_argument("--budget", type=float, default=50, help="full trainings of each run")
-    parser.add_argument("--workers", type=int, default=8, help="asynchronous workers on the virtual clock")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="asynchronous workers on the virtual clock")
     parser.add_argument("--seconds", action="store_true", help="an epoch takes the table's seconds, where it has them")
     parser.add_argument("--jobs", type=int, default=2, help="processes that play cells at once")
     parser.add_argument("--report", action="store_true", help="write the report from what is kept, and play nothing")

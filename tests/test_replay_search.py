@@ -133,7 +133,13 @@ def test_a_smooth_task_goes_through_the_recorded_curves_and_never_beyond_their_b
     assert np.nanmin(between) >= np.nanmin(recorded.values)
     assert 0.02 < np.isnan(between[:, -1]).mean() < 0.3, "some diverge, as those beside them do"
     assert len(np.unique(between[:, 0])) > 200, "what is suggested runs as itself"
-    todo = cells.jobs(["auto", "auto-table", "bound-arms"], [recorded, task], 1, {"budget": 5}, larger / "kept")
+    todo = cells.jobs(
+        ["auto", "auto-table", "bound-arms"],
+        [recorded, task],
+        1,
+        {"budget": 5, "workers": 4, "seconds": False},
+        larger / "kept",
+    )
     assert [job["method"] for job in todo if job["family"] == "made-smooth"] == ["auto"], "others know configs alone"
     assert len(todo) == 4
 
@@ -234,6 +240,14 @@ def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
     text = (larger / "page.md").read_text()
     assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA. Not run" in text
     assert (larger / "drawn.svg").read_text().count("<polyline") == 2
+
+
+def test_a_cell_by_other_terms_does_not_take_the_place_of_one_that_is_kept(tmp_path: Path) -> None:
+    cell = {"method": "random", "family": "made", "task": "bowl", "seed": 0, "seconds": False}
+    played = [{**cell, "workers": workers, "budget": budget} for workers, budget in ((8, 50), (2, 50), (8, 5))]
+    (tmp_path / "random.jsonl").write_text("".join(json.dumps(line) + "\n" for line in played))
+    assert cells.kept(tmp_path) == played[:2]
+    assert list(page.groups(tmp_path)) == ["made", "made with 2 workers"]
 
 
 def test_interquartile_mean() -> None:

@@ -19,34 +19,34 @@ from benchmarks.replay.worker import Job, Worker
 
 RAW = Path(__file__).parents[1] / "raw" / "search"
 Line = dict[str, Any]
+CELL = ("method", "family", "task", "seed", "workers", "seconds")
+"""What tells one cell from another."""
 
 
 def kept(folder: Path = RAW) -> list[Line]:
-    """Read what was played; of a cell that was played twice the last counts."""
+    """Read what was played; of a cell that was played twice the larger budget counts, or of the same one the last."""
     lines: dict[tuple[Any, ...], Line] = {}
     for file in sorted(folder.glob("*.jsonl")):
         for text in file.read_text().splitlines():
             if text.endswith("}"):  # an interrupted benchmark may leave the head of a line
                 line = json.loads(text)
-                lines[line["method"], line["family"], line["task"], line["seed"], line["seconds"]] = line
+                cell = tuple(line[key] for key in CELL)
+                if cell not in lines or line["budget"] >= lines[cell]["budget"]:
+                    lines[cell] = line
     return list(lines.values())
 
 
 def jobs(methods: Iterable[str], tasks: list[Task], seeds: int, terms: dict[str, Any], folder: Path = RAW) -> list[Job]:
-    """List the cells that are not kept yet, or only with a smaller budget or other workers."""
-    there = {
-        (line["method"], line["family"], line["task"], line["seed"])
-        for line in kept(folder)
-        if line["budget"] >= terms["budget"]
-        and (line["workers"], line["seconds"]) == (terms["workers"], terms["seconds"])
-    }
-    return [
+    """List the cells that are not kept yet, or only with a smaller budget."""
+    there = {tuple(line[key] for key in CELL) for line in kept(folder) if line["budget"] >= terms["budget"]}
+    all_of_them: list[Job] = [
         {"method": method, "family": task.family, "task": task.name, "seed": seed, **terms}
         for method in methods
         for seed in range(seeds)
         for task in tasks
-        if METHODS[method].plays(task) and (method, task.family, task.name, seed) not in there
+        if METHODS[method].plays(task)
     ]
+    return [job for job in all_of_them if tuple(job[key] for key in CELL) not in there]
 
 
 def play(todo: list[Job], data: Path, count: int, folder: Path = RAW) -> list[str]:

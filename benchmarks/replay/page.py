@@ -14,7 +14,7 @@ from benchmarks.replay.aims import AIMING, AIMS, CHANCE, GUIDE
 from benchmarks.replay.cells import RAW, kept
 from benchmarks.replay.figures import SHOWN, Line, Regrets
 from benchmarks.replay.methods import METHODS
-from benchmarks.replay.trace import POINTS
+from benchmarks.replay.trace import POINTS, WORKERS
 
 Groups = dict[str, dict[str, list[Line]]]
 """Family → method → cells."""
@@ -70,7 +70,7 @@ def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> N
     for family, found in families.items():
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
         parts += [_costs({name: played[family][name] for name in found}), _remains(played[family])]
-    with_seconds = any(family.endswith("seconds") for family in families)
+    with_seconds = any("by seconds" in family for family in families)
     parts += [METHOD.format(seconds=SECONDS if with_seconds else "", resamples=figures.RESAMPLES)]
     parts += [_methods(folder), _log()]
     report.write_text("\n".join(parts))
@@ -85,10 +85,12 @@ def regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
 
 
 def groups(folder: Path = RAW) -> Groups:
-    """Read what was played."""
+    """Read what was played; what was not by the usual terms is a family of its own."""
     found: Groups = defaultdict(lambda: defaultdict(list))
     for line in kept(folder):
-        found[line["family"] + (" by seconds" if line["seconds"] else "")][line["method"]].append(line)
+        terms = " by seconds" if line["seconds"] else ""
+        terms += "" if line["workers"] == WORKERS else f" with {line['workers']} workers"
+        found[line["family"] + terms][line["method"]].append(line)
     return found
 
 

@@ -16,6 +16,7 @@ POINTS = (
     0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22.5, 25, 27.5, 30, 35, 40, 45, 50,
 )  # fmt: skip
 """At which budgets the regret is kept, in full trainings: epochs of all workers together / epochs of one training."""
+WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Terms:
     seed: int
     budget: float
     """Full trainings."""
-    workers: int = 8
+    workers: int = WORKERS
     seconds: bool = False
     """An epoch takes the table's seconds on the virtual clock, where they are known, not 1."""
 

@@ -66,9 +66,9 @@ class Scheduler(TrialScheduler):  # type: ignore[misc]
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker is gone: its trial waits for another."""
         name, _ = self.search.stints[trial.trial_id]
-        self._actors.pop(name, None)
         if self.search.latest[name] != trial.trial_id:
             return  # late news of a worker whose trial has another by now
+        self._actors.pop(name, None)
         machine = self._machines.pop(trial.trial_id, "")
         if machine and _is_gone(machine):
             self.live.lost(name, "the machine is gone", machine)

@@ -98,8 +98,8 @@ def _search(parts: Parts) -> Iterator[Broken]:
     if kind in ("grid", "qmc", "cmaes") and conditional:
         yield Broken(
             ("search", "kind"),
-            f"must be tpe, gp or random where a parameter has `when` ({conditional}), since {kind} needs the same "
-            f"parameters in every trial, but got {kind}",
+            f"must be auto, tpe, gp, nsga2 or random where a parameter has `when` ({conditional}), since {kind} needs "
+            f"the same parameters in every trial, but got {kind}",
             "Write kind: tpe.",
         )
     if kind == "cmaes" and parts.has_constraints:

@@ -54,10 +54,11 @@ class StudySearcher:
 
     def observe(self, record: Record) -> None:
         """Bring the study up to date with one record."""
+        was_closed = self.run.closed
         self.run.apply(record)
         if isinstance(record, Suggested):
             self._add(record)
-        elif self.run.closed:
+        elif self.run.closed and not was_closed:
             for name in self.run.trials:
                 self._tell(name)
         elif isinstance(record, Report | Ended | Asked) and record.trial in self.run.trials:
