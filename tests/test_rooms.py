@@ -145,6 +145,32 @@ def lines_of_the_picture() -> list[list[str]]:
     return [[name if (ROOT / "tuner" / name).is_dir() else f"{name}.py" for name in line] for line in lines]
 
 
+def rows_of_the_table() -> dict[frozenset[str], set[str]]:
+    """Read from docs/structure.md what each place may import, by the names that the table uses."""
+    text = (ROOT / "docs" / "structure.md").read_text()
+    rows = [
+        row.strip("|").split("|") for row in re.findall(r"^\| `.*\|$", text.partition("| place |")[2], re.MULTILINE)
+    ]
+    tops = ("tuner", "trainables", "launch.py")
+    places = [[name.rstrip("/") for name in re.findall("`([^`]+)`", row[0])] for row in rows]
+    return {
+        frozenset(name if name.startswith(tops) else f"tuner/{name}" for name in names): set(
+            re.findall(r"[\w.]+", row[2])
+        )
+        for names, row in zip(places, rows, strict=True)
+    }
+
+
+def test_the_table_tells_what_each_room_may_import() -> None:
+    rows = rows_of_the_table()
+    told = {place: row for row in rows for place in row}
+    allowed: dict[frozenset[str], set[str]] = {row: set() for row in rows}
+    for room, names in ROOMS.items():
+        place = max((name for name in told if room == name or room.startswith(f"{name}/")), key=len)
+        allowed[told[place]] |= {name.removeprefix("tuner.") for name in names - {"tuner"}}
+    assert allowed == rows
+
+
 def test_a_room_imports_from_those_below_it_in_the_picture() -> None:
     height = {f"tuner/{name}": -number for number, line in enumerate(lines_of_the_picture()) for name in line}
 
