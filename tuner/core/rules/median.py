@@ -23,6 +23,8 @@ class Median:
     def __init__(self, experiment: Experiment, scheduler: kinds.Median) -> None:
         self.spec, self.objective = experiment, experiment.objective
         self.grace, self.min_trials = scheduler.grace_epochs, scheduler.min_trials
+        self._means: dict[tuple[str, int], float | None] = {}
+        """(trial, epoch) → the running mean there, of a trial that has come so far: no later report changes it."""
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Hold the trial's best value against the median at this epoch."""
@@ -65,8 +67,10 @@ class Median:
         return frozenset()
 
     def _mean(self, run: RunState, trial: TrialState, epoch: int) -> float | None:
-        scores = self._scores(run, trial, epoch, since=self.grace)
-        return _mean_of(scores) if scores else None
+        if (trial.id, epoch) not in self._means:
+            scores = self._scores(run, trial, epoch, since=self.grace)
+            self._means[trial.id, epoch] = _mean_of(scores) if scores else None
+        return self._means[trial.id, epoch]
 
     def _scores(self, run: RunState, trial: TrialState, epoch: int, since: int = 0) -> list[float]:
         """List the finite scores of the reports that break no constraint."""
