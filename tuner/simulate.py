@@ -78,17 +78,21 @@ class Simulation:
             heapq.heapify(self._due)
         self.fill()
 
+    def next_epoch(self, trial: TrialState) -> int:
+        """Find the epoch at which a trial reports next."""
+        return trial.epoch + 1
+
     def value(self, trial: TrialState, epoch: int) -> float | Mapping[str, float]:
         """Find what a trial reports at an epoch."""
         return self.curve(trial.params, epoch)
 
     def seconds(self, trial: TrialState, epoch: int) -> float:
-        """Find what an epoch takes on the virtual clock."""
+        """Find what a trial takes, on the virtual clock, from its last report to an epoch."""
         return self.cost(trial.params, epoch)
 
     def event(self, trial: TrialState) -> Event:
-        """Make what happens to a trial next: the report of its next epoch."""
-        epoch = trial.epoch + 1
+        """Make what happens to a trial next: its next report."""
+        epoch = self.next_epoch(trial)
         return Reported(
             trial=trial.id,
             generation=trial.generation,
@@ -134,5 +138,5 @@ class Simulation:
 
     def _train(self, trial: TrialState) -> None:
         self._started += 1
-        moment = self.clock + self.seconds(trial, trial.epoch + 1)
+        moment = self.clock + self.seconds(trial, self.next_epoch(trial))
         heapq.heappush(self._due, (moment, self._started, trial.id))

@@ -239,8 +239,8 @@ class LiveRun:
         record = self.commit(event)
         if isinstance(record, Report) and not event.checkpoint and (why := self._misses_checkpoint(record)):
             self.error = UserError(
-                f"trial {name}: {why}, so the function must call trial.track(model=..., optimizer=...) "
-                "before its first epoch, but it tracks nothing."
+                f"trial {name}: {why}, so the function must call trial.track(model=..., optimizer=...) before its "
+                "first epoch, or give tune.report a checkpoint where it is a plain Ray function, but it saves nothing."
             )
 
     def _misses_checkpoint(self, report: Report) -> str:

@@ -87,11 +87,11 @@ def epochs_left(run: RunState) -> float | None:
 
 
 def _left_of(run: RunState, total: int) -> float:
-    """Count what is left of the epochs of all trials together; then the best one alone is trained to the end."""
-    if left := max(0, total - _epochs(run)):
-        return left
-    best = run.trials[run.best.trial] if run.best else None
-    return run.spec.budget.epochs - best.epoch if best is not None and best.status != "ended" else 0
+    """Count what is left of the epochs of all trials together, and what the best one is trained alone after that."""
+    left, best = max(0, total - _epochs(run)), run.trials[run.best.trial] if run.best else None
+    if best is None:
+        return left + run.spec.budget.epochs if left else 0
+    return left + (run.spec.budget.epochs - best.epoch if best.status != "ended" else 0)
 
 
 def _epochs(run: RunState) -> int:

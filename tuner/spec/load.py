@@ -247,9 +247,10 @@ def _choose_search(draft: Draft, bound: bind.Bound) -> None:
 
 def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:
     yield from bind.check(bound, draft.mapping("space"), draft.mapping("fixed"), key)
-    for section, kind in (("scheduler", "pbt"), ("search", "auto")):
+    for section, kind in (("scheduler", "pbt"), ("search", "auto"), ("scheduler", "auto")):
         if key == "trainable" and draft.mapping(section).get("kind") == kind:
             yield from pausing.check_kind(bound, section, kind)
+            break
     if key == "trainable" and draft.mapping("scheduler").get("promote") is True:
         yield from pausing.check_promoting(bound)
 

@@ -20,7 +20,7 @@ def check_kind(bound: Bound, section: str, kind: str) -> Iterator[Broken]:
     place, needs = (section, "kind"), "PBT" if kind == "pbt" else kind
     if bound.trainable.plain_ray:
         what = f"since {needs} needs trial.track and {bound.trainable.function}(config) is a plain Ray function"
-        instead = "Write kind: asha." if kind == "pbt" else "Write kind: tpe."
+        instead = "Write kind: asha." if section == "scheduler" else "Write kind: tpe."
         yield Broken(place, f"must be another kind than {kind}, {what}, but got {kind}", instead)
     elif never := _never_tracks(bound):
         what = f"since {needs} needs trial.track and {never}"
