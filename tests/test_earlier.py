@@ -17,7 +17,7 @@ from tuner.core.state import replay
 from tuner.earlier import MOST, learn
 from tuner.errors import UserError
 from tuner.ledger import Ledger, read
-from tuner.simulate import Simulation
+from tuner.simulate import Curve, Simulation
 from tuner.spec.experiment import Learned
 from tuner.spec.load import Loaded, describe, load
 
@@ -65,12 +65,12 @@ def loaded(**parts: Any) -> Loaded:
     return from_mapping({**YAML, **parts}, Path.cwd())
 
 
-def finished(name: str, count: int | None = None, **parts: Any) -> None:
+def finished(name: str, by: Curve = loss, count: int | None = None, **parts: Any) -> None:
     """Simulate a run to its end, or to so many records, and write its ledger."""
     folder = Path("runs") / name
     folder.mkdir(parents=True)
     with Ledger(folder) as ledger:
-        for record in Simulation(loaded(**parts).experiment, loss, slots=2).run(count):
+        for record in Simulation(loaded(**parts).experiment, by, slots=2).run(count):
             if isinstance(record, Report):
                 record = replace(record, metrics={**record.metrics, "gain": 3 - record.metrics["loss"]})
             ledger.append(record)
@@ -208,6 +208,43 @@ def test_the_run_does_not_need_the_earlier_one_any_more(folder: Path) -> None:
     assert tried[1:4] == [trial.params for trial in ready.experiment.start.tried_first]
 
 
+@pytest.mark.parametrize(("change", "is_new"), [
+    ([], False), (["budget.trials=30"], False), (["start.runs=[B]"], True), (["start.runs=[]"], True),
+    (["budget.epochs=5"], True), (["fixed.batch=32"], True), (["space.lr.high=0.5"], True),
+    (["objective={metric: gain, mode: max}"], True),
+])  # fmt: skip
+def test_a_run_of_a_runs_own_file_learns_anew_where_that_hangs_on_what_was_changed(
+    folder: Path, change: list[str], is_new: bool
+) -> None:
+    for name in ("A", "B"):
+        finished(name, seed="AB".index(name))
+    ready = learn(loaded(start={"runs": ["A"]}))
+    _create(folder / "runs" / "C", ready)
+    again = load("runs/C/experiment.yaml", change)
+    start = learn(again).experiment.start
+    assert (start.learned != again.experiment.start.learned) == (is_new and change != ["budget.trials=30"])
+    assert {trial.run for trial in start.learned} == set(start.runs)
+    if change == ["objective={metric: gain, mode: max}"]:
+        assert max(start.learned[0].values) > 2
+
+
+def test_a_file_of_an_earlier_version_is_taken_as_it_is() -> None:
+    finished("A")
+    spec = learn(loaded(start={"runs": ["A"]})).experiment.start.model_dump()
+    old = loaded(start={**spec, "learned_for": ""}, budget={"trials": 20, "epochs": 9})
+    assert learn(old) is old
+
+
+def test_what_broke_the_constraints_of_that_run_is_learned_from() -> None:
+    finished("A", lambda params, epoch: {"loss": loss(params, epoch), "size": params["lr"]},
+             constraints={"size": "<= 0.05"}, scheduler={"kind": "none"})  # fmt: skip
+    trials = trials_of("A")
+    assert {trial.outcome for trial in trials.values()} == {"infeasible", "finished", "diverged"}
+    found = learned("A")
+    assert {trial.trial for trial in found} == set(trials)
+    assert trials[found[0].trial].outcome == "infeasible" and not any(trial.diverged for trial in found if trial.first)
+
+
 def test_what_cannot_be_learned_from_is_said_at_once() -> None:
     finished("A")
     finished("swapped", objective={"metric": "loss", "mode": "max"})
@@ -216,15 +253,27 @@ def test_what_cannot_be_learned_from_is_said_at_once() -> None:
     with pytest.raises(UserError) as raised:
         learned("a", "swapped", "population", "A", space=space)
     assert str(raised.value).splitlines() == [
-        "spec.yaml: start.runs.0: must be a run's folder, or its name under runs/, but got a. "
+        "spec: start.runs.0: must be a run's folder, or its name under runs/, but got a. "
         "There is A, population, swapped.",
-        "spec.yaml: start.runs.1: must be a run with objective.mode min, but got swapped, whose mode is max. "
+        "spec: start.runs.1: must be a run with objective.mode min, but got swapped, whose mode is max. "
         "Correct the mode, or remove the run.",
-        "spec.yaml: start.runs.2: must be a run whose trials keep their params, but got population, whose "
+        "spec: start.runs.2: must be a run whose trials keep their params, but got population, whose "
         "scheduler.kind is pbt. Give its best params as start.points.",
-        "spec.yaml: start.runs.3: must be a run with a trial that lies in this space, but got A, where none of 20 does "
+        "spec: start.runs.3: must be a run with a trial that lies in this space, but got A, where none of 20 does "
         "(outside: lr of 20). Widen the range, or remove the run.",
     ]
+
+
+def test_a_run_is_named_once() -> None:
+    finished("A")
+    with pytest.raises(UserError, match=r"start\.runs\.1: must be a run that is named once, but got runs/A again"):
+        learned("A", "runs/A")
+
+
+def test_only_the_best_params_are_said_to_be_learned_where_the_search_takes_no_more() -> None:
+    finished("A")
+    told = {kind: describe(learn(loaded(start={"runs": ["A"]}, search={"kind": kind}))) for kind in ("gp", "random")}
+    assert told["gp"].endswith("from 20 trials of A") and told["random"].endswith("from the best params of A")
 
 
 @pytest.mark.parametrize(

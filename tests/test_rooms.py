@@ -31,7 +31,7 @@ ROOMS = {
     "tuner/simulate.py": {"tuner.core", "tuner.spec", "tuner.errors"},
     "tuner/replay.py": {"tuner.core", "tuner.spec", "tuner.errors", "tuner.simulate"},
     "tuner/runs.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.storage"},
-    "tuner/earlier.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.runs", "tuner.spec"},
+    "tuner/earlier.py": {"tuner.core", "tuner.errors", "tuner.ledger", "tuner.runs", "tuner.spec", "tuner.storage"},
     "tuner/ship.py": {"tuner.errors", "tuner.spec", "ray"},
     "tuner/remote": {"tuner.called", "tuner.engine", "tuner.outputs", "tuner.errors", "tuner.ledger", "tuner.runs",
                      "tuner.ship", "tuner.spec", "tuner.storage", "tuner", "ray"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 from collections import Counter
@@ -19,11 +21,14 @@ from tuner.spec import bind
 from tuner.spec.experiment import Experiment, Learned
 from tuner.spec.load import Loaded
 from tuner.spec.space import Choice, Float, Int, Params, SomeDimension, order
+from tuner.storage import is_url
 
 MOST = 200
 """So many trials of all earlier runs together are kept: a model gains little from more, and each suggestion costs."""
 TRIED_FIRST = 3
 """So many of their best params are tried first, or one of each run, where there are more runs."""
+USEFUL = (None, "finished", "stopped", "diverged")
+"""The outcomes of trials that something can be learned from; None is that of one that had not ended."""
 _NEVER = object()
 """Stands for a value that is not known."""
 
@@ -41,21 +46,48 @@ def learn(loaded: Loaded) -> Loaded:
 
     Gives back what it got where there are none, or where it is done. Raises UserError with every problem.
     """
-    spec = loaded.experiment
-    if not spec.start.runs or spec.start.learned:
+    start, purpose = loaded.experiment.start, _purpose(loaded.experiment)
+    if not start.runs and not start.learned:
         return loaded
-    defaults = _defaults(loaded)
-    found: list[list[Learned]] = []
+    if start.learned and start.learned_for == purpose:
+        return loaded
+    if not start.learned_for and _fits(start.learned, loaded.experiment):
+        return loaded  # of an earlier version, which did not write for what
+    found = _learn_from_all(loaded)
+    learned = _choose(found, start.points) if found else []
+    start = start.model_copy(update={"learned": learned, "learned_for": purpose if learned else ""})
+    return replace(loaded, experiment=loaded.experiment.model_copy(update={"start": start}))
+
+
+def _fits(learned: Sequence[Learned], spec: Experiment) -> bool:
+    """Tell whether trials are of the runs that are named, and lie in the space."""
+    inside = all(_in_space(spec, trial.params, Counter()) == trial.params for trial in learned)
+    return inside and {trial.run for trial in learned} == set(spec.start.runs)
+
+
+def _purpose(spec: Experiment) -> str:
+    """Tell in short what is learned for: a digest of all that it hangs on in the spec."""
+    parts = {"function": _function(spec.trainable), "runs": spec.start.runs, "points": spec.start.points,
+             "objective": [spec.objective.metric, spec.objective.mode], "epochs": spec.budget.epochs, "fixed": spec.fixed,
+             "space": {name: dimension.model_dump() for name, dimension in spec.space.items()}}  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _learn_from_all(loaded: Loaded) -> list[list[Learned]]:
+    spec, defaults = loaded.experiment, _defaults(loaded)
+    found: dict[str, list[Learned]] = {}
     problems: list[Problem] = []
     for place, run in enumerate(spec.start.runs):
         try:
-            found.append(_learn_from(run, spec, defaults))
+            folder, state = _read(run)
+            if folder in found:
+                raise _Unfit(f"must be a run that is named once, but got {run} again", "Remove it.")
+            found[folder] = _learn_from(run, state, spec, defaults)
         except _Unfit as error:
-            problems.append(Problem(os.path.relpath(loaded.file), f"start.runs.{place}", error.what, error.fix))
+            problems.append(Problem(loaded.runs_at[place], f"start.runs.{place}", error.what, error.fix))
     if problems:
         raise UserError(*problems)
-    start = spec.start.model_copy(update={"learned": _choose(found, spec.start.points)})
-    return replace(loaded, experiment=spec.model_copy(update={"start": start}))
+    return list(found.values())
 
 
 def _defaults(loaded: Loaded) -> dict[str, Any]:
@@ -65,11 +97,11 @@ def _defaults(loaded: Loaded) -> dict[str, Any]:
     return bound.signature.defaults if bound.signature else {}
 
 
-def _learn_from(run: str, spec: Experiment, defaults: Mapping[str, Any]) -> list[Learned]:
+def _learn_from(run: str, state: RunState, spec: Experiment, defaults: Mapping[str, Any]) -> list[Learned]:
     """Give the trials of one run that lie in the space, the best first."""
-    state = _read(run)
     _refuse_strangers(run, state, spec)
-    trials = [trial for trial in state.trials.values() if trial.outcome in (None, "finished", "stopped", "diverged")]
+    # What broke the constraints of that run, which this one has not, was trained as well as any.
+    trials = [trial for trial in state.trials.values() if trial.breaks or trial.outcome in USEFUL]
     metric = spec.objective.metric
     if not any(metric in report.metrics for trial in trials for report in trial.reports):
         what = f"must be a run whose trials reported {metric}, but got {run}"
@@ -90,14 +122,17 @@ def _learn_from(run: str, spec: Experiment, defaults: Mapping[str, Any]) -> list
     return sorted(found, key=lambda trial: -_score(trial, spec))
 
 
-def _read(run: str) -> RunState:
+def _read(run: str) -> tuple[str, RunState]:
+    """Read a run; gives its folder, or its URL, too."""
     try:
-        return replay(read(find_run(run)))
+        folder = find_run(run)
+        return run.rstrip("/") if is_url(run) else os.path.realpath(folder), replay(read(folder))
     except UserError as error:
         problem = error.problems[0]
         if isinstance(problem, str):
             raise _Unfit(f"must be a run that can be read, but got {run}: {problem.rstrip('.')}", "") from None
-        raise _Unfit(f"{problem.what.removesuffix(', but is not')}, but got {run}", problem.fix) from None
+        must, _, why = problem.what.partition(", but ")
+        raise _Unfit(f"{must}, but got {run}{'' if why == 'is not' else f': {why}'}", problem.fix) from None
 
 
 def _refuse_strangers(run: str, state: RunState, spec: Experiment) -> None:
@@ -189,7 +224,12 @@ def _choose(runs: Sequence[Sequence[Learned]], points: Sequence[Mapping[str, Any
     tried: list[Mapping[str, Any]] = list(points)
     first: list[Learned] = []
     for trial in _in_turn(runs):
-        if len(first) < max(TRIED_FIRST, len(runs)) and trial.values and trial.params not in tried:
+        if (
+            len(first) < max(TRIED_FIRST, len(runs))
+            and trial.values
+            and not trial.diverged
+            and trial.params not in tried
+        ):
             first.append(trial.model_copy(update={"first": True}))
             tried.append(trial.params)
     names = {(trial.run, trial.trial) for trial in first}

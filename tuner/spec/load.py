@@ -38,6 +38,8 @@ class Loaded:
     test: bind.Trainable | None
     function: Callable[..., Any] | None = None
     """The trainable itself, where it was given as an object that cannot be imported."""
+    runs_at: tuple[str, ...] = ()
+    """Where each of `start.runs` was written."""
     missing: tuple[Problem, ...] = ()
     """What is not installed here, and has to be where the run is driven."""
 
@@ -211,7 +213,8 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None, is_new: b
     if draft.problems or experiment is None or trainable is None:
         raise UserError(*sorted(draft.problems, key=_by_line))
     missing = [Problem(draft.where(b.place), dotted(b.place), b.what, b.fix) for b in not_installed(experiment.loggers)]
-    return Loaded(experiment, file, trainable, test, missing=tuple(missing))
+    runs_at = tuple(draft.where(("start", "runs", place)) for place in range(len(experiment.start.runs)))
+    return Loaded(experiment, file, trainable, test, runs_at=runs_at, missing=tuple(missing))
 
 
 def _find(draft: Draft, key: str, folder: Path) -> bind.Bound | None:
@@ -289,8 +292,9 @@ def describe(loaded: Loaded) -> str:
     """Say in a line what a run does."""
     spec = loaded.experiment
     kinds = "auto" if spec.search.kind == "auto" else f"{spec.scheduler.kind} + {spec.search.kind}"
+    earlier = spec.start.told(spec.search.kind)
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
         f"{kinds}, {spec.goal}"
-        f"{', from ' + spec.start.told if spec.start.told else ''}"
+        f"{', from ' + earlier if earlier else ''}"
     )

@@ -158,13 +158,9 @@ def _points(parts: Parts) -> Iterator[Broken]:
         if given and parts.search is not None and parts.search.kind in ("grid", "qmc"):
             yield Broken(("start", key), f"must be empty where search.kind is {parts.search.kind}, whose points are "
                          f"fixed, but got {len(given)}", "Remove start, or use search.kind: tpe.")  # fmt: skip
-    points: list[tuple[Place, Mapping[str, Any]]] = [
-        *((("start", "points", i), point) for i, point in enumerate(parts.start.points)),
-        *((("start", "learned", i, "params"), trial.params) for i, trial in enumerate(parts.start.learned)),
-    ]
-    for at, point in points:
+    for i, point in enumerate(parts.start.points):
         for name, value in point.items():
-            place = (*at, name)
+            place = ("start", "points", i, name)
             if name not in parts.names:
                 yield _unnamed(parts, place, name)
             elif name in parts.space and not parts.space[name].contains(value):

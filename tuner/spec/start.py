@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from tuner.spec.model import Broken, Finite, Model, SpecProblems
 
+LEARNING = ("auto", "tpe", "gp")
+"""The kinds of search that take earlier trials for trials of their own; the others try the best of them first."""
+
 
 class Learned(Model):
     """A trial of an earlier run, as far as this one learns from it."""
@@ -48,19 +51,20 @@ class Start(Model):
     """Earlier runs to learn from: names under `runs/`, folders or URLs."""
     learned: list[Learned] = Field(default_factory=list)
     """What was learned from them; written when the run begins, so that it does not need them any more."""
+    learned_for: str = ""
+    """What that holds for, written with it: it is learned anew where `runs`, the space or the like has changed."""
 
     @property
     def tried_first(self) -> list[Learned]:
         """List the trials of earlier runs whose params are tried first, in that order."""
         return [trial for trial in self.learned if trial.first]
 
-    @property
-    def told(self) -> str:
-        """Say in a phrase what is learned; empty where it is nothing."""
+    def told(self, kind: str) -> str:
+        """Say in a phrase what a kind of search learns; empty where it is nothing."""
         known = [(run, [trial for trial in self.learned if trial.run == run]) for run in self.runs if self.learned]
         return " and ".join(
             f"{len(trials)} trials of {run}"
-            if any(trial.comparable for trial in trials)
+            if kind in LEARNING and any(trial.comparable for trial in trials)
             else f"the best params of {run}"
             for run, trials in known
         )
