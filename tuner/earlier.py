@@ -67,9 +67,9 @@ def _fits(learned: Sequence[Learned], spec: Experiment) -> bool:
 
 def _purpose(spec: Experiment) -> str:
     """Tell in short what is learned for: a digest of all that it hangs on in the spec."""
-    parts = {"function": _function(spec.trainable), "runs": spec.start.runs, "points": spec.start.points,
-             "objective": [spec.objective.metric, spec.objective.mode], "epochs": spec.budget.epochs, "fixed": spec.fixed,
-             "space": {name: dimension.model_dump() for name, dimension in spec.space.items()}}  # fmt: skip
+    goal, space = spec.objective, {name: dimension.model_dump() for name, dimension in spec.space.items()}
+    parts = [_function(spec.trainable), spec.start.runs, spec.start.points, goal.metric, goal.mode,
+             spec.budget.epochs, spec.fixed, space]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
