@@ -115,7 +115,7 @@ def resume(run: str | Path, options: Options | None = None, overrides: Sequence[
         loaded = _reload(where.folder, state, overrides)
         loaded.refuse_missing()
         hours, over = state.elapsed / 3600, state.finished()
-        new = changes(state.spec, loaded.experiment, hours, over, state.closed) if overrides else {}
+        new = changes(state.spec, loaded.experiment, hours, len(state.trials), over, state.closed) if overrides else {}
         news = told(state.spec, new, state.horizon)
         return _drive(where.folder, loaded, replace(options or Options(), mirror=mirror), new, news)
 

@@ -56,8 +56,13 @@ def test_the_epochs_of_all_trials_may_grow_and_must_where_the_budget_does() -> N
     assert changes(old, more, is_over=True) == {"search": {"epochs": 66}}
     with pytest.raises(UserError, match="must have a larger budget"):
         changes(old, more, is_over=True, closed="target")
-    with pytest.raises(UserError, match=r"search\.epochs"):
+    with pytest.raises(UserError, match=r"search\.epochs: must be above 33, as the budget is, .*epochs=66, say"):
         changes(old, old.with_parts({"budget": {"trials": 90}}))
+    with pytest.raises(UserError, match="must grow with the budget where all 60 trials are begun and have ended"):
+        changes(old, more, begun=60, is_over=True)
+    assert changes(old, more.with_parts({"budget": {"trials": 90}}), begun=60, is_over=True)
+    with pytest.raises(UserError, match="must be at most 1200, which all trials can train for, but got 1201"):
+        changes(old, old.with_parts({"search": {"epochs": 1201}}))
     hand = finished(old)
     hand.take(Asked(settings={"search": {"epochs": 66}}))
     play_on(hand, curve, faults=0.0)

@@ -31,7 +31,8 @@ def test_what_auto_has_left_is_replayed_by_others_but_not_by_itself() -> None:
 def test_settings_of_a_scheduler_mean_asha_where_the_run_had_auto(setting: str) -> None:
     assert spelled_out(AUTO, [setting, "budget.trials=3"]) == ["scheduler.kind=asha", setting, "budget.trials=3"]
     assert alternative(AUTO, [setting], 6).scheduler == Asha(reduction_factor=4)
-    assert spelled_out(AUTO, named := ["scheduler={kind: hyperband}", setting]) == named
+    for named in ("scheduler={kind: hyperband}", 'scheduler={"kind" : "hyperband"}'):
+        assert spelled_out(AUTO, [named, setting]) == [named, setting]
 
 
 ERRORS = [
@@ -45,7 +46,15 @@ ERRORS = [
         ["scheduler.kind=pbt"],
         "scheduler.kind: must be a scheduler that can be replayed on the trials of a run",
     ),
-    (["scheduler={kind: auto}"], "scheduler.kind: must be a scheduler that can be replayed on the trials of a run"),
+    *(
+        ([given], "scheduler.kind: must be a scheduler that can be replayed on the trials of a run")
+        for given in (
+            "scheduler={kind: auto}",
+            "scheduler={kind: 'pbt'}",
+            'scheduler={"kind": pbt}',
+            "scheduler.kind='pbt'",
+        )
+    ),
     (["budget.trials=13"], "budget.trials: must be at most 12, as many as are recorded, but got 13"),
     (["budget.epochs=27"], "budget.epochs: must stay 9, where schedules end, but got 27"),
     (["scheduler.grace_epochs=10"], "must be at most budget.epochs (9), but got 10"),

@@ -9,6 +9,7 @@ from tuner.errors import Problem, UserError
 from tuner.spec.experiment import Experiment
 from tuner.spec.load import revised
 from tuner.spec.words import shown
+from tuner.spec.yaml_nodes import YamlError, parse
 
 OTHERS = "the trials are those that were trained"
 CURVES = "values and seconds are recorded as they were"
@@ -53,20 +54,26 @@ def alternative(old: Experiment, overrides: Sequence[str], recorded: int) -> Exp
 def spelled_out(old: Experiment, overrides: Sequence[str]) -> list[str]:
     """Name `asha` first where a run of `auto`, which has no settings to change, gets settings but no kind."""
     of_scheduler = [one for one in overrides if re.match(r"scheduler[.=]", one)]
-    named = any(re.search(r"^scheduler\.kind=|\bkind:", one) for one in of_scheduler)
-    is_meant = old.scheduler.kind == "auto" and of_scheduler and not named
+    is_meant = old.scheduler.kind == "auto" and of_scheduler and not any(map(_named_kind, of_scheduler))
     return [*(["scheduler.kind=asha"] if is_meant else []), *overrides]
 
 
 def _kind(old: Experiment, overrides: Sequence[str]) -> str:
     """Tell which kind of scheduler is asked for; that of the run where none is."""
-    kind: str = old.scheduler.kind
-    for key, _, value in (override.partition("=") for override in overrides):
-        if key == "scheduler.kind":
-            kind = value.strip()
-        elif key == "scheduler" and (named := re.search(r"\bkind: *(\w+)", value)):
-            kind = named[1]
-    return kind
+    return [old.scheduler.kind, *filter(None, map(_named_kind, overrides))][-1]
+
+
+def _named_kind(override: str) -> str:
+    """Read the kind of scheduler that a `KEY=VALUE` asks for; empty where it asks for none."""
+    key, _, text = override.partition("=")
+    if key not in ("scheduler", "scheduler.kind"):
+        return ""
+    try:
+        value = parse(text).value
+    except YamlError:
+        return ""  # what is wrong with it is said where it is put into the spec
+    kind = value.get("kind") if key == "scheduler" and isinstance(value, dict) else value
+    return kind if isinstance(kind, str) else ""
 
 
 def _bare(old: Experiment, kind: str) -> dict[str, object]:

@@ -23,11 +23,14 @@ Changes = Mapping[str, Mapping[str, Any]]
 """The parts that are new, by section of the spec."""
 
 
-def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool = False, closed: str = "") -> Changes:
+def changes(
+    old: Experiment, new: Experiment, hours: float = 0.0, begun: int = 0, is_over: bool = False, closed: str = ""
+) -> Changes:
     """Find the parts that are new; raises UserError for a smaller budget, and for all that must stay.
 
-    `hours` is how long the run has run; one that `is_over` goes on with a larger budget, or with more to confirm, but
-    with the budget alone if it was `closed` by its hours or by hand, and not with more epochs of all if by its target.
+    `hours` is how long the run has run, `begun` how many trials it has; one that `is_over` goes on with a larger
+    budget, or with more to confirm, but with the budget alone if it was `closed` by its hours or by hand, and not with
+    more epochs of all if by its target, or if all trials are begun.
     Other `loggers` change nothing of the run: they are the driver's own.
     """
     found = {key: part for key in (*MORE, *SETTINGS) if (part := _parts(old, new, key))}
@@ -44,6 +47,9 @@ def changes(old: Experiment, new: Experiment, hours: float = 0.0, is_over: bool 
     if is_over and not problems and not has_more and not changes_nothing:
         what = "must have a larger budget beside other settings where the run is over, but got none"
         problems = [Problem("--set", "", what, "Add --set budget.trials=…, say.")]
+    if is_over and not problems and found.keys() <= {"search", *SETTINGS} and "search" in found and begun >= new.trials:
+        what = f"must grow with the budget where all {begun} trials are begun and have ended, but got it alone"
+        problems = [Problem("--set", "search.epochs", what, "Add --set budget.trials=…, say.")]
     if problems:
         raise UserError(*problems)
     return found
@@ -102,11 +108,14 @@ def _epochs_in_all(old: Experiment, new: Experiment) -> Iterator[Problem]:
     """Refuse a larger budget of which nothing could be used: all its epochs are trained."""
     before, after = old.total_epochs or 0, new.total_epochs or 0
     grows = new.budget.trials > old.budget.trials or new.budget.epochs > old.budget.epochs
+    most = new.trials * new.budget.epochs
     if after < before or (grows and after == before and _values(old, "search").get("epochs")):
         what = f"above {before}, as the budget is" if grows else f"at least {before}, as before"
-        yield Problem(
-            "--set", "search.epochs", f"must be {what}, but got {after}", f"Add --set search.epochs={2 * before}, say."
-        )
+        yield Problem("--set", "search.epochs", f"must be {what}, but got {after}",
+                      f"Add --set search.epochs={min(2 * before, most)}, say.")  # fmt: skip
+    elif before != after > most:
+        what = f"must be at most {most}, which all trials can train for, but got {after}"
+        yield Problem("--set", "search.epochs", what, "Lower it, or raise budget.trials too.")
 
 
 def _less(old: Experiment, new: Experiment) -> Iterator[Problem]:

@@ -16,8 +16,8 @@ from tuner.spec.words import brief
 
 LEAST_FACTOR = 1.01
 """Rungs nearer than this are looked for one by one, for hours."""
-LEAST_CONFIDENCE = 1e-6
-"""Less is no belief, and its deviation is infinite."""
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 1e-6, 1 - 1e-6
+"""Less is no belief, and its deviation is infinite; more leaves none."""
 MOST_STEPS, MOST_OF_GP = 10**9, 10**6
 """Optuna counts steps in decimal numbers, and fails where there are very many; `gp` keeps a number for each."""
 
@@ -25,12 +25,16 @@ MOST_STEPS, MOST_OF_GP = 10**9, 10**6
 def check(experiment: Experiment) -> Iterator[Broken]:
     """Yield each value with which a run may hang or crash."""
     yield from check_scheduler(experiment.scheduler)
+    total, most = experiment.total_epochs, experiment.trials * experiment.budget.epochs
+    if total is not None and total > most:
+        what = f"must be at most {most}, which all trials can train for, but got {brief(total)}"
+        yield Broken(("search", "epochs"), what, "Lower it, or raise budget.trials.")
     for name, dimension in experiment.space.items():
         if not isinstance(dimension, Choice):
             yield from _in_range(("space", name), dimension)
-        if dimension.sureness < LEAST_CONFIDENCE:
-            what = f"must be at least {LEAST_CONFIDENCE}, but got {brief(dimension.sureness)}"
-            yield Broken(("space", name, "confidence"), what, "Use a larger number, or remove the prior.")
+        if not LEAST_CONFIDENCE <= dimension.sureness <= MOST_CONFIDENCE:
+            what = f"must be from {LEAST_CONFIDENCE:f} to {MOST_CONFIDENCE:f}, but got {dimension.sureness!r}"
+            yield Broken(("space", name, "confidence"), what, "Use such a number, or put the value under fixed.")
         if experiment.search.kind == "gp" and (size := _steps(dimension)) > MOST_OF_GP:
             what = f"must have at most {MOST_OF_GP:,} values where search.kind is gp, but got {brief(size)}"
             yield Broken(("space", name), what, "Use a larger step, or dist: float without one.")
