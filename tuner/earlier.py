@@ -137,10 +137,11 @@ def _read(run: str) -> tuple[str, RunState]:
 
 def _refuse_strangers(run: str, state: RunState, spec: Experiment) -> None:
     """Refuse a run whose values cannot be ordered as this run's are."""
-    old, new = state.spec.objective, spec.objective
-    if old.metric == new.metric and old.mode != new.mode:
-        raise _Unfit(f"must be a run with objective.mode {new.mode}, but got {run}, whose mode is {old.mode}",
-                     "Correct the mode, or remove the run.")  # fmt: skip
+    new = spec.objective
+    for old in state.spec.objectives:
+        if old.metric == new.metric and old.mode != new.mode:
+            raise _Unfit(f"must be a run with objective.mode {new.mode}, but got {run}, whose mode is {old.mode}",
+                         "Correct the mode, or remove the run.")  # fmt: skip
     if state.spec.scheduler.kind == "pbt":
         raise _Unfit(f"must be a run whose trials keep their params, but got {run}, whose scheduler.kind is pbt",
                      "Give its best params as start.points.")  # fmt: skip

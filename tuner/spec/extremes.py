@@ -25,10 +25,6 @@ MOST_STEPS, MOST_OF_GP = 10**9, 10**6
 def check(experiment: Experiment) -> Iterator[Broken]:
     """Yield each value with which a run may hang or crash."""
     yield from check_scheduler(experiment.scheduler)
-    total, most = experiment.total_epochs, experiment.trials * experiment.budget.epochs
-    if total is not None and total > most:
-        what = f"must be at most {most}, which all trials can train for, but got {brief(total)}"
-        yield Broken(("search", "epochs"), what, "Lower it, or raise budget.trials.")
     for name, dimension in experiment.space.items():
         if not isinstance(dimension, Choice):
             yield from _in_range(("space", name), dimension)

@@ -83,6 +83,11 @@ MEANT_KINDS = {
     **dict.fromkeys(("nsgaii", "nsga-ii", "nsga", "nsgaiii", "genetic"), "nsga2"),
     **dict.fromkeys(("sobol", "halton"), "qmc"),
 }
+MEANT_IN = {
+    "space": MEANT_IN_SPACE,
+    "loggers": MEANT_IN_LOGGER,
+    "scheduler": {**MEANT, **dict.fromkeys(("population", "population_size"), "budget.trials")},
+}
 MODES = {"maximize": "max", "maximise": "max", "maximum": "max", "minimize": "min", "minimise": "min", "minimum": "min"}
 
 
@@ -159,7 +164,7 @@ def _missing_colon(draft: Draft, place: Place, key: str, word: str) -> None:
 
 def _meant(draft: Draft, place: Place, key: str, known: list[str]) -> str | None:
     """Name the key that was meant: of the same section, or with the dotted path of another."""
-    table = {"space": MEANT_IN_SPACE, "loggers": MEANT_IN_LOGGER}.get(str(place[0]), MEANT) if place else MEANT
+    table = MEANT_IN.get(str(place[0]), MEANT) if place else MEANT
     meant = table.get(key.lower())
     if meant and place and meant.startswith(f"{place[0]}."):
         meant = meant.partition(".")[2]

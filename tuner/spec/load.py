@@ -13,7 +13,7 @@ from typing import Any
 from tuner.errors import Problem, UserError
 from tuner.spec import bind, extremes, pausing
 from tuner.spec.draft import Draft, dotted
-from tuner.spec.experiment import Experiment
+from tuner.spec.experiment import Experiment, is_several
 from tuner.spec.keys import check_keys
 from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
@@ -242,7 +242,7 @@ def _choose_search(draft: Draft, bound: bind.Bound) -> None:
     search = draft.value.get("search", {})
     if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
         return
-    if pausing.can_pause(bound) and not isinstance(draft.value.get("objective"), list):
+    if pausing.can_pause(bound) and not is_several(draft.value.get("objective")):
         if "search" not in draft.value:
             draft.put(("search",), {}, {})
         draft.put(("search", "kind"), "auto", {})

@@ -76,7 +76,9 @@ def _tag(place: Place, kind: str, context: dict[str, Any], got: Any, draft: Draf
     value = got.get(tag) if isinstance(got, dict) else got
     if kind == "union_tag_not_found" and not (isinstance(got, dict) and tag in got):
         return Broken((*place, tag), "must be given, but got nothing", NEEDED.get(tag, f"Add {tag}: {names[0]}."))
-    fix = _tag_fix(tag, shown(value).strip("'").lower(), names)
+    fix = _tag_fix(tag, word := shown(value).strip("'").lower(), names)
+    if others := [section for section in KINDS if section != place[0] and word in KINDS[section] and word not in names]:
+        fix = f"Write {others[0]}: {{kind: {word}}}, or correct it."
     return Broken((*place, tag), f"must be {listed(names)}, but got {shown(value)}", fix)
 
 
@@ -153,7 +155,7 @@ def _fix(kind: str, place: Place, context: dict[str, Any], got: Any) -> str:
     if kind == "literal_error":
         return _literal_fix(place, context, got)
     if kind == "string_type" and place[:1] == ("constraints",):
-        bound = shown(got) if isinstance(got, int | float) else "5"
+        bound = shown(got) if isinstance(got, int | float) and not isinstance(got, bool) else "5"
         return f'Write "<= {bound}" or ">= {bound}", say.'
     if kind == "string_type":
         return f"Quote it: '{shown(got)}'." if not isinstance(got, list | dict) else "Write one text."
@@ -182,5 +184,7 @@ def _number_fix(kind: str, got: Any) -> str:
 
 def _literal_fix(place: Place, context: dict[str, Any], got: Any) -> str:
     names = re.findall(r"'([^']*)'", context["expected"])
+    if place[-1] == "confidence":
+        return f"Write {listed(names)}, or a number between 0 and 1 without quotes."
     meant = MODES.get(str(got).lower()) if place[-1] == "mode" else closest(got, names)
     return f"Write {place[-1]}: {meant or names[0]}."

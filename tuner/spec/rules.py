@@ -135,7 +135,7 @@ def _scheduler(parts: Parts) -> Iterator[Broken]:
                          f"but got {parts.trials}", "Write trials: 8, say.")  # fmt: skip
 
     kinds = [part.kind for part in (parts.search, scheduler) if part is not None]
-    if len(kinds) == 2 and kinds.count("auto") == 1:
+    if len(kinds) == 2 and kinds.count("auto") == 1 and len(parts.objectives) == 1:  # of several, auto can have none
         yield Broken(("scheduler" if kinds[0] == "auto" else "search", "kind"), "must be auto where the kind of the "
                      f"{'search' if kinds[0] == 'auto' else 'scheduler'} is, since one model does both, but got "
                      f"{kinds[kinds[0] == 'auto']}", "Leave it out, or choose another kind of both.")  # fmt: skip

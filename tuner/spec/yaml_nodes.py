@@ -216,6 +216,7 @@ _REASONS = [
     ("could not find expected ':'", "a line without `: `", "Write `key: value`, with a space after the colon."),
     ("expected <block end>", "a line that is indented unlike its neighbours", "Indent it like the keys around it."),
     ("found unexpected end of stream", "a quote that is not closed", "Close the quote."),
+    ("expected chomping or indentation", "a value that begins with `>` or `|`", 'Quote the value: ">= 5", say.'),
     ("found undefined alias", "an alias (`*name`) without its anchor (`&name`)", "Write the value out."),
     ("found duplicate anchor", "an anchor (`&name`) twice", "Rename one of them."),
     ("but found another document", "a second document (`---`)", "Keep one document."),
