@@ -216,22 +216,32 @@ def test_the_run_does_not_need_the_earlier_one_any_more(folder: Path) -> None:
 def test_a_run_of_a_runs_own_file_learns_anew_where_that_hangs_on_what_was_changed(
     folder: Path, change: list[str], is_new: bool
 ) -> None:
-    for name in ("A", "B"):
-        finished(name, seed="AB".index(name))
-    ready = learn(loaded(start={"runs": ["A"]}))
-    _create(folder / "runs" / "C", ready)
+    finished("A")
+    finished("B", seed=1)
+    _create(folder / "runs" / "C", learn(loaded(start={"runs": ["A"]})))
     again = load("runs/C/experiment.yaml", change)
     start = learn(again).experiment.start
-    assert (start.learned != again.experiment.start.learned) == (is_new and change != ["budget.trials=30"])
+    assert (start.learned != again.experiment.start.learned) == is_new
     assert {trial.run for trial in start.learned} == set(start.runs)
     if change == ["objective={metric: gain, mode: max}"]:
         assert max(start.learned[0].values) > 2
 
 
+@pytest.mark.parametrize("params", [{"lr": 77.0, "width": 8}, {"lr": "oops", "width": 8}, {"rate": 0.1, "width": 8}])
+def test_what_was_learned_but_does_not_lie_in_the_space_is_learned_anew(params: dict[str, Any]) -> None:
+    finished("A")
+    right = learn(loaded(start={"runs": ["A"]})).experiment.start
+    wrong = right.model_dump()
+    wrong["learned"][3]["params"] = params
+    assert learn(loaded(start=wrong)).experiment.start == right
+    shutil.rmtree("runs/A")
+    with pytest.raises(UserError, match=r"none yet\. What start\.learned holds was learned for other settings\."):
+        learn(loaded(start=wrong))
+
+
 def test_a_file_of_an_earlier_version_is_taken_as_it_is() -> None:
     finished("A")
-    spec = learn(loaded(start={"runs": ["A"]})).experiment.start.model_dump()
-    old = loaded(start={**spec, "learned_for": ""}, budget={"trials": 20, "epochs": 9})
+    old = loaded(start={**learn(loaded(start={"runs": ["A"]})).experiment.start.model_dump(), "learned_for": ""})
     assert learn(old) is old
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from core.experiments import Hand, experiment
 
-from tuner.core.events import Elapsed
-from tuner.core.records import Asked, Session
+from tuner.core.events import Elapsed, Free
+from tuner.core.records import Asked, Repeated, Session
 from tuner.core.state import RunState
 from tuner.engine.keep import Folder, Keeper, needed
 
@@ -82,3 +82,22 @@ def test_a_clone_that_a_limit_has_ended_keeps_what_it_would_start_from() -> None
     assert run.core.run.closed == "hours"
     assert run.trial(best).checkpoint[0] != clone.checkpoint, "the donor itself needs a later one"
     assert clone.checkpoint in needed(run.core.run, run.trial(best))
+
+
+def test_a_run_that_is_closed_a_second_time_keeps_of_its_repeats_what_may_still_be_read(tmp_path: Path) -> None:
+    run = Hand(experiment(budget={"trials": 2, "epochs": 9, "target": 0.01, "hours": 1.0}, checkpoint={"keep": 3},
+                          confirm={"top": 1, "seeds": 2}))  # fmt: skip
+    run.start(1, x=0.5)
+    save(tmp_path, run, "t0000", 1)
+    assert run.core.run.closed == "target"
+    repeat = run.do(Free())
+    assert isinstance(repeat, Repeated)
+    saved = [save(tmp_path, run, repeat.trial, epoch) for epoch in (1, 2, 3, 4)]
+    run.do(Elapsed(seconds=4000))
+    assert run.core.run.closed == "hours"
+    keeper, state = Keeper(Folder(tmp_path)), RunState()
+    for record in run.records:
+        state.apply(record)
+        keeper.see(record, state)
+    left = needed(state, state.find(repeat.trial))
+    assert {path for path in saved if path.is_dir()} == {tmp_path / name for name in left} != set(saved[1:])

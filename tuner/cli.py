@@ -203,7 +203,7 @@ def _check(loaded: Loaded, options: Options) -> None:
     print(f"{os.path.relpath(loaded.file)}: {describe(loaded)}")
     grows = "" if places.slots else "; the run would wait for machines that may come"
     print(f"trials at once   {places.slots} on {places.where}{grows}")
-    best = f", then up to {planned.for_the_best} for the best alone," if planned.for_the_best else ""
+    best = f", then up to some {planned.for_the_best} for the best alone," if planned.for_the_best else ""
     print(f"epochs in all    about {planned.epochs}{best}{f' of at most {planned.most}' if planned.most else ''}")
     if planned.reach:
         print("trials that reach an epoch, if the first epochs tell the order of the last:")

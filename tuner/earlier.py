@@ -49,10 +49,9 @@ def learn(loaded: Loaded) -> Loaded:
     start, purpose = loaded.experiment.start, _purpose(loaded.experiment)
     if not start.runs and not start.learned:
         return loaded
-    if start.learned and start.learned_for == purpose:
+    # Earlier versions did not write for what it was learned.
+    if start.learned and start.learned_for in ("", purpose) and _fits(start.learned, loaded.experiment):
         return loaded
-    if not start.learned_for and _fits(start.learned, loaded.experiment):
-        return loaded  # of an earlier version, which did not write for what
     found = _learn_from_all(loaded)
     learned = _choose(found, start.points) if found else []
     start = start.model_copy(update={"learned": learned, "learned_for": purpose if learned else ""})
@@ -68,8 +67,7 @@ def _fits(learned: Sequence[Learned], spec: Experiment) -> bool:
 def _purpose(spec: Experiment) -> str:
     """Tell in short what is learned for: a digest of all that it hangs on in the spec."""
     goal, space = spec.objective, {name: dimension.model_dump() for name, dimension in spec.space.items()}
-    parts = [_function(spec.trainable), spec.start.runs, spec.start.points, goal.metric, goal.mode,
-             spec.budget.epochs, spec.fixed, space]  # fmt: skip
+    parts = [_function(spec.trainable), spec.start.runs, goal.metric, goal.mode, spec.budget.epochs, spec.fixed, space]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -84,7 +82,8 @@ def _learn_from_all(loaded: Loaded) -> list[list[Learned]]:
                 raise _Unfit(f"must be a run that is named once, but got {run} again", "Remove it.")
             found[folder] = _learn_from(run, state, spec, defaults)
         except _Unfit as error:
-            problems.append(Problem(loaded.runs_at[place], f"start.runs.{place}", error.what, error.fix))
+            anew = " What start.learned holds was learned for other settings." if spec.start.learned else ""
+            problems.append(Problem(loaded.runs_at[place], f"start.runs.{place}", error.what, f"{error.fix}{anew}"))
     if problems:
         raise UserError(*problems)
     return list(found.values())

@@ -18,7 +18,7 @@ from tuner.spec.kinds import Median, Pbt, Random
 MOST_REPORTS = 20_000
 MOST_TRIALS = 200
 """More are scaled up from as many."""
-LONGEST, INTERVALS = 500, 20
+LONGEST, INTERVALS = 100, 20
 """As many epochs stand for more where any of them is judged, and as many intervals of a population for more."""
 
 
@@ -31,9 +31,9 @@ class Plan:
     most: int | None
     """The most that they can be; None for a population, whose copies train again what their donor had ahead of them."""
     for_the_best: int
-    """At most so many more, for which the best trial alone goes on when the epochs of all are trained."""
+    """About so many more at most, for which the best trial alone goes on when the epochs of all are trained."""
     reach: dict[int, int]
-    """Epoch of each rung, and the last → how many trials get there; empty where all do, or a model decides it."""
+    """Epoch of each rung, and the last → how many trials get there; empty for a population and for auto."""
     repeats: int
     """The most repeats on fresh seeds, each to the last epoch, that come after them."""
 
@@ -47,7 +47,7 @@ def plan(spec: Experiment, slots: int) -> Plan:
     if spec.scheduler.kind == "none":
         return Plan(most, most, 0, {last: spec.trials}, repeats)
     tried = _tried(spec)
-    played = _Played(tried, _curve(tried), slots)
+    played = _Played(tried, _curve(tried), slots, as_lines=False)
     reports = [record for record in played.run() if isinstance(record, Report)]
     scale = spec.trials / tried.trials
     epochs = round(played.trained * scale * last / tried.budget.epochs)
@@ -92,7 +92,10 @@ def _curve(spec: Experiment) -> Any:
 
 
 class _Played(Simulation):
-    """Reports nothing but what the rule judges: it decides as if it were told of every epoch."""
+    """Reports nothing but what the rule judges: that decides as if it were told of every epoch.
+
+    Which of two reports at one moment comes first may differ, and with it who clones whom.
+    """
 
     trained = 0
     """Epochs of all trials."""

@@ -12,21 +12,24 @@ from tuner.simulate import Simulation
 from .experiments import auto, experiment
 
 
-def planned(scheduler: dict[str, Any], trials: int, epochs: int) -> Plan:
-    return plan(experiment(scheduler=scheduler, budget={"trials": trials, "epochs": epochs}), slots=1)
+def planned(scheduler: dict[str, Any], trials: int, epochs: int, slots: int = 1) -> Plan:
+    return plan(experiment(scheduler=scheduler, budget={"trials": trials, "epochs": epochs}), slots)
 
 
+@pytest.mark.parametrize("slots", [1, 3, 8])
 @pytest.mark.parametrize("scheduler", [
     {"kind": "asha", "reduction_factor": 2}, {"kind": "asha", "promote": True, "reduction_factor": 2},
     {"kind": "hyperband"}, {"kind": "median"}, {"kind": "pbt", "interval_epochs": 2},
 ])  # fmt: skip
 def test_a_scheduler_that_is_told_of_its_own_epochs_alone_trains_as_much(
-    scheduler: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    scheduler: dict[str, Any], slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = planned(scheduler, 20, 16)
+    found = planned(scheduler, 20, 16, slots)
     monkeypatch.setattr("tuner.plan._Played.next_epoch", Simulation.next_epoch)
-    assert planned(scheduler, 20, 16) == found
-    assert found.most == (None if scheduler["kind"] == "pbt" else 320)
+    if scheduler["kind"] != "pbt":
+        assert planned(scheduler, 20, 16, slots) == found and found.most == 320
+    else:  # who clones whom hangs on the order of reports at one moment
+        assert planned(scheduler, 20, 16, slots).epochs == pytest.approx(found.epochs, rel=0.05) and found.most is None
 
 
 def test_of_auto_the_best_one_goes_on_when_the_epochs_of_all_are_trained() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tuner.core.search.first import first
 from tuner.core.search.prior import has_prior, log_density, mode, sample
 from tuner.core.search.scale import from_unit, to_unit
-from tuner.spec.experiment import Experiment
+from tuner.spec.experiment import Experiment, kept
 from tuner.spec.space import CONFIDENCE, Float, Int
 
 from .experiments import CONDITIONAL, PLAIN, STEPPED, curve, experiment, play
@@ -139,3 +139,8 @@ def test_cmaes_starts_around_what_is_believed() -> None:
         trials = list(play(spec, curve, faults=0.0).core.run.trials.values())
         steps[name] = [abs(math.log10(trial.params["lr"] / PRIORS["lr"])) for trial in trials[3:]]
     assert max(steps["believed"]) < 0.2 < min(steps["middle"])
+
+
+def test_a_ledger_of_nsga2_with_priors_that_it_never_heard_of_can_be_read() -> None:
+    spec = experiment(space={"lr": {**LR, "prior": 3e-3}}, search={"kind": "nsga2"})
+    assert kept(spec.model_dump(exclude_none=True), "old") == spec

@@ -261,5 +261,9 @@ def test_what_is_left_to_train() -> None:
     ended = reported("t0000", 3, end="stopped", score=0.5)
     assert left(reported("t0000", 1, score=0.1), ended, **asha) == 3 + 2 * 3
     assert left(ended, Asked(trial=None), **asha) == 0.0
+    auto = {"search": {"kind": "auto", "epochs": 12}, "scheduler": {"kind": "auto"}}
+    assert left(**auto) == 12 + 9, "of all, then of the best one alone"
+    assert left(reported("t0000", 2, score=0.5), **auto) == 10 + 7
+    assert left(reported("t0000", 5, score=0.5), reported("t0001", 8, score=0.1), **auto) == 4
     run = shown(by_hand(experiment(), *BEGUN))
     assert Forecast().left(run) is None

@@ -78,14 +78,14 @@ class Keeper:
         self.places: Sequence[Place] = places
         self._kept: dict[str, set[str]] = {}
         self._best = set[str]()
-        self._was_closed = False
+        self._closed = ""
         self._since, self._is_live = time.time(), False
 
     def see(self, record: Record, run: RunState) -> None:
         """Look at the trials whose checkpoints the record may have set free."""
         if isinstance(record, Report) and record.checkpoint:
             self._kept.setdefault(record.trial, set()).add(record.checkpoint)
-        if run.closed and not self._was_closed:
+        if run.closed and run.closed != self._closed:
             self._sweep(run, set(self._kept))
         elif isinstance(record, Report):
             donors = {clone.donor} if (clone := run.find(record.trial).clone) else set()
@@ -93,7 +93,7 @@ class Keeper:
             self._best = {best.trial for best in _best(run)}
         elif isinstance(record, Ended):
             self._sweep(run, {record.trial})
-        self._was_closed = bool(run.closed)
+        self._closed = run.closed
         # A session of this driver's comes after all earlier records: from then on the state is the present one.
         self._is_live |= isinstance(record, Session) and record.time >= self._since
 

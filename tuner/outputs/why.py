@@ -26,7 +26,7 @@ from tuner.core.records import (
 )
 from tuner.core.rules import ranking
 from tuner.core.search.first import first
-from tuner.core.search.outcomes import is_starting
+from tuner.core.search.kinds import is_at_random
 from tuner.core.state import RunState, replay
 from tuner.core.trial import TrialState
 from tuner.ledger import read
@@ -145,7 +145,7 @@ def _source(record: Suggested, records: Sequence[Record], run: RunState) -> str:
     seen = records[: record.seen]
     trials = {one.trial for one in seen if isinstance(one, Report)}
     reports = sum(isinstance(one, Report) for one in seen)
-    at_random = ", still at random" if is_starting(spec, seen) else ""
+    at_random = ", still at random" if is_at_random(spec, seen) else ""
     return f"by {spec.search.kind} from {reports} reports of {len(trials)} trials{at_random}"
 
 

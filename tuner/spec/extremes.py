@@ -1,4 +1,4 @@
-"""Values that hold as such, and with which a run may hang or crash: a new one is not begun with them.
+"""Values that hold as such, and with which a run may hang, crash or not do what was meant: none is begun with them.
 
 They are no rules of the spec: a ledger that was written before them has to be read.
 """
@@ -12,7 +12,7 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.kinds import Asha, Hyperband, SomeScheduler
 from tuner.spec.model import Broken
 from tuner.spec.space import Choice, Float, Int, SomeDimension
-from tuner.spec.words import brief
+from tuner.spec.words import brief, shown
 
 LEAST_FACTOR = 1.01
 """Rungs nearer than this are looked for one by one, for hours."""
@@ -23,14 +23,18 @@ MOST_STEPS, MOST_OF_GP = 10**9, 10**6
 
 
 def check(experiment: Experiment) -> Iterator[Broken]:
-    """Yield each value with which a run may hang or crash."""
+    """Yield each value with which a run may hang, crash or not do what was meant."""
     yield from check_scheduler(experiment.scheduler)
     for name, dimension in experiment.space.items():
         if not isinstance(dimension, Choice):
             yield from _in_range(("space", name), dimension)
         if not LEAST_CONFIDENCE <= dimension.sureness <= MOST_CONFIDENCE:
             what = f"must be from {LEAST_CONFIDENCE:f} to {MOST_CONFIDENCE:f}, but got {dimension.sureness!r}"
-            yield Broken(("space", name, "confidence"), what, "Use such a number, or put the value under fixed.")
+            instead = "put the value under fixed" if dimension.sureness > 0.5 else "remove the prior"
+            yield Broken(("space", name, "confidence"), what, f"Use such a number, or {instead}.")
+        if experiment.search.kind == "nsga2" and dimension.prior is not None:
+            what = f"must be left out where search.kind is nsga2, which hears of none, but got {shown(dimension.prior)}"
+            yield Broken(("space", name, "prior"), what, "Remove it, or use search.kind: tpe.")
         if experiment.search.kind == "gp" and (size := _steps(dimension)) > MOST_OF_GP:
             what = f"must have at most {MOST_OF_GP:,} values where search.kind is gp, but got {brief(size)}"
             yield Broken(("space", name), what, "Use a larger step, or dist: float without one.")

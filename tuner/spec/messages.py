@@ -77,7 +77,8 @@ def _tag(place: Place, kind: str, context: dict[str, Any], got: Any, draft: Draf
     if kind == "union_tag_not_found" and not (isinstance(got, dict) and tag in got):
         return Broken((*place, tag), "must be given, but got nothing", NEEDED.get(tag, f"Add {tag}: {names[0]}."))
     fix = _tag_fix(tag, word := shown(value).strip("'").lower(), names)
-    if others := [section for section in KINDS if section != place[0] and word in KINDS[section] and word not in names]:
+    others = [section for section in KINDS if place[0] in KINDS and word in KINDS[section] and word not in names]
+    if others:
         fix = f"Write {others[0]}: {{kind: {word}}}, or correct it."
     return Broken((*place, tag), f"must be {listed(names)}, but got {shown(value)}", fix)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna.samplers import BaseSampler
 
+from tuner.core.records import Record
 from tuner.core.search import cmaes, gp, grid, nsga2, qmc, random, tpe
 from tuner.core.search.asker import Asker, AtNeed, OneAhead
 from tuner.core.search.study import StudySearcher
@@ -24,6 +25,16 @@ KINDS: dict[str, tuple[MakeSampler, type[AtNeed] | type[OneAhead]]] = {
     "grid": (grid.sampler, AtNeed),
 }
 """The slow ones are computed one ahead. It is a constant of the kind, since a measured time would decide otherwise."""
+
+
+def is_at_random(spec: Experiment, records: Sequence[Record]) -> bool:
+    """Tell whether a search that learns would still draw at random after these records."""
+    if spec.search.kind == "auto" or not hasattr(spec.search, "startup"):
+        return False
+    searcher = StudySearcher(spec, KINDS[spec.search.kind][0])
+    for record in records:
+        searcher.observe(record)
+    return searcher.is_starting
 
 
 def make_asker(spec: Experiment) -> Asker:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -19,7 +19,7 @@ from tuner.core.records import Asked, Ended, Record, Report, Suggested
 from tuner.core.search.asker import Suggestion
 from tuner.core.search.earlier import distribution, frozen, indexed
 from tuner.core.search.first import first
-from tuner.core.search.outcomes import state_of
+from tuner.core.search.outcomes import STATES
 from tuner.core.standing import excesses, values
 from tuner.core.state import RunState
 from tuner.core.trial import TrialState as Known
@@ -46,6 +46,8 @@ class StudySearcher:
         # to be inactive, and while the trial runs that counts. Without conditions the params say it all.
         conditional = any(dimension.when for dimension in spec.space.values())
         self.keeps_attributes = conditional or spec.search.kind in ("cmaes", "nsga2")
+        # Optuna knows no values on the way to several objectives, and NSGA-II learns of complete trials alone.
+        self.takes_stopped = len(spec.objectives) > 1 or spec.search.kind == "nsga2"
         for trial in frozen(spec):
             self.study.add_trial(trial)
         self.earlier = len(self._trials())
@@ -58,7 +60,7 @@ class StudySearcher:
         self.run.apply(record)
         if isinstance(record, Suggested):
             self._add(record)
-        elif self.run.closed and not was_closed:
+        elif self.run.closed != was_closed:
             for name in self.run.trials:
                 self._tell(name)
         elif isinstance(record, Report | Ended | Asked) and record.trial in self.run.trials:
@@ -69,6 +71,14 @@ class StudySearcher:
         if self._last is None or self._last[0] != number:
             self._last = (number, self._ask(number))
         return self._last[1]
+
+    @property
+    def is_starting(self) -> bool:
+        """Tell whether the sampler still draws at random: too few trials have ended that it learns from."""
+        learns_from = {TrialState.COMPLETE}
+        if isinstance(self.make_sampler(self.spec, 0), TPESampler):
+            learns_from.add(TrialState.PRUNED)
+        return sum(trial.state in learns_from for trial in self._trials()) < getattr(self.spec.search, "startup", 0)
 
     def _ask(self, number: int) -> Suggestion:
         if (given := first(self.spec, number)) is not None:
@@ -123,16 +133,20 @@ class StudySearcher:
         told = self._trial(trial.number)
         if trial.status != "ended" or told.state.is_finished():
             return
-        handle, state = Trial(self.study, told._trial_id), state_of(self.spec, trial)
-        if trial.outcome == "infeasible" and state == TrialState.PRUNED:
+        assert trial.outcome is not None
+        handle, state = Trial(self.study, told._trial_id), STATES[trial.outcome]
+        if trial.breaks or (trial.outcome == "stopped" and trial.best is not None and self.takes_stopped):
+            state = TrialState.COMPLETE
+        elif trial.outcome == "infeasible" and self.spec.search.kind == "tpe":
+            # As a failure the sampler would not hear of it, and propose its neighbours.
             handle.set_constraint("memory", 1.0)
+            state = TrialState.PRUNED
         if trial.outcome != "diverged":
             self._tell_on_the_way(handle, trial)
-        if state == TrialState.COMPLETE:
-            assert trial.best is not None
+        if state == TrialState.COMPLETE and trial.best is not None:
             self.study.tell(told.number, list(values(self.spec, trial.best.metrics).values()))
         else:
-            self.study.tell(told.number, state=state)
+            self.study.tell(told.number, state=TrialState.FAIL if state == TrialState.COMPLETE else state)
 
     def _trial(self, number: int) -> FrozenTrial:
         """Find a trial of this run: those of earlier runs come before it in the study."""
