@@ -65,8 +65,8 @@ def test_two_drivers_under_one_lease_never_write_over_each_other(objects: Object
 def test_a_piece_whose_answer_got_lost_is_gone_on_from(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     one = driver(objects, 1, b"header\n")
     with monkeypatch.context() as patch:
-        put = objects._files.pipe_file
-        patch.setattr(objects._files, "pipe_file", lambda *args, **more: (put(*args, **more), away())[1])
+        write = objects._write
+        patch.setattr(objects, "_write", lambda *args: (write(*args), away())[1])
         patch.setattr(objects, "get", lambda name: away())
         with pytest.raises(OSError, match="away"):
             one.append(b"a\n")

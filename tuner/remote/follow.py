@@ -22,30 +22,48 @@ PATIENCE_SECONDS = 60.0
 
 def follow(jobs: Jobs, job: str, write: Callable[[str], None], late: bool = False) -> int:
     """Write what a job says until it is over; returns its exit code. Raises ClusterError where it is seen no more."""
-    told, answered, info = 0, time.monotonic(), None
-    while info is None or str(info.status) not in OVER:
+    told, answered, last = 0, time.monotonic(), ""
+
+    def tell(text: str) -> None:
+        nonlocal last
+        last = text
+        write(text)
+
+    while True:
         try:
             if late:
                 told, late = _begin(jobs.client.get_job_logs(job)), False
-            told = asyncio.run(_tail(jobs, job, told, write))
-            info, answered = jobs.info(job), time.monotonic()
+            told, is_all = asyncio.run(_tail(jobs, job, told, tell))
+            info = jobs.info(job)
         except Exception as error:  # requests', aiohttp's, Ray's own
             if time.monotonic() > answered + PATIENCE_SECONDS:
                 raise error if isinstance(error, ClusterError) else unreachable(jobs.address, error) from None
             time.sleep(1)
+            continue
+        is_over = str(info.status) in OVER
+        if is_over and (is_all or time.monotonic() > answered + PATIENCE_SECONDS):
+            break
+        if is_all or not is_over:
+            answered = time.monotonic()
+        if not is_all:
+            time.sleep(1)
+    if last and not last.endswith("\n"):
+        write("\n")
     return _code(info)
 
 
-async def _tail(jobs: Jobs, job: str, told: int, write: Callable[[str], None]) -> int:
-    """Write what lies behind the first `told` characters; returns how many there are now."""
+async def _tail(jobs: Jobs, job: str, told: int, write: Callable[[str], None]) -> tuple[int, bool]:
+    """Write what lies behind the first `told` characters; returns how many there are now, and whether these are all."""
     seen = 0
-    with contextlib.suppress(RuntimeError):  # the connection was cut: the next one begins anew
+    try:
         async for text in jobs.client.tail_job_logs(job):
             seen += len(text)
             if seen > told:
                 write(text[len(text) - (seen - told) :])
                 told = seen
-    return told
+    except RuntimeError:  # the connection was cut: the next one begins anew
+        return told, False
+    return told, True
 
 
 def _begin(log: str) -> int:

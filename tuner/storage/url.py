@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 
 from tuner.errors import UserError
@@ -29,11 +31,12 @@ class Objects:
         """Open the URL, which asks nothing of its server yet; raises UserError where fsspec cannot."""
         self.url = url.rstrip("/")
         self._files, self._root = _open(self.url)
+        self._is_local = isinstance(self._files, LocalFileSystem)
 
     def put(self, name: str, data: bytes) -> None:
         """Put an object in the place of any that is there."""
         with self._errors(name):
-            self._files.pipe_file(self._at(name), data)
+            self._write(name, data, "overwrite")
 
     def create(self, name: str, data: bytes) -> bool:
         """Put an object where there is none; False where there is another.
@@ -42,7 +45,7 @@ class Objects:
         """
         try:
             with self._errors(name):
-                self._files.pipe_file(self._at(name), data, mode="create")
+                self._write(name, data, "create")
             return True
         except OSError:
             # Refused since it is there, in the words of each server; or the answer to an earlier try got lost.
@@ -100,6 +103,22 @@ class Objects:
         """Tell when an object was put, in seconds by the server's clock; raises FileNotFoundError."""
         with self._errors(name):
             return float(self._files.modified(self._at(name)).timestamp())
+
+    def _write(self, name: str, data: bytes, mode: Literal["create", "overwrite"]) -> None:
+        """Write an object whole or not at all: a folder would keep half of it where the disk is full."""
+        if not self._is_local:
+            self._files.pipe_file(self._at(name), data, mode=mode)
+            return
+        place, made = Path(self._at(name)), Path(self._root) / f"put-{uuid.uuid4().hex}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made.write_bytes(data)
+            if mode == "create":
+                os.link(made, place)
+            else:
+                made.replace(place)
+        finally:
+            made.unlink(missing_ok=True)
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
