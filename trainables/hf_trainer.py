@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClass
 
 from trainables.data import Normalize, Split, load
 from tuner import Trial
-from tuner.integrations.huggingface import TrialCallback
+from tuner.integrations.huggingface import TrialCallback, scores
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
         model, arguments, train_dataset=Images(data.train, data.normalize), callbacks=[callback],
         eval_dataset=Images(data.val, data.normalize), compute_metrics=accuracy,
     )  # fmt: skip
-    trial.test(lambda: trainer.evaluate(Images(data.test(), data.normalize), metric_key_prefix="test"))
+    trial.test(lambda: scores(trainer.evaluate(Images(data.test(), data.normalize), metric_key_prefix="test")))
     trainer.train(resume_from_checkpoint=callback.checkpoint)
 
 

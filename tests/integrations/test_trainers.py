@@ -154,6 +154,27 @@ def test_an_evaluation_before_the_first_epoch_is_not_reported(tmp_path: Path) ->
     assert (rest.epochs, "train_loss" in rest.metrics[0]) == ([2], True), "nor where it goes on"
 
 
+def test_a_training_loss_is_reported_with_the_epoch_in_which_it_was_logged(tmp_path: Path) -> None:
+    from transformers import Trainer, TrainingArguments
+
+    from tuner.integrations.huggingface import TrialCallback, scores
+
+    def train(trial: tuner.Trial) -> None:
+        callback = TrialCallback(trial)
+        arguments = TrainingArguments(
+            output_dir=str(trial.folder), report_to="none", use_cpu=True, disable_tqdm=True, save_strategy="no",
+            eval_strategy="epoch", num_train_epochs=trial.last_epoch, per_device_train_batch_size=2, logging_steps=3,
+        )  # fmt: skip
+        rows = [{"x": torch.ones(1), "labels": torch.ones(1)}] * 4
+        trainer = Trainer(Dotted(), arguments, callbacks=[callback], train_dataset=rows, eval_dataset=rows)
+        trainer.train(resume_from_checkpoint=callback.checkpoint)
+        trial.test(lambda: scores(trainer.evaluate(rows, metric_key_prefix="test")))
+
+    heard = run(train, assignment(tmp_path, epochs=4, metric="eval_loss"))
+    assert ["train_loss" in metrics for metrics in heard.metrics] == [False, True, True, False], "steps 3 and 6 of 8"
+    assert all(name.endswith("_loss") for metrics in heard.metrics for name in metrics)
+
+
 class Dotted(torch.nn.Module):
     """One layer that learns a one, in the form that transformers asks for."""
 

@@ -111,6 +111,7 @@ def test_stints_tell_who_did_what_and_who_was_idle_when(tmp_path: Path) -> None:
 
 def test_curves_that_exploded_do_not_flatten_the_others() -> None:
     assert bounds([1.0, 2.0, 3.0], 1) == (None, 0)
+    assert bounds([1.0] * 95 + [0.5, 0.4, 0.3, 0.2, 0.1], 1) == (None, 0), "nine in ten are the best: no range is left"
     ends, outside = bounds([1e9, *[1 + i / 100 for i in range(100)]], -1)
     assert ends is not None
     assert ends[1] < 3

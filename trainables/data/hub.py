@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,15 @@ def is_saved(path: Path) -> bool:
 
 
 def texts(data: str, text: str, label: str) -> dict[str, Rows]:
-    """Read texts and the names of their classes, by split; what has no label (-1, as in GLUE's tests) is left out."""
+    """Read texts and the names of their classes, by split; what has no label is left out."""
     parts = {}
     for split, rows in _open(data).items():
         for name, key in ((text, "text_column"), (label, "label_column")):
             if name not in rows.column_names:
                 has = ", ".join(rows.column_names)
                 raise DataError(f"{data}: must have a column {name!r}, but has {has}. Set fixed.{key} to one of these.")
-        numbers, names = list(rows[label]), _names(rows.features[label])
-        kept = [i for i, number in enumerate(numbers) if number not in (None, -1, "")]
-        words = list(rows[text])
+        numbers, names, words = list(rows[label]), _names(rows.features[label]), list(rows[text])
+        kept = _labelled(numbers)
         if kept:
             parts[split] = ([words[i] for i in kept], [names(numbers[i]) for i in kept])
     return parts
@@ -42,7 +41,8 @@ def image_folder(path: Path, size: int) -> Source:
     """Take a saved set of images: its first column of images, and its first one of class labels."""
     states = sorted(path.rglob("state.json"))
     digest = hashlib.sha256(b"".join(state.read_bytes() for state in states)).hexdigest()[:16]
-    return Source(f"{path.resolve().name}-{size}px-{digest}", partial(_decode, path, size), padding=size // 8)
+    return Source(f"{path.resolve().name}-{size}px-{digest}", partial(_decode, path, size), padding=max(1, size // 8),
+                  flip=True)  # fmt: skip
 
 
 class Pictures:
@@ -75,8 +75,7 @@ def _decode(path: Path, size: int) -> Decoded:
     from datasets import ClassLabel, Image
 
     found = _open(str(path))
-    parts = [found[split] for split in SPLITS if split in found]
-    features: Mapping[str, Any] = parts[0].features
+    features: Mapping[str, Any] = next(found[split] for split in SPLITS if split in found).features
     image = next((name for name, kind in features.items() if isinstance(kind, Image)), None)
     label = next((name for name, kind in features.items() if isinstance(kind, ClassLabel)), None)
     if image is None or label is None:
@@ -84,6 +83,10 @@ def _decode(path: Path, size: int) -> Decoded:
             f"{path}: must have a column of Image and one of ClassLabel, but has {dict(features)}. "
             f"Name them by cast_column, and save it again."
         )
+    kept = {split: _labelled(rows[label]) for split, rows in found.items()}
+    found = {split: rows.select(kept[split]) if len(kept[split]) < len(rows) else rows
+             for split, rows in found.items() if kept[split]}  # fmt: skip
+    parts = [found[split] for split in SPLITS if split in found]
     labels = np.concatenate([np.asarray(part[label]) for part in parts])
     end = len(labels) - len(found.get("test", ()))
     first_val = end - len(found["val"]) if "val" in found else None
@@ -131,6 +134,11 @@ def _library() -> Any:
     datasets.disable_progress_bars()
     datasets.utils.tqdm.monitor_interval = 0  # else a bar has a thread that watches it, also where it is not shown
     return datasets
+
+
+def _labelled(labels: Iterable[Any]) -> list[int]:
+    """List the rows that have a label; those without one, as GLUE's tests, have -1 or nothing."""
+    return [i for i, label in enumerate(labels) if label not in (None, -1, "")]
 
 
 def _names(feature: Any) -> Any:

@@ -10,14 +10,15 @@ import numpy as np
 
 from trainables.data.download import DataError
 from trainables.data.source import Decoded, Source, is_deep
-from trainables.data.splits import refuse_splits
+from trainables.data.splits import is_hidden, refuse_splits
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def image_folder(folder: Path, size: int) -> Source:
     """Take the images below each subfolder as one class; its key changes when a file or the size does."""
-    files = [(path, place.name) for place in _classes(folder) for path in _images_in(place)]
+    found = [(path, place.name) for place in sorted(folder.iterdir()) for path in _images_in(place)]
+    files = [(path, name) for path, name in found if not is_hidden(path, folder)]
     if not files:
         raise DataError(f"{folder} must hold one subfolder a class with images in it, but no image was found")
     refuse_splits(folder, {name for _, name in files})
@@ -50,10 +51,6 @@ def _decode(files: list[tuple[Path, str]], size: int) -> Decoded:
     classes = sorted({name for _, name in files})
     labels = np.array([classes.index(name) for _, name in files])
     return Decoded(ImageFiles([path for path, _ in files], size), labels, classes)
-
-
-def _classes(folder: Path) -> list[Path]:
-    return sorted(place for place in folder.iterdir() if place.is_dir() and not place.name.startswith("."))
 
 
 def _images_in(place: Path) -> list[Path]:

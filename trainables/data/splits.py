@@ -26,6 +26,11 @@ def refuse_splits(folder: Path, classes: set[str]) -> None:
         )
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Tell whether a file lies in a hidden folder below another one: notebooks keep copies there."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def split(
     labels: np.ndarray, *, seed: int, first_test: int | None, first_val: int | None = None
 ) -> dict[str, np.ndarray]:

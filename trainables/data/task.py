@@ -100,7 +100,11 @@ def _text_task(texts: Texts, model: str, train_size: int | None, max_length: int
 
     def example() -> Inputs:
         short = encode(texts.texts["val"][:2])
-        return {name: functional.pad(rows, (0, max_length - rows.shape[1])) for name, rows in short.items()}
+        fill = {"input_ids": tokenizer.pad_token_id or 0}
+        return {
+            name: functional.pad(rows, (0, max_length - rows.shape[1]), value=fill.get(name, 0))
+            for name, rows in short.items()
+        }
 
     test = functools.partial(split, "test")
     train, val = split("train", train_size), split("val")

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from trainables.data.download import DataError
-from trainables.data.splits import SPLITS, refuse_splits, split_name
+from trainables.data.splits import SPLITS, is_hidden, refuse_splits, split_name
 
 Rows = tuple[list[str], list[str]]
 """Texts, and the names of their classes."""
@@ -46,7 +46,8 @@ def read_csv(path: Path, text: str, label: str) -> dict[str, Rows]:
 
 def read_folder(folder: Path) -> Rows:
     """Read the .txt files below each subfolder as one class."""
-    files = [(file, place.name) for place in sorted(folder.iterdir()) for file in sorted(place.rglob("*.txt"))]
+    found = [(file, place.name) for place in sorted(folder.iterdir()) for file in sorted(place.rglob("*.txt"))]
+    files = [(file, name) for file, name in found if not is_hidden(file, folder)]
     if not files:
         raise DataError(
             f"{folder.absolute()}: must hold one subfolder a class with .txt files in it, but none was found. "

@@ -93,9 +93,8 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
         """Report; an evaluation outside of the training is none of the trial's."""
         if not self._trains:
             return
-        found = {name: value for name, value in (metrics or {}).items() if not name.endswith(TIMES)}
-        found.pop("epoch", None)
-        self.trial.report({**self._logged, **found})
+        logged, self._logged = self._logged, {}  # what was logged in one epoch is not the next one's
+        self.trial.report({**logged, **scores(metrics or {})})
         control.should_training_stop |= state.epoch >= self.trial.last_epoch
 
     def on_train_end(
@@ -103,6 +102,11 @@ class TrialCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Leave alone what is evaluated from here on."""
         self._trains = False
+
+
+def scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Pick what an evaluation says of the model; `Trainer.evaluate` gives its times and the epoch too."""
+    return {name: value for name, value in metrics.items() if not name.endswith(TIMES) and name != "epoch"}
 
 
 class _Progress(Loop):

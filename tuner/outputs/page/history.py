@@ -115,7 +115,7 @@ def bounds(values: Sequence[float], score: int) -> tuple[list[float] | None, int
         return None, 0
     best, worst = ordered[0], ordered[-1]
     least = ordered[min(len(ordered) - 1, int(len(ordered) * (1 - WORST)))]
-    if best - worst <= 3 * (best - least):
+    if best == least or best - worst <= 3 * (best - least):
         return None, 0
     room = (best - least) * 0.08
     ends = sorted((score * (best + room), score * (least - room)))
