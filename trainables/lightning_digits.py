@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
@@ -76,9 +78,13 @@ class Perceptron(LightningModule):  # type: ignore[misc]
         self.log("val_accuracy", (logits.argmax(1) == labels).float().mean(), batch_size=len(labels))
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
-        """Make AdamW, and a cosine over the epochs."""
+        """Make AdamW, and a cosine over the epochs; torch's own would rise again where a larger budget adds some."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
-        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)]
+
+        def share(epoch: int) -> float:
+            return (1 + math.cos(math.pi * min(epoch / self.epochs, 1.0))) / 2
+
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, share)]
 
 
 @torch.inference_mode()

@@ -236,5 +236,6 @@ def test_what_a_larger_budget_means_is_told() -> None:
         "budget.epochs grows from 9 to 27",
         "resources.cpus changes from 1 to 2",
         "of those finished at epoch 9, the best 1/3 go on from their last checkpoints",
-        "schedules keep their horizon: trial.total_epochs stays 9",
+        "schedules keep their horizon: trial.total_epochs stays 9; from epoch 10 on a rate stays where its schedule "
+        "ends, and one of 0 learns nothing",
     ]

@@ -79,7 +79,10 @@ def test_a_larger_budget_goes_on_and_a_smaller_one_ends(bench: tuple[str, Bench]
     events = slots.run(slot, given)
     assert [epoch for epoch, _ in reports(events)] == [1]
     larger = replace(given, checkpoint=events[0]["checkpoint"], epoch=1, attempt="2.0", epochs=3, horizon=1)
-    assert [epoch for epoch, _ in reports(slots.run(slot, larger))] == [2, 3]
+    more = reports(slots.run(slot, larger))
+    assert [epoch for epoch, _ in more] == [2, 3]
+    if name == "lightning_digits":  # its cosine has ended at 0, and stays there
+        assert len({metrics["val_loss"] for _, metrics in [*reports(events), *more]}) == 1
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

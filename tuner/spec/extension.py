@@ -145,7 +145,8 @@ def told(old: Experiment, new: Changes, horizon: int) -> Sequence[str]:
     if "epochs" in new.get("budget", {}):
         share = _who_goes_on(old.scheduler)
         lines.append(f"of those finished at epoch {old.budget.epochs}, {share} go on from their last checkpoints")
-        lines.append(f"schedules keep their horizon: trial.total_epochs stays {horizon}")
+        end = f"from epoch {horizon + 1} on a rate stays where its schedule ends, and one of 0 learns nothing"
+        lines.append(f"schedules keep their horizon: trial.total_epochs stays {horizon}; {end}")
     return lines
 
 
