@@ -163,18 +163,18 @@ def test_texts_and_images(tmp_path: Path) -> None:
     board = TensorBoard(folder)
     grey, colour = np.zeros((4, 6), np.uint8), np.full((5, 7, 3), 0.5)
     media.write(where, "note.v2", 1, "all is *well*")
-    media.write(where, "grey", 1, grey)
+    media.write(where, "val/grey", 1, grey)
     media.write(where, "late", 2, colour)
     (where / "stray").write_text("not ours")
     begun = by_hand(experiment(), suggested("t0000", x=0.5), reported("t0000", 1, score=0.1))
     shown(begun, board)
     events = multiplexer(folder)
-    assert images(events) == {"grey": [(1, 6, 4)]}
+    assert images(events) == {"val/grey": [(1, 6, 4)]}
     (text,) = events.Tensors("t0000", "note.v2/text_summary")
     assert (text.step, text.tensor_proto.string_val[0]) == (1, b"all is *well*")
     ended = [*begun, reported("t0000", 3, end="finished", score=0.2)]
     shown(ended, TensorBoard(folder))
-    assert images(multiplexer(folder)) == {"grey": [(1, 6, 4)], "late": [(2, 7, 5)]}
+    assert images(multiplexer(folder)) == {"val/grey": [(1, 6, 4)], "late": [(2, 7, 5)]}
 
 
 class Counted:

@@ -34,9 +34,14 @@ def test_files_are_named_by_epoch_and_name(tmp_path: Path) -> None:
     media = tmp_path / "trials" / "t0" / "media"
     assert {path.name: path.read_text() for path in media.iterdir()} == {
         "e0001_before.txt": "größer",
-        "e0001_val-..-text.txt": "in 1",
-        "e0002_val-..-text.txt": "in 2",
+        "e0001_val%2F..%2Ftext.txt": "in 1",
+        "e0002_val%2F..%2Ftext.txt": "in 2",
     }
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must have a name that a file can have, but got one of 260 letters"):
+        Trial(assignment(tmp_path), Heard()).log("x" * 260, "text")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_values_of_these_kinds(tmp_path: Path, image: Any, pixels: list[int]) ->
 )
 def test_histograms_are_kept_as_counts(tmp_path: Path, what: Any) -> None:
     Trial(assignment(tmp_path), Heard()).log("layer/1", what, histogram=True)
-    kept = json.loads((tmp_path / "trials" / "t0" / "media" / "e0001_layer-1.histogram.json").read_text())
+    kept = json.loads((tmp_path / "trials" / "t0" / "media" / "e0001_layer%2F1.histogram.json").read_text())
     assert (kept["count"], kept["min"], kept["max"], kept["sum"], kept["sum_of_squares"]) == (4, 1, 5, 10, 34)
     assert kept["not_finite"] == (len(what) == 5)
     assert (len(kept["counts"]), len(kept["edges"]), sum(kept["counts"])) == (64, 65, 4)

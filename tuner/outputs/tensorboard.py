@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from tuner.core.records import Asked, Ended, Header, Promoted, Record, Repeated, Report, Suggested
 from tuner.core.state import RunState
@@ -129,7 +130,7 @@ class TensorBoard:
         for file in sorted(files):
             if file not in trial.shown and (match := MEDIUM.fullmatch(file)):
                 trial.shown.add(file)
-                trial.file.add(_medium(self._folder_of(name) / file, match[2]), epoch, time)
+                trial.file.add(_medium(self._folder_of(name) / file, unquote(match[2])), epoch, time)
 
     def _folder_of(self, name: str) -> Path:
         return self.run_folder / "trials" / name / "media"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tuner.errors import UserError
 from tuner.storage import write_whole
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 BINS = 64
+LONGEST = 200
+"""Bytes of a name, of the 255 that file systems allow: there is a suffix, and one for what is being written."""
 SUFFIX = ".histogram.json"
 
 
@@ -25,7 +27,10 @@ def write(folder: Path, name: str, epoch: int, what: Any, histogram: bool = Fals
     As a histogram any array or tensor of numbers, of which the counts in 64 bins are kept, or in one around all values
     where 64 do not fit: floats have no edges between values that lie so close, or so far apart.
     """
-    stem = folder / f"e{epoch:04d}_{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"
+    stem = folder / f"e{epoch:04d}_{quote(name, safe='')}"
+    if len(stem.name) > LONGEST:
+        what = f"must have a name that a file can have, but got one of {len(name)} letters"
+        raise UserError(f"trial.log({name[:20]!r}…): {what}. Shorten it.")
     if histogram:
         write_whole(stem.with_name(stem.name + SUFFIX), json.dumps(_counts(name, what)), sync=False)
         return

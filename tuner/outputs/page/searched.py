@@ -21,6 +21,7 @@ from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_parallel_coordinate, plot_param_importances, plot_slice
 from plotly.colors import sample_colorscale
 
+from tuner.core.records import trial_number
 from tuner.core.search.earlier import distribution
 from tuner.outputs.page.history import History
 from tuner.outputs.page.html import SCALE, Figure, paragraph, plot, text
@@ -54,7 +55,7 @@ def quiet() -> Iterator[None]:
 
 def valued(history: History) -> list[Row]:
     """List the trials that have a finite value, in the order in which they were suggested."""
-    return sorted((row for row in history.rows if row.value is not None), key=lambda row: row.trial)
+    return sorted((row for row in history.rows if row.value is not None), key=lambda row: trial_number(row.trial))
 
 
 @quiet()
@@ -133,7 +134,7 @@ def slices(history: History) -> str:
     if not rows:
         return paragraph("No trial has a finite value yet.")
     shown = [row for row in history.rows if row.value is not None][:MOST_POINTS]
-    study = _study(history, sorted(shown, key=lambda row: row.trial))
+    study = _study(history, sorted(shown, key=lambda row: trial_number(row.trial)))
     plots = []
     for name in history.run.spec.space:
         having = [row for row in shown if name in row.params]
