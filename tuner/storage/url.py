@@ -105,7 +105,10 @@ class Objects:
             return float(self._files.modified(self._at(name)).timestamp())
 
     def _write(self, name: str, data: bytes, mode: Literal["create", "overwrite"]) -> None:
-        """Write an object whole or not at all: a folder would keep half of it where the disk is full."""
+        """Write an object whole or not at all: a folder would keep half of it where the disk is full.
+
+        What is being written lies beside the folders that are listed, where `write_whole` would leave it among them.
+        """
         if not self._is_local:
             self._files.pipe_file(self._at(name), data, mode=mode)
             return
