@@ -70,6 +70,11 @@ class Kernel:
     tau: float
     noise: float
 
+    @property
+    def noise_share(self) -> float:
+        """Compute noise / (b1 + b2 + noise): what of a trial's own, after the first epochs, is noise."""
+        return self.noise / (self.own[0] + self.own[1] + self.noise)
+
     def __call__(self, left: Rows, right: Rows) -> Array:
         """Compute the covariances between two sets of places, without the noise; (n, m)."""
         gap = np.exp(-np.abs(left.s[:, None] - right.s[None, :]) / self.tau)

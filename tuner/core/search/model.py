@@ -80,6 +80,11 @@ class Model:
         """Tell whether it expects anything yet."""
         return self._posterior is not None
 
+    @property
+    def noise_share(self) -> float:
+        """Tell which share of what sets a trial apart from others with like params is noise, by the fit in use."""
+        return joint.unpack(self._numbers, self.group).noise_share
+
     def open(self, trial: int, x: Array, epoch: int) -> None:
         """Begin a row: a trial, at a point, is on its way to an epoch."""
         place = Rows(x[None], scaled(np.array([float(epoch)]), self.last), np.array([trial], dtype=np.int64))

@@ -8,7 +8,6 @@ for each decision.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +34,12 @@ BY_CHANCE = 0.1
 """The share of the decisions at which a new trial may begin that begin a random one, whatever the model says."""
 STRAIGHT, MISLED = 0.1, 0.5
 """The share of all epochs for trials that run to the end without a pause, one by chance, one by the model, in turn; and
-what it is while one by chance is the best of all. Then the model is misled, say by curves that cross. They are the
-safeguard: they are judged by nothing but their end, and tell the model where it errs.
+what it is while the model is misled: one by chance is the best of all, say where curves cross, or they are noisy. They
+are the safeguard: they are judged by nothing but their end, and tell the model where it errs.
+"""
+NOISY = 0.3
+"""Curves are noisy if this share of what sets a trial apart from others with like params is noise, or more: all stay on
+a plateau, or those behind are late. Before AFTER full trainings nothing is said of it: a fit knows too little.
 """
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
@@ -56,6 +59,8 @@ AHEAD = 5
 each makes up) would bring the mean of all that were begun to √(last epoch) epochs. Else new ones near the best begin
 for ever: they cost least and are always a little less known. Those to start with and those without a pause do not wait.
 """
+MEAN, NOISY_MEAN = 0.5, 0.75
+"""That mean as a power of the last epoch, and where curves are noisy: their first epochs tell little."""
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
 
@@ -212,8 +217,12 @@ class FreezeThaw(Heard):
     def _owes_straight(self) -> bool:
         last = self.spec.budget.epochs
         due = sum(last for known in self.trials.values() if known.straight)
-        is_misled = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
+        chance_leads = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
+        is_misled = chance_leads or self._is_noisy()
         return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
+
+    def _is_noisy(self) -> bool:
+        return self._trained() >= AFTER * self.spec.budget.epochs and self.model.noise_share >= NOISY
 
     def _trained(self) -> int:
         """Count the epochs of all trials."""
@@ -226,8 +235,9 @@ class FreezeThaw(Heard):
         """
         last = self.spec.budget.epochs
         trials = able(run)
-        ahead = max(AHEAD * last, run.slots * math.sqrt(last))
-        return len(trials) * math.sqrt(last) <= sum(self.trials[trial.number].epoch for trial in trials) + ahead
+        mean: float = last ** (NOISY_MEAN if self._is_noisy() else MEAN)
+        ahead = max(AHEAD * last, run.slots * mean)
+        return len(trials) * mean <= sum(self.trials[trial.number].epoch for trial in trials) + ahead
 
     def _first_rung(self) -> int:
         drawn = FIRST_RUNGS[int(self._uniform("rung") * len(FIRST_RUNGS))]
