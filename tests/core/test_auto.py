@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuner.audit import audit
-from tuner.core.records import Ended, Promoted, Record, Report, Suggested
+from tuner.core.records import Ended, Promoted, Report, Suggested
 from tuner.core.rules.thaw import thaw_epochs
 from tuner.core.search import thaw
 from tuner.core.search.pool import SIZE
@@ -18,7 +18,7 @@ from tuner.core.search.thaw import FreezeThaw
 from tuner.simulate import Simulation
 from tuner.spec.experiment import Experiment, halved_epochs
 
-from .experiments import CONDITIONAL, PLAIN, auto, curve, play
+from .experiments import CONDITIONAL, PLAIN, auto, curve, play, smooth
 
 pytestmark = pytest.mark.slow
 
@@ -59,12 +59,6 @@ def test_a_trial_goes_on_without_a_pause_where_it_would_be_chosen_anyway() -> No
     assert marked.count("go") > 10
     assert marked.count("pause") > 10
     assert any(isinstance(record, Promoted) for record in records)
-
-
-def smooth(params: Mapping[str, Any], epoch: int) -> float:
-    """Learn towards a height that falls with the distance from lr 0.01 and momentum 0.9, the faster the better."""
-    away = (math.log10(params["lr"]) + 2) ** 2 + (10 * (params["momentum"] - 0.9)) ** 2
-    return -away - 3 * 0.8**epoch
 
 
 def best_of(spec: Experiment, budget: int) -> float:
@@ -111,62 +105,6 @@ def test_one_trial_and_one_epoch_are_a_run_too() -> None:
         assert len({report.trial for report in reports}) == trials
         assert not any(isinstance(record, Ended) and record.outcome == "failed" for record in records)
         assert reports[-1].epoch == epochs
-
-
-def straights(records: list[Record]) -> dict[str, str]:
-    """Collect the trials that run to the end without a pause, and by what each was chosen."""
-    found = [record for record in records if isinstance(record, Suggested)]
-    return {record.trial: record.attributes["straight"] for record in found if "straight" in record.attributes}
-
-
-def epochs_of(records: list[Record], trials: Any) -> int:
-    return sum(isinstance(record, Report) and record.trial in trials for record in records)
-
-
-def test_a_tenth_of_the_epochs_runs_straight_to_the_end_by_chance_and_by_the_model_in_turn() -> None:
-    records = Simulation(auto(trials=200, epochs=10), smooth, slots=3).run()
-    chosen = straights(records)
-    assert list(chosen.values()) == ["chance", "model"] * 2
-    assert not any(isinstance(record, Promoted) and record.trial in chosen for record in records)
-    for trial in chosen:
-        epochs = [record.epoch for record in records if isinstance(record, Report) and record.trial == trial]
-        assert epochs == list(range(1, 11))
-
-
-def crossing(params: Mapping[str, Any], epoch: int) -> float:
-    """Learn the faster the worse the end is."""
-    end = (math.log10(params["lr"]) + 4) / 4
-    return -(0.5 * end + math.exp(-epoch / 20 / (0.03 + 0.6 * (1 - end))))
-
-
-def straight_share(by: Any, seed: int) -> float:
-    records = Simulation(auto(seed=seed, trials=200), by, slots=3).run()
-    return epochs_of(records, straights(records)) / epochs_of(records, {f"t{i:04d}" for i in range(200)})
-
-
-def test_half_of_the_epochs_do_while_one_by_chance_is_the_best_of_all() -> None:
-    misled, right = (statistics.mean(straight_share(by, seed) for seed in (0, 1, 2)) for by in (crossing, smooth))
-    assert right <= 0.12
-    assert misled > 2 * right
-
-
-def level(params: Mapping[str, Any], epoch: int) -> float:
-    """Stay level for two thirds of the training; only then the params tell."""
-    return smooth(params, 20) if epoch > 13 else -3.0
-
-
-def brought_to_the_end(seed: int) -> int:
-    """Count the trials that the model brings to the end where the first epochs tell nothing."""
-    records = Simulation(auto(seed=seed, trials=200), level, slots=3).run()
-    ends = {record.trial for record in records if isinstance(record, Report) and record.epoch == 20}
-    return len(ends - straights(records).keys())
-
-
-def test_where_the_first_epochs_tell_nothing_trials_are_brought_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thaw, "AHEAD", math.inf)  # else new trials wait, and others go on
-    with_all = sum(map(brought_to_the_end, (1, 2, 3)))
-    monkeypatch.setattr(thaw, "WHOLE", 0.0)
-    assert with_all > 4 * sum(map(brought_to_the_end, (1, 2, 3)))
 
 
 def test_new_trials_wait_until_those_that_were_begun_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:

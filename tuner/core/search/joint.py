@@ -71,9 +71,10 @@ class Kernel:
     noise: float
 
     @property
-    def noise_share(self) -> float:
-        """Compute noise / (b1 + b2 + noise): what of a trial's own, after the first epochs, is noise."""
-        return self.noise / (self.own[0] + self.own[1] + self.noise)
+    def lasting(self) -> float:
+        """Compute how what a trial shows of its own at √(last epoch) correlates with what it shows at the end."""
+        own = self.own[0] + self.own[1] * math.exp(-0.5 / self.tau)
+        return own / (self.own[0] + self.own[1] + self.noise)
 
     def __call__(self, left: Rows, right: Rows) -> Array:
         """Compute the covariances between two sets of places, without the noise; (n, m)."""

@@ -34,12 +34,12 @@ BY_CHANCE = 0.1
 """The share of the decisions at which a new trial may begin that begin a random one, whatever the model says."""
 STRAIGHT, MISLED = 0.1, 0.5
 """The share of all epochs for trials that run to the end without a pause, one by chance, one by the model, in turn; and
-what it is while the model is misled: one by chance is the best of all, say where curves cross, or they are noisy. They
-are the safeguard: they are judged by nothing but their end, and tell the model where it errs.
+what it is while the model is misled: one by chance is the best of all, say where curves cross, or early epochs do not
+tell. They are the safeguard: they are judged by nothing but their end, and show the model where it errs.
 """
-NOISY = 0.3
-"""Curves are noisy if this share of what sets a trial apart from others with like params is noise, or more: all stay on
-a plateau, or those behind are late. Before AFTER full trainings nothing is said of it: a fit knows too little.
+TELLING = 0.4
+"""Early epochs tell of the end where what is a trial's own lasts as far as this (`Model.lasting`): not on a plateau, and
+not where all is noise. Before AFTER full trainings they are taken to tell: a fit knows too little.
 """
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
@@ -59,8 +59,8 @@ AHEAD = 5
 each makes up) would bring the mean of all that were begun to √(last epoch) epochs. Else new ones near the best begin
 for ever: they cost least and are always a little less known. Those to start with and those without a pause do not wait.
 """
-MEAN, NOISY_MEAN = 0.5, 0.75
-"""That mean as a power of the last epoch, and where curves are noisy: their first epochs tell little."""
+MEAN, LONG_MEAN = 0.5, 0.75
+"""That mean as a power of the last epoch, and what it is where early epochs do not tell."""
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
 
@@ -218,11 +218,11 @@ class FreezeThaw(Heard):
         last = self.spec.budget.epochs
         due = sum(last for known in self.trials.values() if known.straight)
         chance_leads = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
-        is_misled = chance_leads or self._is_noisy()
+        is_misled = chance_leads or not self._early_tells()
         return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
 
-    def _is_noisy(self) -> bool:
-        return self._trained() >= AFTER * self.spec.budget.epochs and self.model.noise_share >= NOISY
+    def _early_tells(self) -> bool:
+        return self._trained() < AFTER * self.spec.budget.epochs or self.model.lasting >= TELLING
 
     def _trained(self) -> int:
         """Count the epochs of all trials."""
@@ -235,7 +235,7 @@ class FreezeThaw(Heard):
         """
         last = self.spec.budget.epochs
         trials = able(run)
-        mean: float = last ** (NOISY_MEAN if self._is_noisy() else MEAN)
+        mean: float = last ** (MEAN if self._early_tells() else LONG_MEAN)
         ahead = max(AHEAD * last, run.slots * mean)
         return len(trials) * mean <= sum(self.trials[trial.number].epoch for trial in trials) + ahead
 

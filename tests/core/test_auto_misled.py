@@ -1,0 +1,98 @@
+"""Freeze-thaw: its safeguard against curves that mislead the model."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tuner.core.records import Promoted, Record, Report, Suggested
+from tuner.core.search import thaw
+from tuner.simulate import Simulation
+
+from .experiments import auto, smooth
+
+pytestmark = pytest.mark.slow
+
+
+def straights(records: list[Record]) -> dict[str, str]:
+    """Collect the trials that run to the end without a pause, and by what each was chosen."""
+    found = [record for record in records if isinstance(record, Suggested)]
+    return {record.trial: record.attributes["straight"] for record in found if "straight" in record.attributes}
+
+
+def epochs_of(records: list[Record], trials: Any) -> int:
+    return sum(isinstance(record, Report) and record.trial in trials for record in records)
+
+
+def test_a_tenth_of_the_epochs_runs_straight_to_the_end_by_chance_and_by_the_model_in_turn() -> None:
+    records = Simulation(auto(trials=200, epochs=10), smooth, slots=3).run()
+    chosen = straights(records)
+    assert list(chosen.values()) == ["chance", "model"] * 2
+    assert not any(isinstance(record, Promoted) and record.trial in chosen for record in records)
+    for trial in chosen:
+        epochs = [record.epoch for record in records if isinstance(record, Report) and record.trial == trial]
+        assert epochs == list(range(1, 11))
+
+
+def crossing(params: Mapping[str, Any], epoch: int) -> float:
+    """Learn the faster the worse the end is."""
+    end = (math.log10(params["lr"]) + 4) / 4
+    return -(0.5 * end + math.exp(-epoch / 20 / (0.03 + 0.6 * (1 - end))))
+
+
+def run(by: Any, seed: int) -> list[Record]:
+    return Simulation(auto(seed=seed, trials=200), by, slots=3).run()
+
+
+def straight_share(records: list[Record]) -> float:
+    """Tell the share of all epochs that straight trials have."""
+    return epochs_of(records, straights(records)) / epochs_of(records, {f"t{i:04d}" for i in range(200)})
+
+
+def test_half_of_the_epochs_do_while_one_by_chance_is_the_best_of_all() -> None:
+    misled, right = (statistics.mean(straight_share(run(by, seed)) for seed in (0, 1, 2)) for by in (crossing, smooth))
+    assert right <= 0.12
+    assert misled > 2 * right
+
+
+def level(params: Mapping[str, Any], epoch: int) -> float:
+    """Stay level for two thirds of the training; only then the params tell."""
+    return smooth(params, 20) if epoch > 13 else -3.0
+
+
+def brought_to_the_end(seed: int) -> int:
+    """Count the trials that the model brings to the end where the first epochs tell nothing."""
+    records = run(level, seed)
+    ends = {record.trial for record in records if isinstance(record, Report) and record.epoch == 20}
+    return len(ends - straights(records).keys())
+
+
+def test_where_the_first_epochs_tell_nothing_trials_are_brought_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thaw, "AHEAD", math.inf)  # else new trials wait, and others go on
+    with_all = sum(map(brought_to_the_end, (1, 2, 3)))
+    monkeypatch.setattr(thaw, "WHOLE", 0.0)
+    assert with_all > 4 * sum(map(brought_to_the_end, (1, 2, 3)))
+
+
+def noisy(params: Mapping[str, Any], epoch: int) -> float:
+    """Stay on a plateau for two thirds of the training, where the noise alone tells trials apart."""
+    return level(params, epoch) + 0.01 * math.sin(1e6 * params["lr"] * (epoch + 1))
+
+
+def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_wait_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heeded = [run(noisy, seed) for seed in (0, 1, 2)]
+    monkeypatch.setattr(thaw, "TELLING", 0.0)
+    for seed, records in enumerate(heeded):
+        ignored = run(noisy, seed)
+        assert straight_share(records) > 2 * straight_share(ignored)
+        assert begun(records) < begun(ignored)
+
+
+def begun(records: list[Record]) -> int:
+    return sum(isinstance(record, Suggested) for record in records)
