@@ -38,8 +38,8 @@ what it is while the model is misled: one by chance is the best of all, say wher
 tell. They are the safeguard: they are judged by nothing but their end, and show the model where it errs.
 """
 TELLING = 0.4
-"""Early epochs tell of the end where what is a trial's own lasts as far as this (`Model.lasting`): not on a plateau, and
-not where all is noise. Before AFTER full trainings they are taken to tell: a fit knows too little.
+"""Early epochs tell of the end where what is a trial's own lasts as far as this (`Model.lasting`): not on a plateau,
+and not where all is noise. Before AFTER full trainings they are taken to tell: a fit knows too little.
 """
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
