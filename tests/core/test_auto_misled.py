@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tuner.core.records import Promoted, Record, Report, Suggested
-from tuner.core.search import thaw
+from tuner.core.search import joint, thaw
 from tuner.simulate import Simulation
 
 from .experiments import auto, smooth
@@ -87,7 +87,8 @@ def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heeded = [run(noisy, seed) for seed in (0, 1, 2)]
-    monkeypatch.setattr(thaw, "TELLING", 0.0)
+    monkeypatch.setattr(joint, "LASTING", 0.0)
+    monkeypatch.setattr(joint, "NOISY", math.inf)
     for seed, records in enumerate(heeded):
         ignored = run(noisy, seed)
         assert straight_share(records) > 2 * straight_share(ignored)

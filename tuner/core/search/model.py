@@ -81,9 +81,9 @@ class Model:
         return self._posterior is not None
 
     @property
-    def lasting(self) -> float:
-        """Tell how far what sets a trial apart from others with like params lasts to the end, by the fit in use."""
-        return joint.unpack(self._numbers, self.group).lasting
+    def tells_early(self) -> bool:
+        """Tell whether early epochs tell of the end, by the fit in use."""
+        return joint.unpack(self._numbers, self.group).tells_early
 
     def open(self, trial: int, x: Array, epoch: int) -> None:
         """Begin a row: a trial, at a point, is on its way to an epoch."""

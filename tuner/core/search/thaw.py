@@ -37,10 +37,6 @@ STRAIGHT, MISLED = 0.1, 0.5
 what it is while the model is misled: one by chance is the best of all, say where curves cross, or early epochs do not
 tell. They are the safeguard: they are judged by nothing but their end, and show the model where it errs.
 """
-TELLING = 0.4
-"""Early epochs tell of the end where what is a trial's own lasts as far as this (`Model.lasting`): not on a plateau,
-and not where all is noise. Before AFTER full trainings they are taken to tell: a fit knows too little.
-"""
 FIRST_RUNGS = (1, 2, 4)
 """Where a new trial pauses first, drawn for each: a mix of brackets, in place of a grace."""
 MARGIN = 0.5
@@ -60,7 +56,9 @@ each makes up) would bring the mean of all that were begun to √(last epoch) ep
 for ever: they cost least and are always a little less known. Those to start with and those without a pause do not wait.
 """
 MEAN, LONG_MEAN = 0.5, 0.75
-"""That mean as a power of the last epoch, and what it is where early epochs do not tell."""
+"""That mean as a power of the last epoch, and what it is where early epochs do not tell. Before AFTER full trainings
+they are taken to tell: a fit knows too little.
+"""
 BELIEF = 10.0
 """How much the priors weigh at the first trial; at the n-th it is an n-th of that."""
 
@@ -222,7 +220,7 @@ class FreezeThaw(Heard):
         return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
 
     def _early_tells(self) -> bool:
-        return self._trained() < AFTER * self.spec.budget.epochs or self.model.lasting >= TELLING
+        return self._trained() < AFTER * self.spec.budget.epochs or self.model.tells_early
 
     def _trained(self) -> int:
         """Count the epochs of all trials."""
