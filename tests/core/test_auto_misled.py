@@ -87,8 +87,7 @@ def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heeded = [run(noisy, seed) for seed in (0, 1, 2)]
-    monkeypatch.setattr(joint, "LASTING", 0.0)
-    monkeypatch.setattr(joint, "NOISY", math.inf)
+    monkeypatch.setattr(joint, "OWN_TELLS", 0.0)
     for seed, records in enumerate(heeded):
         ignored = run(noisy, seed)
         assert straight_share(records) > 2 * straight_share(ignored)

@@ -29,8 +29,8 @@ MEDIANS = (0.5, 0.3, 0.2, 0.1, 0.15, 0.05, 0.6, 0.01)
 DEVIATIONS = (1.0, 1.0, 1.5, 1.0, 1.0, 1.5, 0.8, 1.2)
 """How far a fit may go from there, of the logarithm."""
 LENGTH_DEVIATION = 0.8
-LASTING, NOISY = 0.4, 0.3
-"""The least correlation, and the most noise, with which early epochs tell of the end: not on a plateau, say."""
+OWN_TELLS, ALL_TELLS = 0.4, 0.75
+"""The correlations from which on early epochs tell of the end. On a plateau neither is reached."""
 STEPS = 25
 JITTER = 1e-8
 
@@ -74,14 +74,17 @@ class Kernel:
 
     @property
     def tells_early(self) -> bool:
-        """Tell whether what sets a trial apart from others with like params is seen at √(last epoch).
+        """Tell whether what is seen of trials at √(last epoch) tells of the end, noise included.
 
-        What it shows of its own there correlates with what it shows at the end, and is not for the most part noise.
-        Where params tell all, a trial's own and the noise are both about nothing, and their shares mean nothing.
+        What a trial shows of its own there correlates with what it shows at the end, or all that it shows does, where
+        params tell most.
         """
-        own = self.own[0] + self.own[1]
-        lasts = (self.own[0] + self.own[1] * math.exp(-0.5 / self.tau)) / (own + self.noise)
-        return lasts >= LASTING and self.noise < max(MEDIANS[-1], NOISY * (own + self.noise))
+        gap = math.exp(-0.5 / self.tau)
+        own, shared = self.own[0] + self.own[1], self.shared[0] + self.shared[1]
+        own_lasts, shared_lasts = self.own[0] + self.own[1] * gap, self.shared[0] + self.shared[1] * gap
+        if own_lasts >= OWN_TELLS * (own + self.noise):
+            return True
+        return own_lasts + shared_lasts >= ALL_TELLS * (own + shared + self.noise)
 
     def __call__(self, left: Rows, right: Rows) -> Array:
         """Compute the covariances between two sets of places, without the noise; (n, m)."""

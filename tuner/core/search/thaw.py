@@ -134,7 +134,7 @@ class FreezeThaw(Heard):
         if run.wants_trials:
             if (given := first(self.spec, number)) is not None:
                 return self._given(given.params, number)
-            if self._owes_straight():
+            if self._owes_straight(run):
                 return self._straight(number)
         begins = run.wants_trials and (not paused or self._may_begin(run))
         if begins and (not self.model.is_ready or self._uniform("chance") < BY_CHANCE):
@@ -212,9 +212,13 @@ class FreezeThaw(Heard):
     def _on(self, number: int) -> _Choice:
         return _Choice(number, {}, self.next_rung(number))
 
-    def _owes_straight(self) -> bool:
+    def _owes_straight(self, run: RunState) -> bool:
+        """Tell whether the share of epochs for straight trials has room for one more, which would come to its end."""
         last = self.spec.budget.epochs
-        due = sum(last for known in self.trials.values() if known.straight)
+        if run.is_spent_by(run.slots * last):
+            return False
+        begun = [run.trials[trial_id(number)] for number, known in self.trials.items() if known.straight]
+        due = sum(trial.epoch if trial.status == "ended" else last for trial in begun)
         chance_leads = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
         is_misled = chance_leads or not self._early_tells()
         return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
