@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tuner.core.records import Promoted, Record, Report, Suggested
+from tuner.core.records import Asked, Promoted, Record, Report, Suggested
 from tuner.core.search import joint, thaw
 from tuner.simulate import Simulation
 
@@ -96,3 +96,36 @@ def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_
 
 def begun(records: list[Record]) -> int:
     return sum(isinstance(record, Suggested) for record in records)
+
+
+def test_that_new_trials_wait_longer_is_more_than_that_the_others_take_their_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting = [begun(run(noisy, seed)) for seed in (0, 1, 2)]
+    monkeypatch.setattr(thaw, "LONG_MEAN", thaw.MEAN)
+    assert sum(waiting) < 0.95 * sum(begun(run(noisy, seed)) for seed in (0, 1, 2))
+
+
+@pytest.mark.parametrize("slots", [1, 8, 16])
+def test_who_runs_straight_to_the_end_comes_to_it(slots: int) -> None:
+    records = Simulation(auto(trials=150), noisy, slots=slots).run()
+    chosen = straights(records)
+    assert bool(chosen) == (slots < 16), "sixteen would train all that is left before one comes to its end"
+    assert epochs_of(records, chosen) == 20 * len(chosen)
+
+
+def test_where_most_diverge_those_that_run_straight_count_by_what_they_trained() -> None:
+    def often(params: Mapping[str, Any], epoch: int) -> float:
+        return math.nan if params["momentum"] < 0.9 else smooth(params, epoch)
+
+    for seed in (0, 1):
+        records = Simulation(auto(seed=seed, trials=500, search={"kind": "auto", "epochs": 600}), often, slots=4).run()
+        assert epochs_of(records, straights(records)) > 0.05 * 600
+
+
+def test_where_the_budget_has_grown_there_are_new_ones_that_run_straight() -> None:
+    simulation = Simulation(auto(trials=200, epochs=9), smooth, slots=2)
+    before = straights(simulation.run())
+    simulation.take(Asked(budget={"trials": 400, "epochs": 27}))
+    after = straights(simulation.run())
+    assert len(after) > len(before) > 2

@@ -218,7 +218,7 @@ class FreezeThaw(Heard):
         if run.is_spent_by(run.slots * last):
             return False
         begun = [run.trials[trial_id(number)] for number, known in self.trials.items() if known.straight]
-        due = sum(trial.epoch if trial.status == "ended" else last for trial in begun)
+        due = sum(last if trial.status == "running" else trial.epoch for trial in begun)
         chance_leads = self.best_trial >= 0 and self.trials[self.best_trial].straight == "chance"
         is_misled = chance_leads or not self._early_tells()
         return due + last <= (MISLED if is_misled else STRAIGHT) * self._trained()
