@@ -63,7 +63,7 @@ def measure(trials: int, epochs: int, rows: int) -> dict[str, Any]:
          "search": {"kind": "auto"}, "scheduler": {"kind": "auto"}}
     )  # fmt: skip
     simulation, aside = Simulation(spec, lambda params, epoch: {"score": curve(params, epoch)}, slots=8), Aside()
-    asker, costs = simulation.core.asker, defaultdict[int, list[float]](list)
+    asker, costs, begun_by = simulation.core.asker, defaultdict[int, list[float]](list), dict[int, int]()
     assert isinstance(asker, FreezeThaw)
     asker.model.later = aside
     simulation.fill()
@@ -71,16 +71,22 @@ def measure(trials: int, epochs: int, rows: int) -> dict[str, Any]:
         begun, fits = time.process_time(), sum(aside.seconds)
         simulation.step()
         taken = time.process_time() - begun - (sum(aside.seconds) - fits)
-        costs[(len(asker.model.seen) - 1) // STEP].append(1000 * taken)
-    lines = [_line(place, costs[place]) for place in sorted(costs)]
+        place = (len(asker.model.seen) - 1) // STEP
+        costs[place].append(1000 * taken)
+        begun_by[place] = len(simulation.core.run.trials)
+    lines = [_line(place, costs[place], begun_by[place]) for place in sorted(costs)]
+    spent = 0.0
+    for place, line in zip(sorted(costs), lines, strict=True):
+        spent += sum(costs[place])
+        line["suggestion"] = spent / line["trials"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"lines": lines, "fits": aside.seconds, "trials": len(simulation.core.run.trials), "MiB": memory}
 
 
-def _line(place: int, costs: list[float]) -> dict[str, float]:
+def _line(place: int, costs: list[float], trials: int) -> dict[str, float]:
     ordered = sorted(costs)
-    return {"rows": (place + 1) * STEP, "mean": statistics.fmean(ordered), "p95": ordered[int(0.95 * len(ordered))],
-            "most": ordered[-1]}  # fmt: skip
+    return {"rows": (place + 1) * STEP, "trials": trials, "mean": statistics.fmean(ordered),
+            "p95": ordered[int(0.95 * len(ordered))], "most": ordered[-1]}  # fmt: skip
 
 
 def main() -> None:
@@ -92,9 +98,11 @@ def main() -> None:
     given = flags.parse_args()
     found = {"machine": machine.facts(), **measure(given.trials, given.epochs, given.rows)}
     KEPT.write_text(json.dumps(found, indent=1) + "\n")
-    print("| rows up to | CPU of a step, ms: mean | 95th percentile | most |\n|---|---|---|---|")
+    print("| rows up to | trials | CPU of a step, ms: mean | 95th percentile | most | all so far for each trial, ms |")
+    print("|---|---|---|---|---|---|")
     for line in found["lines"]:
-        print(f"| {line['rows']:,} | {line['mean']:.0f} | {line['p95']:.0f} | {line['most']:.0f} |")
+        step = f"{line['mean']:.0f} | {line['p95']:.0f} | {line['most']:.0f}"
+        print(f"| {line['rows']:,} | {line['trials']:,} | {step} | {line['suggestion']:.0f} |")
     print(f"{found['trials']} trials, {found['MiB']:.0f} MiB, the longest fit {max(found['fits']):.1f} s of CPU")
 
 

@@ -25,6 +25,10 @@ LOG, HEADING = HERE / "LOG.md", "## Search on recorded curves"
 FEWER = """30 runs a cell were aimed at; "tasks × seeds" below says how many there are. The aims belong to the line that
 chooses among the table's own configs; the other line draws its candidates and takes the nearest config that is left.
 """
+SMOOTH = """
+- Families that end with `-smooth` are the recorded tables with a thin-plate spline between their configs: a config has
+  the curve that was recorded, and what is suggested runs as itself. Nothing there is better than the table's best, and
+  fewer configs diverge than in the table (of IRNN64's 10 % for 25 %)."""
 METHOD = """
 ## How it was done
 - The curves are other people's: TaskSet's from runs that took place, LCBench's from a surrogate (`YAHPO`). Config and
@@ -36,10 +40,7 @@ METHOD = """
   ever farther ones: `auto` meets nearly all of TaskSet's before its budget is used, and its model goes on expecting
   much of places that no config is near. With candidates from the table that cannot happen, nor outside of tables.
 - The misleading curves are drawn by formulas, so there a suggestion runs as itself. A table of 1,000 random configs
-  says what is good, and is what `auto-table` chooses among; what is better than the table's best counts as that.
-- Families that end with `-smooth` are the recorded tables with a thin-plate spline between their configs: a config has
-  the curve that was recorded, and what is suggested runs as itself. Nothing there is better than the table's best, and
-  fewer configs diverge than in the table (of IRNN64's 10 % for 25 %).
+  says what is good, and is what `auto-table` chooses among; what is better than its best counts as that.{smooth}
 - Regret = (best value seen at any epoch − best of the table) / (the median config's best − best of the table). A
   config's best is over all its epochs before it diverged; what an untrained model has does not count.
 - Budget: epochs of all workers together / epochs of one training. Eight asynchronous workers on a virtual clock, an
@@ -71,7 +72,8 @@ def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> N
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
         parts += [_costs({name: played[family][name] for name in found}), _remains(played[family])]
     with_seconds = any("by seconds" in family for family in families)
-    parts += [METHOD.format(seconds=SECONDS if with_seconds else "", resamples=figures.RESAMPLES)]
+    smooth = SMOOTH if any(family.endswith("-smooth") for family in families) else ""
+    parts += [METHOD.format(seconds=SECONDS if with_seconds else "", smooth=smooth, resamples=figures.RESAMPLES)]
     parts += [_methods(folder), _log()]
     report.write_text("\n".join(parts))
 
