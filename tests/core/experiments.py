@@ -169,6 +169,11 @@ def play_on(hand: Hand, curve: Curve, seed: int = 0, faults: float = 0.05) -> Ha
     return hand
 
 
+def begun(records: Iterable[Record]) -> int:
+    """Count the trials that were begun."""
+    return sum(isinstance(record, Suggested) for record in records)
+
+
 def smooth(params: Mapping[str, Any], epoch: int) -> float:
     """Learn towards a height that falls with the distance from lr 0.01 and momentum 0.9, the faster the better."""
     away = (math.log10(params["lr"]) + 2) ** 2 + (10 * (params["momentum"] - 0.9)) ** 2

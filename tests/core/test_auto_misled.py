@@ -13,7 +13,7 @@ from tuner.core.records import Asked, Promoted, Record, Report, Suggested
 from tuner.core.search import joint, thaw
 from tuner.simulate import Simulation
 
-from .experiments import auto, smooth
+from .experiments import auto, begun, smooth
 
 pytestmark = pytest.mark.slow
 
@@ -92,10 +92,6 @@ def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_
         ignored = run(noisy, seed)
         assert straight_share(records) > 2 * straight_share(ignored)
         assert begun(records) < begun(ignored)
-
-
-def begun(records: list[Record]) -> int:
-    return sum(isinstance(record, Suggested) for record in records)
 
 
 def test_that_new_trials_wait_longer_is_more_than_that_the_others_take_their_epochs(

@@ -82,8 +82,8 @@ class Model:
 
     @property
     def tells_early(self) -> bool:
-        """Tell whether early epochs tell of the end, by the fit in use."""
-        return joint.unpack(self._numbers, self.group).tells_early
+        """Tell whether early epochs tell of the end, by the fit in use; before the first they are taken to."""
+        return self._posterior is None or self._posterior.kernel.tells_early
 
     def open(self, trial: int, x: Array, epoch: int) -> None:
         """Begin a row: a trial, at a point, is on its way to an epoch."""
