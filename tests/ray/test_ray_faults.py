@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 from hosts import FLAGS, STEADY, Driver, all_finished, holds, kill, slowly, two_nodes
@@ -20,6 +21,11 @@ GO_ON = f"Go on with: {SPELLED} --resume runs/r"
 SLOW = "import os\n" + STEADY.replace("sleep(sleep)", "sleep(1000 if epoch == 3 and os.path.exists('slow') else 0.1)")
 """Its third epoch does not end while there is a file named `slow`."""
 UNLIKE = STEADY.replace("sleep(sleep)", "sleep(0.1 if trial.id == 't0000' else 0.5)")
+RAISED = """Failure # 1 (occurred at 2026-11-28_03-00-00)
+ray::r slot 0 on host.reset() (pid=1, ip=10.0.0.1)
+  File "/tuner/slot/slot.py", line 1, in begin
+OSError: no disk
+"""
 PATIENT = (
     "import tuner.engine.stops as stops; stops.GRACE_SECONDS = 1000.0\n"
     "from tuner.cli import main; raise SystemExit(main({flags}))"
@@ -63,9 +69,19 @@ def test_a_worker_that_comes_too_late_leaves_its_trial_alone(write, tmp_path: Pa
         wait_for(lambda: log.read_text().count("trained") >= 25)
         kill([worker_of(driver, "t0001")])
         driver.ends(0)
-    lost = [(record.trial, record.cause) for record in records(driver.run) if isinstance(record, Lost)]
-    assert lost == [("t0001", "worker")]
+    lost = [record for record in records(driver.run) if isinstance(record, Lost)]
+    assert [(record.trial, record.cause) for record in lost] == [("t0001", "worker")]
+    assert lost[0].reason.startswith("the worker is gone: The actor is dead because its worker process has died.")
+    assert "common causes" not in lost[0].reason
     assert all_finished(holds(driver.run, deaths=1), 40)
+
+
+def test_what_a_worker_raised_is_told(tmp_path: Path) -> None:
+    from tuner.engine.scheduler import _reason
+
+    (tmp_path / "error.txt").write_text(RAISED)
+    assert _reason(SimpleNamespace(error_file=str(tmp_path / "error.txt"))) == "the worker is gone: OSError: no disk"
+    assert _reason(SimpleNamespace(error_file=None)) == "the worker is gone"
 
 
 def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> None:

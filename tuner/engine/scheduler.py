@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +18,10 @@ from tuner.engine.run_gauges import RunGauges
 from tuner.engine.search import Search
 from tuner.engine.worker import HEARD
 from tuner.engine.workers import Workers
+
+GONE = "the worker is gone"
+DIED = "The actor is dead because "
+"""So begins the line of Ray's error that tells how."""
 
 
 class Scheduler(TrialScheduler):  # type: ignore[misc]
@@ -143,8 +148,16 @@ def _end(trial: Trial) -> None:
 
 
 def _reason(trial: Trial) -> str:
-    error = trial.get_error()
-    return type(error).__name__ if error else "the worker is gone"
+    """Say why Ray takes a worker for gone: how it died, without Ray's list of what may be the cause, or what it raised.
+
+    Ray's own `get_error` looks for the file where it would be copied to.
+    """
+    try:
+        lines = Path(trial.error_file or "").read_text().strip().splitlines()
+    except OSError:
+        return GONE
+    died = next((line for line in lines if line.startswith(DIED)), "").partition(" Some common causes")[0]
+    return f"{GONE}: {died or lines[-1]}" if lines else GONE
 
 
 def _is_gone(machine: str) -> bool:
