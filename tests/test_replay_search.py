@@ -238,7 +238,7 @@ def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
     cells.note(["random"], kept)
     page.write(kept, larger / "page.md", larger / "drawn.svg")
     text = (larger / "page.md").read_text()
-    assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA. Not run" in text
+    assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA as in its paper. Not run" in text
     assert (larger / "drawn.svg").read_text().count("<polyline") == 2
 
 

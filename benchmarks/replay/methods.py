@@ -61,12 +61,15 @@ def _bound(about: str, arms: int) -> Method:
 
 
 RANDOM, TPE, AUTO = {"kind": "random"}, {"kind": "tpe"}, {"kind": "auto"}
+PAPER = {"kind": "asha", "quota": False}
 METHODS: dict[str, Method] = {
     "random": _own("random params, every trial to its last epoch", RANDOM, {"kind": "none"}),
-    "random-asha": _own("random params, stopping ASHA", RANDOM, {"kind": "asha"}),
+    "random-asha": _own("random params, stopping ASHA as in its paper", RANDOM, PAPER),
+    "random-quota": _own("random params, stopping ASHA with its quota", RANDOM, {"kind": "asha"}),
     "random-promote": _own("random params, promotion ASHA", RANDOM, {"kind": "asha", "promote": True}),
     "random-hyperband": _own("random params, Hyperband's brackets, stopping", RANDOM, {"kind": "hyperband"}),
-    "tpe-asha": _own("TPE, stopping ASHA", TPE, {"kind": "asha"}),
+    "tpe-asha": _own("TPE, stopping ASHA as in its paper", TPE, PAPER),
+    "tpe-quota": _own("TPE, stopping ASHA with its quota", TPE, {"kind": "asha"}),
     "tpe-promote": _own("TPE, promotion ASHA", TPE, {"kind": "asha", "promote": True}),
     "auto": _own("freeze-thaw, candidates of its own", AUTO, {"kind": "auto"}),
     "auto-table": _own("freeze-thaw, the table's configs as candidates", AUTO, {"kind": "auto"}, on_table=True),

@@ -139,7 +139,7 @@ def test_asha(factor: int, skip: bool, ties: bool) -> None:
         ray = AsyncHyperBandScheduler(
             "training_iteration", "score", mode, EPOCHS, 1, factor, brackets=1, stop_last_trials=not skip
         )
-        pair = Pair(ray, mode, {"kind": "asha", "grace_epochs": 1, "reduction_factor": factor})
+        pair = Pair(ray, mode, {"kind": "asha", "quota": False, "grace_epochs": 1, "reduction_factor": factor})
         counts += compare_rungs(pair, dict.fromkeys(pair.names, 0), dice, skip, ties)
     assert min(counts["both STOP"], counts["both CONTINUE"], counts["no rung"]) > 25
     assert counts["differ"] < 0.1 * counts.total()
@@ -152,7 +152,7 @@ def test_asha_agrees_everywhere_where_ray_has_nothing_to_interpolate() -> None:
         dice = random.Random(seed)
         mode = dice.choice(["min", "max"])
         ray = AsyncHyperBandScheduler("training_iteration", "score", mode, EPOCHS, 1, 2)
-        pair = Pair(ray, mode, {"kind": "asha", "reduction_factor": 2}, trials=10)
+        pair = Pair(ray, mode, {"kind": "asha", "quota": False, "reduction_factor": 2}, trials=10)
         for name in pair.names[:9]:
             value = dice.random()
             pair.ask_ray(name, 1, value)

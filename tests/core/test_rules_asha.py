@@ -87,6 +87,29 @@ def test_stopping_by_hand() -> None:
     assert [entry[2] for entry in run.core.run.rungs[0, 1]] == [e, a, c, d, b]
 
 
+@pytest.mark.parametrize("quota", [True, False])
+def test_no_more_go_on_than_the_quota_of_a_rung_but_each_best_so_far(quota: bool) -> None:
+    run = asha(quota=quota)
+    *rising, second, best = run.start(8)
+    assert [run.report(name, 1, 0.1 * place).action for place, name in enumerate(rising)] == ["go"] * 6
+    decision = run.report(second, 1, 0.45)
+    assert decision.mark is not None and (decision.mark.rank, decision.action) == (2, "end" if quota else "go")
+    if quota:
+        assert decision.reason == (
+            "number 2 of 7 at epoch 1 is not the best, and 6 went on from there, as many as the best 1/3 are or more"
+        )
+    assert run.report(best, 1, 0.9).action == "go"
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_those_that_were_stopped_at_a_rung_take_nothing_of_its_quota(epoch: int) -> None:
+    run = asha()
+    *falling, second = run.start(7)
+    actions = [run.report(name, epoch, 0.5 - 0.05 * place).action for place, name in enumerate(falling)]
+    assert actions == ["go"] + ["end"] * 5
+    assert run.report(second, epoch, 0.48).action == "go"
+
+
 def test_between_rungs_a_trial_goes_on_unmarked() -> None:
     run = asha()
     a, b = run.start(2)

@@ -5,13 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tuner.spec import bind, pausing
+from tuner.spec.load import from_mapping
 from tuner.spec.modules import BindError
 
 Write = Callable[[str, str], Path]
+
+PLAIN: dict[str, Any] = {
+    "trainable": "module.py:train",
+    "objective": {"metric": "loss", "mode": "min"},
+    "budget": {"trials": 4, "epochs": 9},
+    "space": {"lr": {"dist": "float", "low": 0.0, "high": 1.0}},
+}
 
 
 @pytest.fixture
@@ -173,6 +182,26 @@ def test_trials_can_pause_where_the_source_shows_for_certain_that_they_track(
 ) -> None:
     bound = bind.find("module:train", write("module.py", f"def train(trial, *, lr):\n    {body}\n"))
     assert pausing.can_pause(bound) is can
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "kind"),
+    [
+        ("trial.track(model=1)", {}, "auto"),
+        ("trial.track(model=1)", {"scheduler": {"kind": "asha"}}, "tpe"),
+        ("pass", {}, "random"),
+        ("pass", {"search": {"seed": 3}}, "random"),
+        ("pass", {"scheduler": {"kind": "asha"}}, "tpe"),
+        ("pass", {"budget": {"trials": 4, "epochs": 1}}, "tpe"),
+        ("pass", {"space": {"lr": {"dist": "float", "low": 0.0, "high": 1.0, "prior": 0.5}}}, "tpe"),
+        ("pass", {"objective": [{"metric": "a", "mode": "min"}, {"metric": "b", "mode": "max"}]}, "tpe"),
+    ],
+)
+def test_what_searches_where_nothing_is_asked_for(write: Write, body: str, more: dict[str, Any], kind: str) -> None:
+    folder = write("module.py", f"def train(trial, *, lr):\n    {body}\n")
+    loaded = from_mapping({**PLAIN, **more}, folder).experiment
+    assert loaded.search.kind == kind
+    assert loaded.search.seed == more.get("search", {}).get("seed")
 
 
 def test_a_syntax_error_is_named_with_its_line(write: Write) -> None:

@@ -107,7 +107,7 @@ class Experiment(Model):
     start: Start = Field(default_factory=Start)
     """What is tried before the search begins, and what it knows already."""
     search: AnySearch = Field(default_factory=Tpe)
-    """How new params are found; `auto` where no `scheduler` is given either and trials can pause."""
+    """How new params are found; where no `scheduler` is given either, `auto` if trials can pause, else `random`."""
     scheduler: AnyScheduler = Field(default_factory=Asha)
     """Which trials go on; `{kind: auto}` with a search of that kind."""
     resources: AnyResources = Field(default_factory=Resources)

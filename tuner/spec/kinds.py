@@ -102,6 +102,8 @@ class Asha(Model):
     """One in so many goes on from each rung, and rungs lie this factor apart."""
     promote: bool = False
     """Pause at each rung and continue the best, instead of stopping the worst."""
+    quota: bool = True
+    """Where trials are stopped: no more than one in `reduction_factor` goes on from a rung, beside each best so far."""
     by: AnyBy | None = None
     """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 

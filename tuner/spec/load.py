@@ -13,7 +13,7 @@ from typing import Any
 from tuner.errors import Problem, UserError
 from tuner.spec import bind, extremes, pausing
 from tuner.spec.draft import Draft, dotted
-from tuner.spec.experiment import Experiment, is_several
+from tuner.spec.experiment import Experiment
 from tuner.spec.keys import check_keys
 from tuner.spec.loggers import not_installed
 from tuner.spec.model import Broken, Place
@@ -201,7 +201,7 @@ def _finish(draft: Draft, file: Path, given: bind.Bound | None = None, is_new: b
     check_keys(draft)
     bound = given or _find(draft, "trainable", file.parent)
     if bound is not None:
-        _choose_search(draft, bound)
+        pausing.choose_search(draft, bound)
     experiment = validate(draft)
     trainable = _fitting(draft, "trainable", bound)
     test = _fitting(draft, "test", _find(draft, "test", file.parent))
@@ -235,17 +235,6 @@ def _fitting(draft: Draft, key: str, bound: bind.Bound | None) -> bind.Trainable
     for broken in _misfits(draft, bound, key):
         draft.report(broken)
     return bound.trainable
-
-
-def _choose_search(draft: Draft, bound: bind.Bound) -> None:
-    """Let `auto` search where nothing else is asked for, and trials can pause: it says what they would go on from."""
-    search = draft.value.get("search", {})
-    if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
-        return
-    if pausing.can_pause(bound) and not is_several(draft.value.get("objective")):
-        if "search" not in draft.value:
-            draft.put(("search",), {}, {})
-        draft.put(("search", "kind"), "auto", {})
 
 
 def _misfits(draft: Draft, bound: bind.Bound, key: str) -> Iterator[Broken]:

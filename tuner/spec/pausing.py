@@ -1,10 +1,15 @@
-"""Whether a function's trials can pause, as far as its source shows: they go on from what it tracks."""
+"""Whether a function's trials can pause, as far as its source shows, and so how they are searched by default.
+
+They go on from what it tracks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tuner.spec.bind import Bound
+from tuner.spec.draft import Draft
+from tuner.spec.experiment import is_several
 from tuner.spec.model import Broken
 
 TRACK = "Call trial.track(model=model, optimizer=optimizer) before the first epoch."
@@ -13,6 +18,30 @@ TRACK = "Call trial.track(model=model, optimizer=optimizer) before the first epo
 def can_pause(bound: Bound) -> bool:
     """Tell whether the source shows that a function's trials can go on from a checkpoint."""
     return not bound.trainable.plain_ray and bound.signature is not None and bound.signature.tracks
+
+
+def choose_search(draft: Draft, bound: Bound) -> None:
+    """Choose the search where nothing else is asked for: `auto` where the source shows that trials can pause.
+
+    Where they cannot, ASHA stops them, and finds more among random params than among TPE's (benchmarks/SEARCH.md); but
+    at random nothing is learnt from what is known, nor from trials that cannot be stopped.
+    """
+    search = draft.value.get("search", {})
+    if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
+        return
+    if is_several(draft.value.get("objective")):
+        return
+    if not (pauses := can_pause(bound)) and (_knows(draft) or draft.get(("budget", "epochs")) == 1):
+        return
+    if "search" not in draft.value:
+        draft.put(("search",), {}, {})
+    draft.put(("search", "kind"), "auto" if pauses else "random", {})
+
+
+def _knows(draft: Draft) -> bool:
+    """Tell whether there is something to learn from before the first trial: earlier runs, or priors."""
+    priors = [one for one in draft.mapping("space").values() if isinstance(one, dict) and "prior" in one]
+    return bool(priors) or "runs" in draft.mapping("start")
 
 
 def check_kind(bound: Bound, section: str, kind: str) -> Iterator[Broken]:

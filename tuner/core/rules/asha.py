@@ -46,14 +46,24 @@ def at(trial: TrialState, epoch: int) -> Report:
     return next(report for report in trial.reports if report.epoch >= epoch)
 
 
-class Asha:
-    """Stop a trial that is not among the best 1/factor at a rung, or pause it until it is."""
+def _went_on(trial: TrialState, epoch: int) -> bool:
+    """Tell whether a trial that came to a rung was let go on from there; it may have come with a later epoch."""
+    stopped_there = trial.outcome == "stopped" and trial.mark is not None and trial.mark.epoch == epoch
+    return trial.status != "ended" or (trial.epoch > epoch and not stopped_there)
 
-    version = 2
+
+class Asha:
+    """Stop a trial that is not among the best 1/factor at a rung, or pause it until it is.
+
+    With a quota no more than 1/factor of those that came to a rung go on, beside each that is the best so far. Without
+    it, as in the paper, more do where none is paused: the first ones are held against few.
+    """
+
+    version = 3
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Asha, tops: Tops = NONE) -> None:
         factor, graces = scheduler.reduction_factor, [scheduler.grace_epochs]
-        self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops)
+        self.ladder = Ladder(experiment, factor, scheduler.promote, graces, tops, quota=scheduler.quota)
 
     def judge(self, run: RunState, trial: TrialState, epoch: int, metrics: Metrics) -> Decision:
         """Hold the report against the rung that the epoch crossed."""
@@ -87,9 +97,11 @@ class Ladder:
         graces: list[int],
         tops: Tops = NONE,
         bracket_of: Callable[[int], int] = lambda number: 0,
+        quota: bool = False,
     ) -> None:
         self.spec, self.objective, self.is_plain = experiment, experiment.objective, ranking.is_plain(experiment)
         self.factor, self.promote, self.tops, self.bracket_of = factor, promote, tops, bracket_of
+        self.quota = quota
         last = experiment.budget.epochs
         self.brackets = [sorted({*rung_epochs(grace, factor, last), *tops}) for grace in graces]
         self._sorted: dict[tuple[int, int], list[Entry]] = {}
@@ -108,6 +120,10 @@ class Ladder:
             return Decision(action="go" if best else "pause", mark=mark)
         if rung and mark.rank > staying(len(rung), self.factor):
             return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark, metrics))
+        if self.quota and mark.rank > 1:
+            gone = sum(_went_on(run.trials[name], crossed[-1]) for _, _, name in rung)
+            if gone >= math.ceil(mark.of / self.factor - 1e-9):
+                return Decision(action="end", outcome="stopped", mark=mark, reason=self._full(mark, gone))
         return Decision(action="go", mark=mark)
 
     def _mark(self, run: RunState, rung: Sequence[Entry], bracket: int, epoch: int, metrics: Metrics) -> Mark:
@@ -173,6 +189,12 @@ class Ladder:
     def saved_epochs(self) -> frozenset[int]:
         """All rungs of all brackets."""
         return frozenset(epoch for epochs in self.brackets for epoch in epochs)
+
+    def _full(self, mark: Mark, gone: int) -> str:
+        return (
+            f"number {mark.rank} of {mark.of} at epoch {mark.epoch} is not the best, and {gone} went on from there, "
+            f"as many as the best 1/{self.factor:g} are or more"
+        )
 
     def _reason(self, mark: Mark, metrics: Metrics) -> str:
         share = f"1/{self.factor:g}"
