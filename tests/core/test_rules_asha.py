@@ -88,7 +88,7 @@ def test_stopping_by_hand() -> None:
 
 
 @pytest.mark.parametrize("quota", [True, False])
-def test_no_more_go_on_than_the_quota_of_a_rung_but_each_best_so_far(quota: bool) -> None:
+def test_no_more_go_on_than_the_quota_of_a_rung_but_those_far_ahead(quota: bool) -> None:
     run = asha(quota=quota)
     *rising, second, best = run.start(8)
     assert [run.report(name, 1, 0.1 * place).action for place, name in enumerate(rising)] == ["go"] * 6
@@ -96,9 +96,15 @@ def test_no_more_go_on_than_the_quota_of_a_rung_but_each_best_so_far(quota: bool
     assert decision.mark is not None and (decision.mark.rank, decision.action) == (2, "end" if quota else "go")
     if quota:
         assert decision.reason == (
-            "number 2 of 7 at epoch 1 is not the best, and 6 went on from there, as many as the best 1/3 are or more"
+            "number 2 of 7 at epoch 1 is not among the best 1/9, "
+            "and 6 went on from there, as many as the best 1/3 are or more"
         )
     assert run.report(best, 1, 0.9).action == "go"
+    *worse, ahead = run.start(11)
+    assert {run.report(name, 1, 0.0).action for name in worse} == {"end"}
+    decision = run.report(ahead, 1, 0.8)
+    assert decision.mark is not None and (decision.mark.rank, decision.mark.of) == (2, 19)
+    assert decision.action == "go", "the best ninth of 19 are three"
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

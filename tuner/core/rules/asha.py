@@ -46,6 +46,11 @@ def at(trial: TrialState, epoch: int) -> Report:
     return next(report for report in trial.reports if report.epoch >= epoch)
 
 
+def _share(count: int, factor: float) -> int:
+    """Count the best 1/factor of so many, one at least."""
+    return math.ceil(count / factor - 1e-9)
+
+
 def _went_on(trial: TrialState, epoch: int) -> bool:
     """Tell whether a trial that came to a rung was let go on from there; it may have come with a later epoch."""
     stopped_there = trial.outcome == "stopped" and trial.mark is not None and trial.mark.epoch == epoch
@@ -55,7 +60,7 @@ def _went_on(trial: TrialState, epoch: int) -> bool:
 class Asha:
     """Stop a trial that is not among the best 1/factor at a rung, or pause it until it is.
 
-    With a quota no more than 1/factor of those that came to a rung go on, beside each that is the best so far. Without
+    With a quota no more than 1/factor of those that came to a rung go on, but for the best 1/factor² so far. Without
     it, as in the paper, more do where none is paused: the first ones are held against few.
     """
 
@@ -120,9 +125,9 @@ class Ladder:
             return Decision(action="go" if best else "pause", mark=mark)
         if rung and mark.rank > staying(len(rung), self.factor):
             return Decision(action="end", outcome="stopped", mark=mark, reason=self._reason(mark, metrics))
-        if self.quota and mark.rank > 1:
+        if self.quota and mark.rank > _share(mark.of, self.factor**2):
             gone = sum(_went_on(run.trials[name], crossed[-1]) for _, _, name in rung)
-            if gone >= math.ceil(mark.of / self.factor - 1e-9):
+            if gone >= _share(mark.of, self.factor):
                 return Decision(action="end", outcome="stopped", mark=mark, reason=self._full(mark, gone))
         return Decision(action="go", mark=mark)
 
@@ -192,8 +197,8 @@ class Ladder:
 
     def _full(self, mark: Mark, gone: int) -> str:
         return (
-            f"number {mark.rank} of {mark.of} at epoch {mark.epoch} is not the best, and {gone} went on from there, "
-            f"as many as the best 1/{self.factor:g} are or more"
+            f"number {mark.rank} of {mark.of} at epoch {mark.epoch} is not among the best 1/{self.factor**2:g}, and "
+            f"{gone} went on from there, as many as the best 1/{self.factor:g} are or more"
         )
 
     def _reason(self, mark: Mark, metrics: Metrics) -> str:
