@@ -27,14 +27,14 @@ from tuner.spec.experiment import Experiment
 RAW = Path(__file__).parent / "raw" / "whatif.json"
 SLOTS = 8
 RAN: dict[str, dict[str, Any]] = {
-    "asha": {"kind": "asha"},
+    "asha": {"kind": "asha", "quota": False},
     "asha, promote": {"kind": "asha", "promote": True},
 }
 OTHERS: dict[str, dict[str, Any]] = {
     **RAN,
-    "asha, factor 4": {"kind": "asha", "reduction_factor": 4},
-    "asha, factor 2": {"kind": "asha", "reduction_factor": 2},
-    "asha, grace 3": {"kind": "asha", "grace_epochs": 3},
+    "asha, factor 4": {"kind": "asha", "quota": False, "reduction_factor": 4},
+    "asha, factor 2": {"kind": "asha", "quota": False, "reduction_factor": 2},
+    "asha, grace 3": {"kind": "asha", "quota": False, "grace_epochs": 3},
     "hyperband": {"kind": "hyperband"},
 }
 

@@ -16,13 +16,23 @@ SHOWN = {
     "`auto`, from the table": "auto-table",
     "`auto`": "auto",
     "ASHA that promotes, at random": "random-promote",
-    "ASHA that stops, at random": "random-asha",
+    "ASHA that stops, at random": "random-quota",
+    "the same without its quota, as in its paper": "random-asha",
     "Ray Tune's guide: OptunaSearch and ASHA": "ray-guide",
     "Optuna alone: TPE and its Hyperband pruner": "optuna",
     "Syne Tune's ASHA": "syne-asha",
     "random search": "random",
 }
 """The rows of the table in docs/search/auto.md, and their methods."""
+
+STOPPING = {
+    "random params, with the quota": "random-quota",
+    "random params, `quota: false`": "random-asha",
+    "random params, `promote: true`": "random-promote",
+    "random params, Hyperband's brackets": "random-hyperband",
+    "random params, all to their end": "random",
+}
+"""The rows of the table in docs/schedulers/asha.md, and their methods."""
 
 MISLED = {
     "cross: whoever learns fastest ends worst": "crossing",
@@ -63,9 +73,9 @@ def test_the_page_of_the_searches_tells_the_kept_figures(tmp_path: Path, monkeyp
     assert drawn.read_text() == page.PICTURE.read_text()
 
 
-def table_of_auto(rows: dict[str, str]) -> dict[str, list[str]]:
-    """Read the cells of some rows of docs/search/auto.md."""
-    lines = [line.split("|") for line in (ROOT / "docs" / "search" / "auto.md").read_text().splitlines()]
+def table_of(page: str, rows: dict[str, str]) -> dict[str, list[str]]:
+    """Read the cells of some rows of a page below docs."""
+    lines = [line.split("|") for line in (ROOT / "docs" / page).read_text().splitlines()]
     told = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in lines
             if len(cells) > 3 and cells[1].strip() in rows}  # fmt: skip
     assert told.keys() == rows.keys()
@@ -73,7 +83,7 @@ def table_of_auto(rows: dict[str, str]) -> dict[str, list[str]]:
 
 
 def test_the_page_of_auto_tells_what_misleads_as_it_is_kept() -> None:
-    families, told = page.regrets(page.groups()), table_of_auto(MISLED)
+    families, told = page.regrets(page.groups()), table_of("search/auto.md", MISLED)
     for label, task in MISLED.items():
         found = [
             families["misleading"][method][task][:, POINTS.index(25)] for method in ("auto", "auto-table", "random")
@@ -81,9 +91,10 @@ def test_the_page_of_auto_tells_what_misleads_as_it_is_kept() -> None:
         assert told[label] == [f"{one.mean():.2f}".removeprefix("0") for one in found], label
 
 
-def test_the_page_of_auto_tells_the_kept_figures() -> None:
-    families, told = page.regrets(page.groups()), table_of_auto(SHOWN)
-    for label, method in SHOWN.items():
+@pytest.mark.parametrize(("name", "rows"), [("search/auto.md", SHOWN), ("schedulers/asha.md", STOPPING)])
+def test_a_page_tells_the_kept_figures(name: str, rows: dict[str, str]) -> None:
+    families, told = page.regrets(page.groups()), table_of(name, rows)
+    for label, method in rows.items():
         means = [", ".join(f"{figures.mean(families[family][method], POINTS.index(budget))[0]:.3f}".removeprefix("0")
                            for budget in (10, 25)) for family in ("taskset", "lcbench")]  # fmt: skip
         assert told[label] == means, label

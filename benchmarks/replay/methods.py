@@ -69,7 +69,6 @@ METHODS: dict[str, Method] = {
     "random-promote": _own("random params, promotion ASHA", RANDOM, {"kind": "asha", "promote": True}),
     "random-hyperband": _own("random params, Hyperband's brackets, stopping", RANDOM, {"kind": "hyperband"}),
     "tpe-asha": _own("TPE, stopping ASHA as in its paper", TPE, PAPER),
-    "tpe-quota": _own("TPE, stopping ASHA with its quota", TPE, {"kind": "asha"}),
     "tpe-promote": _own("TPE, promotion ASHA", TPE, {"kind": "asha", "promote": True}),
     "auto": _own("freeze-thaw, candidates of its own", AUTO, {"kind": "auto"}),
     "auto-table": _own("freeze-thaw, the table's configs as candidates", AUTO, {"kind": "auto"}, on_table=True),

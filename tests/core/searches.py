@@ -40,7 +40,7 @@ def spec(case: str, seed: int = 0, trials: int = 22, **parts: Any) -> Experiment
         search["population"] = 4
     if variant == "halton":
         search["sequence"] = variant
-    usual = {"scheduler": {"kind": "asha"}, "budget": {"trials": trials, "epochs": 9}}
+    usual = {"scheduler": {"kind": "asha", "quota": False}, "budget": {"trials": trials, "epochs": 9}}
     if kind == "cmaes":
         # It learns from trials that ran to their end alone, seven a generation.
         usual = {"scheduler": {"kind": "none"}, "budget": {"trials": trials, "epochs": 2}}

@@ -60,6 +60,19 @@ def test_of_those_finished_at_the_old_last_epoch_the_best_third_go_on() -> None:
     assert run.horizon == 3
 
 
+def test_those_left_behind_at_the_old_last_epoch_take_nothing_of_its_quota() -> None:
+    run = Hand(experiment(budget={"trials": 12, "epochs": 3}, scheduler={"kind": "asha", "grace_epochs": 3}))
+    for place, name in enumerate(run.start(12)):
+        run.report(name, 3, 0.01 * place)
+    run.take(Asked(budget={"trials": 13, "epochs": 9}))
+    promoted = [run.do(Free()) for _ in range(4)]
+    assert all(isinstance(record, Promoted) for record in promoted)
+    (new,) = run.start(1)
+    decision = run.report(new, 3, 0.095)
+    assert decision.mark is not None and (decision.mark.rank, decision.mark.of) == (3, 13)
+    assert decision.action == "go", "four went on, and the best third of 13 are five"
+
+
 def test_a_trial_that_goes_on_is_not_held_against_its_old_last_epoch_again() -> None:
     simulation = ended(experiment(budget={"trials": 27, "epochs": 9}, scheduler=ASHA))
     before = {trial.id for trial in simulation.core.run.trials.values() if trial.outcome == "finished"}

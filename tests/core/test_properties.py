@@ -204,7 +204,7 @@ def specs(draw: st.DrawFn, scheduler: dict[str, Any], **budget: st.SearchStrateg
 LADDER = {"grace_epochs": pick([1, 2, 3]), "reduction_factor": pick([2, 3, 4, 1.5, 2.5, 1.6, 2.2])}
 BRACKETS = {"brackets": pick([None, None, 2, 3])}
 SCHEDULERS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-    "asha stopping": {"kind": st.just("asha"), **LADDER},
+    "asha stopping": {"kind": st.just("asha"), **LADDER, "quota": pick([True, False])},
     "asha promoting": {"kind": st.just("asha"), **LADDER, "promote": st.just(True)},
     "hyperband stopping": {"kind": st.just("hyperband"), **LADDER, **BRACKETS},
     "hyperband promoting": {"kind": st.just("hyperband"), **LADDER, **BRACKETS, "promote": st.just(True)},

@@ -96,7 +96,7 @@ def test_no_more_go_on_than_the_quota_of_a_rung_but_those_far_ahead(quota: bool)
     assert decision.mark is not None and (decision.mark.rank, decision.action) == (2, "end" if quota else "go")
     if quota:
         assert decision.reason == (
-            "number 2 of 7 at epoch 1 is not among the best 1/9, "
+            "score 0.45 at epoch 1 is number 2 of 7, not among the best 1/9, "
             "and 6 went on from there, as many as the best 1/3 are or more"
         )
     assert run.report(best, 1, 0.9).action == "go"

@@ -194,6 +194,9 @@ def test_trials_can_pause_where_the_source_shows_for_certain_that_they_track(
         ("pass", {"scheduler": {"kind": "asha"}}, "tpe"),
         ("pass", {"budget": {"trials": 4, "epochs": 1}}, "tpe"),
         ("pass", {"space": {"lr": {"dist": "float", "low": 0.0, "high": 1.0, "prior": 0.5}}}, "tpe"),
+        ("pass", {"space": {"lr": {"dist": "float", "low": 0.0, "high": 1.0, "prior": None}}}, "random"),
+        ("pass", {"start": {"runs": []}}, "random"),
+        ("pass", {"constraints": {"latency_ms": "<= 5"}}, "tpe"),
         ("pass", {"objective": [{"metric": "a", "mode": "min"}, {"metric": "b", "mode": "max"}]}, "tpe"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tuner.errors import UserError
-from tuner.spec.experiment import Asha, Choice, Float, Pbt, Tpe
+from tuner.spec.experiment import Asha, Choice, Float, Pbt, Tpe, kept
 from tuner.spec.load import from_mapping, load
 
 HERE = Path(__file__).parent
@@ -143,6 +143,13 @@ def test_loading_imports_neither_ray_nor_torch_nor_optuna_nor_the_trainable() ->
     command = [sys.executable, "-c", code, str(HERE / "good" / "scientific.yaml")]
     done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_of_asha_that_was_begun_before_it_had_a_quota_goes_on_without_one() -> None:
+    values = good("default_kinds").experiment.model_dump()
+    assert kept(values, "r").scheduler == Asha(grace_epochs=2)
+    del values["scheduler"]["quota"]
+    assert kept(values, "r").scheduler == Asha(grace_epochs=2, quota=False)
 
 
 def test_a_run_that_was_begun_with_what_is_refused_today_is_gone_on_with() -> None:

@@ -153,7 +153,7 @@ def _reason(trial: Trial) -> str:
     Ray's own `get_error` looks for the file where it would be copied to.
     """
     try:
-        lines = Path(trial.error_file or "").read_text().strip().splitlines()
+        lines = Path(trial.error_file or "").read_text(errors="replace").strip().splitlines()
     except OSError:
         return GONE
     died = next((line for line in lines if line.startswith(DIED)), "").partition(" Some common causes")[0]

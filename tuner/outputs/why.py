@@ -154,7 +154,8 @@ def _reported(report: Report, run: RunState) -> str:
     value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
     parts = [value, *([_rank(decision.mark, run)] if decision.mark else [])]
-    reason = f" ({decision.reason})" if decision.reason and not decision.mark else ""
+    says = decision.reason and (not decision.mark or "went on" in decision.reason)  # else the mark says it all
+    reason = f" ({decision.reason})" if says else ""
     return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
 
 

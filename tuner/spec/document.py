@@ -64,8 +64,9 @@ def _sections() -> Iterator[str]:
         yield from _section(f"### `dist: {dist}`", model)
     for name, kinds in KINDS.items():
         yield f"## `{name}`\n`kind` is one of these, `{exp.DEFAULT_KINDS[name]}` if none is given; without `scheduler`"
-        yield "and with no `search` or only its `seed`, both are `auto` where the function calls `trial.track`, else"
-        yield "`random` and `asha`; but with several objectives, a `prior`, `start.runs` or one epoch it is `tpe`.\n"
+        yield "and with no `search` or only its `seed`, both are `auto` where the function calls `trial.track`."
+        yield "Where it does not, they are `random` and `asha`; with a `prior`, `start.runs`, `constraints` or one"
+        yield "epoch `tpe` and `asha`. With several objectives they are `tpe` and `none`.\n"
         for kind, model in kinds.items():
             yield from _section(f"### `kind: {kind}`", model)
     yield "## `loggers`\nA list of names, or of mappings with these keys ([loggers.md](loggers.md)).\n"

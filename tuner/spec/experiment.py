@@ -211,6 +211,9 @@ class Experiment(Model):
 
 def kept(values: Mapping[str, Any], name: str) -> Experiment:
     """Read the settings that a run's ledger holds; raises UserError where they are of another version."""
+    scheduler = values.get("scheduler")
+    if isinstance(scheduler, Mapping) and scheduler.get("kind") == "asha":
+        values = {**values, "scheduler": {"quota": False, **scheduler}}  # before there was the key
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:

@@ -103,7 +103,7 @@ class Asha(Model):
     promote: bool = False
     """Pause at each rung and continue the best, instead of stopping the worst."""
     quota: bool = True
-    """Where trials are stopped: one in `reduction_factor` goes on from a rung, no more, but for those far ahead."""
+    """Once one in `reduction_factor` went on from a rung, only the best one in its square do; for one objective."""
     by: AnyBy | None = None
     """With several objectives: `nondomination`, or a mapping with a weight for each of their metrics."""
 

@@ -23,8 +23,8 @@ def can_pause(bound: Bound) -> bool:
 def choose_search(draft: Draft, bound: Bound) -> None:
     """Choose the search where nothing else is asked for: `auto` where the source shows that trials can pause.
 
-    Where they cannot, ASHA stops them, and finds more among random params than among TPE's (benchmarks/SEARCH.md); but
-    at random nothing is learnt from what is known, nor from trials that cannot be stopped.
+    Where they cannot, ASHA stops them, and finds more among random params than among TPE's (benchmarks/LOG.md); but
+    where there is no rung, or something is known, TPE learns more.
     """
     search = draft.value.get("search", {})
     if not isinstance(search, dict) or not search.keys() <= {"seed"} or "scheduler" in draft.value:
@@ -39,9 +39,10 @@ def choose_search(draft: Draft, bound: Bound) -> None:
 
 
 def _knows(draft: Draft) -> bool:
-    """Tell whether there is something to learn from before the first trial: earlier runs, or priors."""
-    priors = [one for one in draft.mapping("space").values() if isinstance(one, dict) and "prior" in one]
-    return bool(priors) or "runs" in draft.mapping("start")
+    """Tell whether there is something that random search would take no notice of: earlier runs, priors, constraints."""
+    dimensions = [one for one in draft.mapping("space").values() if isinstance(one, dict)]
+    has_prior = any(one.get("prior") is not None for one in dimensions)
+    return bool(has_prior or draft.mapping("start").get("runs") or draft.mapping("constraints"))
 
 
 def check_kind(bound: Bound, section: str, kind: str) -> Iterator[Broken]:

@@ -52,9 +52,8 @@ def _share(count: int, factor: float) -> int:
 
 
 def _went_on(trial: TrialState, epoch: int) -> bool:
-    """Tell whether a trial that came to a rung was let go on from there; it may have come with a later epoch."""
-    stopped_there = trial.outcome == "stopped" and trial.mark is not None and trial.mark.epoch == epoch
-    return trial.status != "ended" or (trial.epoch > epoch and not stopped_there)
+    """Tell whether a trial that came to a rung goes on, or has reported again; one that failed first has not."""
+    return trial.status == "running" or trial.reports[-1] is not at(trial, epoch)
 
 
 class Asha:
@@ -64,7 +63,7 @@ class Asha:
     it, as in the paper, more do where none is paused: the first ones are held against few.
     """
 
-    version = 3
+    version = 2
 
     def __init__(self, experiment: Experiment, scheduler: kinds.Asha, tops: Tops = NONE) -> None:
         factor, graces = scheduler.reduction_factor, [scheduler.grace_epochs]
@@ -106,7 +105,7 @@ class Ladder:
     ) -> None:
         self.spec, self.objective, self.is_plain = experiment, experiment.objective, ranking.is_plain(experiment)
         self.factor, self.promote, self.tops, self.bracket_of = factor, promote, tops, bracket_of
-        self.quota = quota
+        self.quota = quota and self.is_plain
         last = experiment.budget.epochs
         self.brackets = [sorted({*rung_epochs(grace, factor, last), *tops}) for grace in graces]
         self._sorted: dict[tuple[int, int], list[Entry]] = {}
@@ -196,9 +195,10 @@ class Ladder:
         return frozenset(epoch for epochs in self.brackets for epoch in epochs)
 
     def _full(self, mark: Mark, gone: int) -> str:
+        value = f"{self.objective.metric} {mark.value:.6g} at epoch {mark.epoch}"
         return (
-            f"number {mark.rank} of {mark.of} at epoch {mark.epoch} is not among the best 1/{self.factor**2:g}, and "
-            f"{gone} went on from there, as many as the best 1/{self.factor:g} are or more"
+            f"{value} is number {mark.rank} of {mark.of}, not among the best 1/{self.factor**2:g}, and {gone} went on "
+            f"from there, as many as the best 1/{self.factor:g} are or more"
         )
 
     def _reason(self, mark: Mark, metrics: Metrics) -> str:
