@@ -146,8 +146,6 @@ class Asha(Model):
         self.last, self.grace = spec.budget.epochs, spec.scheduler.grace_epochs
         self.came: dict[tuple[int, int], list[tuple[float, Member]]] = defaultdict(list)
         """(rung, bracket) → who came, in this order, with what score."""
-        self.left: dict[tuple[int, int], set[str]] = defaultdict(set)
-        """(rung, bracket) → who was stopped there."""
 
     def bracket(self, member: Member) -> int:
         """Find a trial's bracket: there is one."""
@@ -172,12 +170,9 @@ class Asha(Model):
         rank = 1 + sum(other > score for other in others)
         mark = self.mark(member.judged_at, score, cutoff, rank, len(rung), bracket)
         if not self.rule.promote:
-            left = self.left[member.judged_at, bracket]
-            is_ahead = rank <= math.ceil(len(rung) / self.factor**2)
-            is_full = len(others) - len(left) >= math.ceil(len(rung) / self.factor)
-            is_full = is_full and self.rule.kind == "asha" and self.rule.quota and not is_ahead
-            if (cutoff is not None and score < cutoff) or is_full:
-                left.add(member.name)
+            bound = self.rule.kind == "asha" and self.rule.quota and (rank - 1) * self.factor**2 >= len(rung)
+            gone = sum(one.outcome != "stopped" or one.judged_at > member.judged_at for _, one in rung[:-1])
+            if (cutoff is not None and score < cutoff) or (bound and gone * self.factor >= len(rung)):
                 return self.end(member, "stopped", mark=mark)
             return Answer("go", member.name, mark=mark)
         # Of equals at the edge all are good enough, as when stopping.

@@ -68,9 +68,9 @@ def best_of(spec: Experiment, budget: int) -> float:
 
 
 def test_it_finds_more_than_chance_with_the_same_epochs() -> None:
-    ours = [best_of(auto(seed), 160) for seed in range(4)]
+    ours = [best_of(auto(seed), 160) for seed in range(12)]
     random = {"search": {"kind": "random"}, "scheduler": {"kind": "asha"}}
-    others = [best_of(auto(seed, 200, **random), 160) for seed in range(4)]
+    others = [best_of(auto(seed, 200, **random), 160) for seed in range(12)]
     assert statistics.fmean(ours) > statistics.fmean(others) + 0.05
 
 

@@ -27,7 +27,7 @@ NEAR = 5
 """So many records after each crash are compared; after every twentieth crash all are."""
 TPE, CMAES = {"kind": "tpe", "startup": 4}, {"kind": "cmaes"}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
-    "stopping, tpe": ({"kind": "asha", "reduction_factor": 2}, TPE, 35, 9),
+    "stopping, tpe": ({"kind": "asha", "reduction_factor": 2}, TPE, 40, 9),
     "stopping, cmaes": ({"kind": "asha", "reduction_factor": 2}, CMAES, 55, 9),
     "promoting, tpe": ({"kind": "asha", "reduction_factor": 2, "promote": True}, TPE, 30, 9),
     "hyperband, tpe": ({"kind": "hyperband"}, TPE, 26, 9),
