@@ -226,6 +226,12 @@ def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
         ours.run(task, terms, {"search": {"kind": "tpe"}}, on_table=True)
 
 
+def test_a_run_that_used_up_its_table_stays_at_what_it_found_and_a_smaller_budget_is_left_out() -> None:
+    whole = {"task": "t", "budget": 2, "regret": [0.9, 0.8, 0.7, 0.6]}
+    used_up, small = {**whole, "regret": [0.9, 0.5]}, {**whole, "budget": 1, "regret": [0.1, 0.1]}
+    assert figures.regrets([whole, used_up, small])["t"].tolist() == [[0.9, 0.8, 0.7, 0.6], [0.9, 0.5, 0.5, 0.5]]
+
+
 def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
     kept, tasks = larger / "kept", load(larger, ["made"])
     terms = {"budget": 5, "workers": 4, "seconds": False}

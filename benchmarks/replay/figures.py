@@ -20,14 +20,15 @@ RESAMPLES = 1000
 def regrets(lines: list[Line], what: str = "regret") -> dict[str, np.ndarray]:
     """Gather the regret of one method by task, up to its largest budget; runs with a smaller one are left out.
 
+    A run that ended within its budget, since it had begun every config of the table, stays at what it found.
     With `missed`: the part of it that lies in what was never begun, of the runs that kept it.
     """
     lines = [line for line in lines if what in line]
     count = max((len(line[what]) for line in lines), default=0)
     found: dict[str, list[list[float]]] = defaultdict(list)
     for line in lines:
-        if len(line[what]) >= count:
-            found[line["task"]].append(line[what][:count])
+        if count and line["budget"] >= POINTS[count - 1]:
+            found[line["task"]].append(line[what] + line[what][-1:] * (count - len(line[what])))
     return {task: np.array(rows) for task, rows in sorted(found.items())}
 
 
