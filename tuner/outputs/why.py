@@ -154,9 +154,14 @@ def _reported(report: Report, run: RunState) -> str:
     value = ", ".join(f"{name} {number(report.metrics[name])}" for name in names)
     decision = report.decision
     parts = [value, *([_rank(decision.mark, run)] if decision.mark else [])]
-    says = decision.reason and (not decision.mark or "went on" in decision.reason)  # else the mark says it all
-    reason = f" ({decision.reason})" if says else ""
+    reason = f" ({decision.reason})" if decision.reason and not _says_it_all(decision.mark, run) else ""
     return "; ".join([*parts, f"{decision.outcome or BECOMES[decision.action]}{reason}"])
+
+
+def _says_it_all(mark: Mark | None, run: RunState) -> bool:
+    """Tell whether a mark explains a decision: not where a value that passes the cutoff was stopped, by a quota."""
+    score = run.spec.objective.score
+    return mark is not None and (mark.cutoff is None or score(mark.value) < score(mark.cutoff))
 
 
 def _rank(mark: Mark, run: RunState) -> str:
