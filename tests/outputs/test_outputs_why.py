@@ -42,6 +42,21 @@ def test_a_trial_that_was_promoted_lost_and_stopped() -> None:
     assert told(run, b)[1] == "epoch 1: score 0.10000; rung 1: number 2 of 2, cutoff 0.90000; is paused"
 
 
+def test_a_stop_by_the_cutoff_is_told_by_the_mark_and_one_by_the_quota_by_its_reason() -> None:
+    run = Hand(experiment(scheduler={"kind": "asha", "reduction_factor": 3}, budget={"trials": 9, "epochs": 9}))
+    *rising, second, last = run.start(8)
+    for place, name in enumerate(rising):
+        run.report(name, 1, 0.1 * place)
+    run.report(second, 1, 0.45)
+    run.report(last, 1, 0.0)
+    assert told(run, second)[1] == (
+        "epoch 1: score 0.45000; rung 1: number 2 of 7, cutoff 0.40000; stopped "
+        "(score 0.45 at epoch 1 is number 2 of 7, not among the best 1/9, "
+        "and 6 went on from there, as many as the best 1/3 are or more)"
+    )
+    assert told(run, last)[1] == "epoch 1: score 0.0000; rung 1: number 7 of 8, cutoff 0.40000; stopped"
+
+
 def test_a_suggestion_is_told_to_be_random_until_enough_trials_have_ended() -> None:
     records = simulate(experiment(search={"kind": "tpe", "startup": 3}, budget={"trials": 9, "epochs": 2}), curve, 4)
     told = ["still at random" in dict(story(records, trial_id(number)))["suggested"] for number in range(9)]

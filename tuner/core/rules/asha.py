@@ -195,20 +195,19 @@ class Ladder:
         return frozenset(epoch for epochs in self.brackets for epoch in epochs)
 
     def _full(self, mark: Mark, gone: int) -> str:
-        value = f"{self.objective.metric} {mark.value:.6g} at epoch {mark.epoch}"
         return (
-            f"{value} is number {mark.rank} of {mark.of}, not among the best 1/{self.factor**2:g}, and {gone} went on "
-            f"from there, as many as the best 1/{self.factor:g} are or more"
+            f"{self._place(mark)}, not among the best 1/{self.factor**2:g}, and {gone} went on from there, "
+            f"as many as the best 1/{self.factor:g} are or more"
         )
 
     def _reason(self, mark: Mark, metrics: Metrics) -> str:
         share = f"1/{self.factor:g}"
         if self.is_plain:
-            value = f"{self.objective.metric} {mark.value:.6g}"
-            return (
-                f"{value} at epoch {mark.epoch} is number {mark.rank} of {mark.of}; "
-                f"the best {share} have {mark.cutoff:.6g}"
-            )
+            return f"{self._place(mark)}; the best {share} have {mark.cutoff:.6g}"
         where = f"number {mark.rank} of {mark.of} at epoch {mark.epoch} by {ranking.how(self.spec)}"
         over = f"; {what}" if (what := broken(self.spec, metrics)) else ""
         return f"{where}, where the best {share} go on{over}"
+
+    def _place(self, mark: Mark) -> str:
+        """Say which place a value has."""
+        return f"{self.objective.metric} {mark.value:.6g} at epoch {mark.epoch} is number {mark.rank} of {mark.of}"
