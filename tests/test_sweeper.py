@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import psutil
 import pytest
 from hosts import kill, spelled
 from support import ROOT, wait_for
+
+from tuner.engine import sweeper
 
 LEAVES = """
 import subprocess, sys, time
@@ -42,6 +45,14 @@ if {alone}:
 own.abandon(pathlib.Path(sys.argv[1]), 7)
 """
 
+WORKER = """
+import os, pathlib, sys, time
+pathlib.Path("/proc/self/comm").write_text("ray::Worker")
+opened = os.open(sys.stdin.readline().strip(), int(sys.argv[1]))
+print("opened", flush=True)
+time.sleep(60)
+"""
+
 
 @pytest.fixture
 def named(tmp_path: Path) -> Iterator[Path]:
@@ -59,6 +70,25 @@ def test_nothing_lives_on_though_more_is_being_started(named: Path) -> None:
 def test_nothing_lives_on_where_no_other_process_can_be_started_either(named: Path, alone: bool) -> None:
     assert leaves(ABANDONS.format(alone=alone), named) == 7
     wait_for(lambda: not naming(named), 60)
+
+
+@pytest.mark.parametrize(("flags", "is_found"), [(os.O_WRONLY, True), (os.O_RDONLY, False)])
+def test_a_worker_belongs_to_the_ray_that_it_writes_logs_for_not_to_the_one_that_it_cleans_up_after(
+    tmp_path: Path, flags: int, is_found: bool
+) -> None:
+    opened = tmp_path / "log.out" if is_found else tmp_path
+    (tmp_path / "log.out").touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(flags)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        try:
+            assert worker.stdin is not None and worker.stdout is not None
+            worker.stdin.write(f"{opened}\n")
+            worker.stdin.flush()
+            assert worker.stdout.readline() == "opened\n"
+            assert (worker.pid in sweeper.processes([str(tmp_path)])) is is_found
+        finally:
+            worker.kill()
 
 
 def leaves(code: str, folder: Path) -> int:

@@ -103,10 +103,8 @@ def test_a_rank_that_is_killed_takes_its_trial_down_but_not_the_run(write: Calla
     said, _ = driver.communicate(timeout=240)
     assert driver.returncode == 0, said
     losses = [(record.trial, record.cause, record.reason) for record in records(run) if isinstance(record, Lost)]
-    first, *more = losses
-    assert first == ("t0000", "worker", "its process was killed by SIGKILL in the middle of the trial (rank 1)")
-    # Beside other tests, once in some ten runs, the Ray worker dies too, before it begins again; why is not known yet.
-    assert len(more) <= 1 and all("its worker process has died" in reason for _, _, reason in more)
+    reason = "its process was killed by SIGKILL in the middle of the trial (rank 1)"
+    assert losses == [("t0000", "worker", reason)]
     state = replay(read(run))
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
     epochs = trained(run)["t0000"]

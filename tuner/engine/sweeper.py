@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -73,7 +74,14 @@ def sweep(parent: int, starts: Sequence[str]) -> None:
 
 
 def _writes_into(process: Path, starts: tuple[str, ...]) -> bool:
-    return any(_target(file).startswith(starts) for file in (process / "fd").iterdir())
+    """Tell whether it writes there: who only reads may be a worker of another Ray that deletes a dead one's folder."""
+    return any(_target(file).startswith(starts) for file in (process / "fd").iterdir() if _is_written(file))
+
+
+def _is_written(file: Path) -> bool:
+    with contextlib.suppress(OSError):  # it was just closed
+        return bool(file.lstat().st_mode & stat.S_IWUSR)
+    return False
 
 
 def _target(file: Path) -> str:
