@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 SIGNS = (
     "out of memory", "can't allocate memory", "cannot allocate memory", "unable to allocate",
     # What cuDNN and cuBLAS say where they find no memory for their own.
@@ -26,9 +29,29 @@ def is_of_gpu(error: BaseException) -> bool:
 
 
 def kernel_kills() -> int:
-    """Count the processes that this machine's kernel has killed for lack of memory (Linux; else 0)."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    """Count the processes that the kernel has killed for lack of memory (Linux; else 0).
+
+    Those of this process's memory cgroup, where it has one, or of one around it; else all of this machine.
+    """
+    for file in _counters():
+        with contextlib.suppress(OSError, ValueError):
+            counts = dict(line.split() for line in file.read_text().splitlines())
+            if "oom_kill" in counts:
+                return int(counts["oom_kill"])
+    return 0
+
+
+def _counters() -> Iterator[Path]:
+    """Yield the files that may say it, the closest first; a container may not see its group under its own name."""
+    with contextlib.suppress(OSError):
+        for line in (PROC / "self" / "cgroup").read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            if not controllers:  # the second version of cgroups, which counts a group's kills in those around it too
+                root, file = GROUPS, "memory.events"
+            elif "memory" in controllers.split(","):
+                root, file = GROUPS / "memory", "memory.oom_control"
+            else:
+                continue
+            group = root / name.lstrip("/")
+            yield from (one / file for one in (group, *group.parents) if one.is_relative_to(root))
+    yield PROC / "vmstat"
