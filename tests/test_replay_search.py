@@ -126,7 +126,9 @@ def test_where_curves_have_a_formula_a_suggestion_runs_as_itself() -> None:
 
 
 def test_a_smooth_task_goes_through_the_recorded_curves_and_never_beyond_their_best(larger: Path) -> None:
-    recorded, *_, task = load(larger, ["bowl"])
+    recorded, *_, task = load(larger, smooth=True)
+    assert [one.family for one in load(larger, ["made-smooth"])] == ["made-smooth"], "where it is named"
+    assert not [one for one in load(larger) if one.family == "made-smooth"], "else they are left out"
     assert (recorded.family, task.family) == ("made", "made-smooth") and task.formula is not None
     np.testing.assert_allclose(task.formula(task.points), recorded.values, rtol=1e-6)
     between = task.formula(np.random.default_rng(0).random((300, 2)))

@@ -200,15 +200,20 @@ def rows(task: Task, on_table: bool = False) -> Unused:
     return Drawn(task) if task.formula is not None and not on_table else Unused(task)
 
 
-def load(folder: Path, only: Sequence[str] = ()) -> list[Task]:
-    """Read the tables below a folder; `only` names families, or tasks by a part of their name."""
+def load(folder: Path, only: Sequence[str] = (), smooth: bool = False) -> list[Task]:
+    """Read the tables below a folder; `only` names families, or tasks by a part of their name.
+
+    The curves made to mislead are always among them, those between the recorded configs where `smooth` or `only` asks.
+    """
     files = sorted(folder.glob("*/*.npz"))
     if not files:
         raise SystemExit(f"--data: must be a folder with FAMILY/*.npz in it, but got {folder}.")
-    from benchmarks.replay import misleading, smooth  # which are made of what stands here
+    from benchmarks.replay import misleading, smooth as between  # which are made of what stands here
 
     recorded = [task for file in files for task in _read(file)]
-    tasks = [*recorded, *misleading.tasks(), *smooth.tasks(recorded)]
+    tasks = [*recorded, *misleading.tasks()]
+    if smooth or any(word.endswith(SMOOTH) for word in only):
+        tasks += between.tasks(recorded)
     chosen = [t for t in tasks if not only or any(word == t.family or word in t.name for word in only)]
     if not chosen:
         raise SystemExit(f"--tasks: must name some of {', '.join(t.name for t in tasks)}, but got {', '.join(only)}.")

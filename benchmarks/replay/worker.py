@@ -54,7 +54,7 @@ class Worker:
 def main() -> None:
     """Play job after job until there are no more."""
     out = _results()
-    tasks = {(task.family, task.name): task for task in load(Path(sys.argv[1]))}
+    tasks = {(task.family, task.name): task for task in load(Path(sys.argv[1]), smooth=True)}
     for line in sys.stdin:
         job = json.loads(line)
         method, task = job.pop("method"), tasks[job.pop("family"), job.pop("task")]
