@@ -92,8 +92,8 @@ def _line(place: int, costs: list[float], trials: int) -> dict[str, float]:
 def main() -> None:
     """Measure, keep it, and print the table."""
     flags = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    flags.add_argument("--trials", type=int, default=6000)
-    flags.add_argument("--epochs", type=int, default=200)
+    flags.add_argument("--trials", type=int, default=5000)
+    flags.add_argument("--epochs", type=int, default=50)
     flags.add_argument("--rows", type=int, default=8000)
     given = flags.parse_args()
     found = {"machine": machine.facts(), **measure(given.trials, given.epochs, given.rows)}

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.replay import cells, figures, ours, page
+from benchmarks import search
+from benchmarks.replay import cells, figures, ours, page, place
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.misleading import tasks as load_misleading
+from benchmarks.replay.place import Place
 from benchmarks.replay.tables import Axis, Task, Unused, load, rows
 from benchmarks.replay.trace import POINTS, Terms, Trace
 from tuner.core.records import Record
@@ -244,10 +246,30 @@ def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
         file.write('{"method":"random","fam')
     assert cells.jobs(["random", "random-promote"], tasks, 2, terms, kept) == todo[3:]
     cells.note(["random"], kept)
-    page.write(kept, larger / "page.md", larger / "drawn.svg")
-    text = (larger / "page.md").read_text()
+    page.write(Place(kept, larger / "SEARCH.md", larger))
+    text = (larger / "SEARCH.md").read_text()
+    assert "![Regret over the budget](search.svg)" in text and "in `kept/`" in text
     assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA as in its paper. Not run" in text
-    assert (larger / "drawn.svg").read_text().count("<polyline") == 2
+    assert (larger / "search.svg").read_text().count("<polyline") == 2
+
+
+def test_cells_of_other_curves_go_elsewhere_and_are_never_mixed(
+    folder: Path, larger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Place(folder / "raw" / "search", folder / "SEARCH.md", folder)
+    monkeypatch.setattr(place, "KEPT", kept)
+    kept.cells.mkdir(parents=True)
+    (folder / "tiny" / "t.npz").rename(folder / "t.npz")
+    flags = ["--data", str(folder), "--methods", "random", "random-promote", "--tasks", "made", "--jobs", "1"]
+    search.main([*flags, "--runs", "1", "--budget", "5"])
+    report = Path(capsys.readouterr().out.strip())
+    assert report.parent == kept.cells.with_name(f"search-{place.fingerprint(folder)[:8]}")
+    assert "## made" in report.read_text() and not kept.report.exists()
+    (kept.cells / place.DATA).write_text(place.fingerprint(folder) + "\n")
+    assert place.choose(folder, None) == place.choose(None, None) == kept, "the curves that are kept"
+    (folder / "made" / "t.npz").write_bytes(b"others")
+    with pytest.raises(SystemExit, match="--out: must be a folder for these curves"):
+        place.choose(folder, report.parent)
 
 
 def test_a_cell_by_other_terms_does_not_take_the_place_of_one_that_is_kept(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -65,12 +64,10 @@ def test_the_pages_tell_the_edge_of_memory_as_it_is_kept(page: str, told: str) -
     assert told.format(**facts) in " ".join((ROOT / "docs" / f"{page}.md").read_text().split())
 
 
-def test_the_page_of_the_searches_tells_the_kept_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_the_searches_tells_the_kept_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(methods.SYNE, raising=False)
-    report, drawn = tmp_path / "SEARCH.md", tmp_path / "search.svg"
-    page.write(report=report, drawn=drawn)
-    assert report.read_text() == page.REPORT.read_text(), "write it anew: python -m benchmarks.search --report"
-    assert drawn.read_text() == page.PICTURE.read_text()
+    for file, text in page.render().items():
+        assert file.read_text() == text, f"write {file.name} anew: python -m benchmarks.search --report"
 
 
 def table_of(page: str, rows: dict[str, str]) -> dict[str, list[str]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.replay import figures
-from benchmarks.replay.cells import RAW
 from benchmarks.replay.figures import Line, Regrets
+from benchmarks.replay.place import RAW
 from benchmarks.replay.tables import SMOOTH
 from benchmarks.replay.trace import POINTS
 
@@ -20,10 +20,9 @@ AIMING, OWN = "auto-table", "auto"
 """With the table's own configs as candidates, to which the aims belong; with candidates of its own."""
 GUIDE, CHANCE, RUNS = "ray-guide", "random", 30
 PEERS = (GUIDE, "optuna", "syne-asha", "syne-cqr")
-OTHERS = (CHANCE, "random-asha", "random-quota", "random-promote", "random-hyperband")
-"""This service's own, beside freeze-thaw, but for TPE, which has three runs a cell: LOG.md holds it against the same
-seeds of others.
-"""
+OTHERS = (CHANCE, "random-asha", "random-quota", "random-promote", "random-hyperband", "tpe-asha", "tpe-promote")
+"""This service's own, beside freeze-thaw."""
+BUDGETS = (10, 25)
 JUDGED, MISLEADING = 25, "misleading"
 """The budget at which nothing may be worse than random search, and the curves that were drawn to make it so."""
 
@@ -36,71 +35,98 @@ Row = tuple[str, str, str, bool | None]
 
 
 def rows(families: Families) -> list[Row]:
-    """Hold what was reached against what was aimed at."""
-    recorded = {family: families[family] for family in dict.fromkeys(name for name, _ in AIMS) if family in families}
-    found = [one for (family, budget), aim in AIMS.items() if family in families
-             for one in _regret(family, families[family], budget, aim)]  # fmt: skip
-    found += [one for family, methods in recorded.items() for one in _half(family, methods)]
-    for method in (AIMING, OWN):
-        found += [_no_worse(f"recorded curves, `{method}`", method, list(recorded.values()))]
-        if MISLEADING in families:
-            found += [_no_worse(f"curves made to mislead, `{method}`", method, [families[MISLEADING]])]
+    """Hold what was reached against what was aimed at, as far as it was played."""
+    others = {family: families[family] for family in recorded(families)}
+    found = [one for family, methods in others.items() for budget in BUDGETS
+             for one in _regret(family, methods, budget)]  # fmt: skip
+    found += [one for family, methods in others.items() for one in _half(family, methods)]
     smooth = [methods for family, methods in families.items() if family.endswith(SMOOTH)]
-    if between := [methods for methods in smooth if {OWN, CHANCE} <= methods.keys()]:
-        found += [_no_worse(f"between the recorded configs, `{OWN}`", OWN, between)]
-    counts = [len(seeds) for methods in recorded.values() for name in (AIMING, OWN) for seeds in methods[name].values()]
-    return [*found, ("runs a cell of freeze-thaw, at least", str(min(counts)), f"≥ {RUNS}", min(counts) >= RUNS)]
-
-
-def _regret(family: str, methods: dict[str, Regrets], budget: int, aim: float) -> list[Row]:
-    """Tell the mean regret of both lines, and of the best of the others."""
-    place = POINTS.index(budget)
-    means = {name: figures.mean(one, place)[0] for name, one in methods.items() if figures.points(one) > place}
-    found: list[Row] = []
     for method in (AIMING, OWN):
-        mine, is_held = means[method], method == AIMING
+        found += _no_worse(f"recorded curves, `{method}`", method, list(others.values()))
+        found += _no_worse(f"curves made to mislead, `{method}`", method, [families.get(MISLEADING, {})])
+        found += _no_worse(f"between the recorded configs, `{method}`", method, smooth)
+    return found + [_runs(what, names, others) for what, names in
+                    (("freeze-thaw", (AIMING, OWN)), ("peers", PEERS), ("others", OTHERS))]  # fmt: skip
+
+
+def recorded(families: Mapping[str, object]) -> list[str]:
+    """Name the families that others recorded, those with aims first."""
+    known = [name for name in dict.fromkeys(name for name, _ in AIMS) if name in families]
+    more = [name for name in families if name != MISLEADING and not name.endswith(SMOOTH)]
+    return list(dict.fromkeys([*known, *more]))
+
+
+def _runs(what: str, names: Sequence[str], families: Families) -> Row:
+    """Tell how many runs a cell has at least."""
+    counts = {name: min(len(seeds) for methods in families.values() for seeds in methods[name].values())
+              for name in names if families and all(name in methods for methods in families.values())}  # fmt: skip
+    told = ", ".join(f"`{name}` {count}" for name, count in counts.items())
+    return f"runs a cell, at least: {what}", told or "none", f"≥ {RUNS}", min(counts.values(), default=0) >= RUNS
+
+
+def _regret(family: str, methods: dict[str, Regrets], budget: int) -> list[Row]:
+    """Tell the mean regret of both lines, and of the best of the others."""
+    place, aim = POINTS.index(budget), AIMS.get((family, budget))
+    means = {name: figures.mean(one, place) for name, one in methods.items() if figures.points(one) > place}
+    found: list[Row] = []
+    for method in (one for one in (AIMING, OWN) if one in means):
         figure = f"{family}, regret at {budget} full trainings, `{method}`"
-        found.append((figure, f"{mine:.4f}", f"≤ {aim:g}" if is_held else "–", mine <= aim if is_held else None))
+        if method == AIMING and aim is not None:
+            found.append((figure, _told(means[method]), f"≤ {aim:g}", means[method][0] <= aim))
+        else:
+            found.append((figure, _told(means[method]), "–", None))
         for what, names in (("the best peer", PEERS), ("the best other search here", OTHERS)):
-            best = min((name for name in names if name in means), key=means.__getitem__)
-            found.append((f"… and {what}", f"{means[best]:.4f} (`{best}`)", "ahead", mine < means[best]))
+            if others := [name for name in names if name in means]:
+                best = min(others, key=means.__getitem__)
+                is_ahead = means[method][0] < means[best][0]
+                found.append((f"… and {what}", f"{_told(means[best])} (`{best}`)", "ahead", is_ahead))
     return found
+
+
+def _told(mean: tuple[float, float]) -> str:
+    return "{:.4f} ± {:.4f}".format(*mean).removesuffix(" ± nan")  # of one seed there is no error
 
 
 def costs(groups: Mapping[str, Mapping[str, list[Line]]]) -> list[Row]:
     """Tell what a suggestion costs on the recorded curves, in runs of so many trials."""
     found: list[Row] = []
     for method in (AIMING, OWN):
-        lines = [line for family in dict.fromkeys(name for name, _ in AIMS) for line in groups[family][method]]
-        suggestion, _, count, _ = figures.cost(lines)
-        figure = f"CPU a suggestion, `{method}`, runs of {count:.0f} trials"
-        found.append((figure, f"{suggestion:.1f} ms", f"≤ {DEAREST} ms", suggestion <= DEAREST))
+        if lines := [line for family in recorded(groups) for line in groups[family].get(method, [])]:
+            suggestion, _, count, _ = figures.cost(lines)
+            figure = f"CPU a suggestion, `{method}`, runs of {count:.0f} trials"
+            found.append((figure, f"{suggestion:.1f} ms", f"≤ {DEAREST} ms", suggestion <= DEAREST))
     return found
 
 
 def _half(family: str, methods: dict[str, Regrets]) -> list[Row]:
     """Tell the budgets for what Ray's guide has."""
     found: list[Row] = []
-    for method in (AIMING, OWN):
+    if GUIDE not in methods:
+        return found
+    budgets = [budget for budget in (10, 25, 50) if POINTS.index(budget) < figures.points(methods[GUIDE])]
+    for method in (one for one in (AIMING, OWN) if one in methods):
         curve = np.array([figures.mean(methods[method], point)[0] for point in range(figures.points(methods[method]))])
         told, halves = [], []
-        for budget in (10, 25, 50):
+        for budget in budgets:
             needed = figures.needed(curve, figures.mean(methods[GUIDE], POINTS.index(budget))[0])
             told.append("more" if needed is None else f"{needed:g}")
             halves.append(needed is not None and needed <= budget / 2)
-        figure = f"{family}, trainings for what Ray's guide has at 10, 25, 50, `{method}`"
-        found.append((figure, ", ".join(told), "≤ 5, 12.5, 25", all(halves)))
+        figure = f"{family}, trainings for what Ray's guide has at {', '.join(map(str, budgets))}, `{method}`"
+        found.append((figure, ", ".join(told), f"≤ {', '.join(f'{budget / 2:g}' for budget in budgets)}", all(halves)))
     return found
 
 
-def _no_worse(what: str, method: str, groups: list[dict[str, Regrets]]) -> Row:
+def _no_worse(what: str, method: str, groups: list[dict[str, Regrets]]) -> list[Row]:
     """Name the tasks on which a method is worse than random search by more than two standard errors."""
     point = POINTS.index(JUDGED)
-    count = sum(len(methods[method]) for methods in groups)
-    worse = [task for methods in groups for task, seeds in methods[method].items()
-             if figures.worse(seeds, methods[CHANCE][task], point)]  # fmt: skip
-    seen = f"{len(worse)} of {count}" + (f": {', '.join(worse)}" if worse else "")
-    return f"{what}: worse than random at {JUDGED}", seen, "none", not worse
+    pairs = [(task, seeds, methods[CHANCE][task]) for methods in groups if CHANCE in methods
+             for task, seeds in methods.get(method, {}).items() if task in methods[CHANCE]]  # fmt: skip
+    judged = [pair for pair in pairs if min(one.shape[1] for one in pair[1:]) > point]
+    if not judged:
+        return []
+    worse = [task for task, seeds, chance in judged if figures.worse(seeds, chance, point)]
+    seen = f"{len(worse)} of {len(judged)}" + (f": {', '.join(worse)}" if worse else "")
+    return [(f"{what}: worse than random at {JUDGED}", seen, "none", not worse)]
 
 
 def machines(folder: Path = RAW) -> dict[str, str]:

@@ -14,10 +14,10 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.replay.methods import METHODS, versions
+from benchmarks.replay.place import RAW
 from benchmarks.replay.tables import Task
 from benchmarks.replay.worker import Job, Worker
 
-RAW = Path(__file__).parents[1] / "raw" / "search"
 Line = dict[str, Any]
 CELL = ("method", "family", "task", "seed", "workers", "seconds")
 """What tells one cell from another."""

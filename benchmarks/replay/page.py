@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.replay import figures, picture, remains
-from benchmarks.replay.aims import AIMING, AIMS, CHANCE, GUIDE
-from benchmarks.replay.cells import RAW, kept
+from benchmarks.replay import aims, figures, picture, remains
+from benchmarks.replay.aims import AIMING, CHANCE, GUIDE
+from benchmarks.replay.cells import kept
 from benchmarks.replay.figures import SHOWN, Line, Regrets
 from benchmarks.replay.methods import METHODS
+from benchmarks.replay.place import HERE, KEPT, RAW, Place
 from benchmarks.replay.trace import POINTS, WORKERS
 
 Groups = dict[str, dict[str, list[Line]]]
 """Family → method → cells."""
-HERE = Path(__file__).parents[1]
-REPORT = HERE / "SEARCH.md"
-PICTURE = HERE.parent / "docs" / "pictures" / "search.svg"
 LOG, HEADING = HERE / "LOG.md", "## Search on recorded curves"
-FEWER = """30 runs a cell were aimed at; "tasks × seeds" below says how many there are. The aims belong to the line that
-chooses among the table's own configs; the other line draws its candidates and takes the nearest config that is left.
+FEWER = """
+± is the standard error over seeds. The aims belong to the line that chooses among the table's own configs; the other
+line draws its candidates and takes the nearest config that is left. How many runs there are of a method: "tasks ×
+seeds" below.
+"""
+OWN = """What freeze-thaw is was chosen by these very tasks, for the most part by their first seeds: other curves are
+yet to say how much of it is theirs. An epoch takes 1 of the virtual clock; with the seconds that LCBench tells
+(`--seconds`) nothing was played.
+"""
+HALF = """![Half the budget]({picture})
+
+The mean over the tasks, on which "trainings for what Ray's guide has" goes: what lies below the dashed line has found
+as much as the guide with less than half the budget.
 """
 SMOOTH = """
 - Families that end with `-smooth` are the recorded tables with a thin-plate spline between their configs: a config has
@@ -60,22 +70,34 @@ Hyper-Tune, which 0.16 has no longer, and its ASHABORE (see below).
 SECONDS = "; in the tables that say so, the table's seconds"
 
 
-def write(folder: Path = RAW, report: Path = REPORT, drawn: Path = PICTURE) -> None:
-    """Write the report and the picture beside each other's places."""
-    played = groups(folder)
+def write(at: Place = KEPT) -> None:
+    """Write the report and its pictures."""
+    for file, text in render(at).items():
+        file.write_text(text)
+
+
+def render(at: Place = KEPT) -> dict[Path, str]:
+    """Give the report and its pictures, by their files."""
+    played = groups(at.cells)
     families = regrets(played)
-    drawn.write_text(picture.draw(families, list(METHODS)))
+    recorded = {family: families[family] for family in aims.recorded(families)}
     parts = ["# What the searches find, on other people's curves", "",
-             "Written by `benchmarks/search.py`; each run's figures are in `raw/search/`.", "",
-             "![Regret over the budget](../docs/pictures/search.svg)", "", _aims(families)]  # fmt: skip
+             f"Written by `benchmarks/search.py`; each run's figures are in `{_from(at, at.cells)}/`.", "",
+             f"![Regret over the budget]({_from(at, at.picture)})", "", _aims(families, played)]  # fmt: skip
+    parts += [OWN if at == KEPT else "", HALF.format(picture=_from(at, at.halves))]
     for family, found in families.items():
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
         parts += [_costs({name: played[family][name] for name in found}), _remains(played[family])]
     with_seconds = any("by seconds" in family for family in families)
     smooth = SMOOTH if any(family.endswith("-smooth") for family in families) else ""
     parts += [METHOD.format(seconds=SECONDS if with_seconds else "", smooth=smooth, resamples=figures.RESAMPLES)]
-    parts += [_methods(folder), _log()]
-    report.write_text("\n".join(parts))
+    parts += [_methods(at.cells), _log(_from(at, LOG))]
+    drawn, halves = picture.draw(families, list(METHODS)), picture.halves(recorded)
+    return {at.report: "\n".join(parts), at.picture: drawn, at.halves: halves}
+
+
+def _from(at: Place, file: Path) -> str:
+    return Path(os.path.relpath(file, at.report.parent)).as_posix()
 
 
 def regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
@@ -174,19 +196,11 @@ def _remains(methods: dict[str, list[Line]]) -> str:
     return "\n".join([remains.TEXT, _table(remains.HEAD, rows), tasks]) if rows else ""
 
 
-def _aims(families: dict[str, dict[str, Regrets]]) -> str:
-    """Hold the mean of each `auto` against what it is to reach."""
-    rows = []
-    for (family, budget), aim in AIMS.items():
-        for name, one in families.get(family, {}).items():
-            point = POINTS.index(budget)
-            if name.startswith("auto") and point < figures.points(one):
-                reached, about = figures.mean(one, point)
-                verdict = "yes" if reached <= aim else "**missed**"
-                told = [f"≤ {aim:g}", verdict] if name == AIMING else ["–", ""]
-                rows.append([family, str(budget), f"`{name}`", f"{reached:.4f} ± {about:.4f}", *told])
-    head = ["family", "at", "method", "mean over tasks", "aim", "reached"]
-    return "## Aims\n\n" + _table(head, rows) + FEWER if rows else ""
+def _aims(families: dict[str, dict[str, Regrets]], played: Groups) -> str:
+    """Hold what was reached against what was aimed at."""
+    rows = [[figure, seen, aim, "" if reached is None else "yes" if reached else "**missed**"]
+            for figure, seen, aim, reached in [*aims.rows(families), *aims.costs(played)]]  # fmt: skip
+    return "## Aims\n\n" + _table(["figure", "seen", "aim", "reached"], rows) + FEWER
 
 
 def _methods(folder: Path) -> str:
@@ -206,9 +220,9 @@ def _methods(folder: Path) -> str:
     return "\n".join([*parts, LEFT_OUT])
 
 
-def _log() -> str:
+def _log(link: str) -> str:
     """Copy what did not work from the log of negative results."""
     _, _, after = LOG.read_text().partition(HEADING)
     text = after.partition("\n## ")[0].partition("|")
     rows = "".join(text[1:]).strip()
-    return f"## What did not work\n\nFrom [LOG.md](LOG.md):\n\n{rows or 'Nothing is noted yet.'}\n"
+    return f"## What did not work\n\nFrom [LOG.md]({link}):\n\n{rows or 'Nothing is noted yet.'}\n"

@@ -208,7 +208,8 @@ def load(folder: Path, only: Sequence[str] = (), smooth: bool = False) -> list[T
     files = sorted(folder.glob("*/*.npz"))
     if not files:
         raise SystemExit(f"--data: must be a folder with FAMILY/*.npz in it, but got {folder}.")
-    from benchmarks.replay import misleading, smooth as between  # which are made of what stands here
+    from benchmarks.replay import misleading  # which are made of what stands here
+    from benchmarks.replay import smooth as between
 
     recorded = [task for file in files for task in _read(file)]
     tasks = [*recorded, *misleading.tasks()]
