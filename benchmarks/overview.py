@@ -20,6 +20,8 @@ Each section names the page with the whole of it. Sections were measured on diff
 other ran side by side, but for the searches, whose clock is a virtual one. What was tried without gain, in all of
 them: [LOG.md](LOG.md).
 """
+MANY = 1000
+"""Trials at which the cost of a suggestion was to be told."""
 OVERHEAD = """## Overhead
 
 The job of `overhead.yaml`, a small ResNet on digits: (a) bare PyTorch loops, (b) Ray Tune + Optuna as Ray's guide
@@ -111,7 +113,11 @@ def overhead() -> str:
 def search() -> str:
     """Say what the searches find on recorded curves, beside the peers, and on curves made to mislead."""
     played = searches.groups()
-    rows = [row(*one) for one in [*aims.rows(searches.regrets(played)), *aims.costs(played)]]
+    line = next(one for one in raw("decisions")["lines"] if one["trials"] >= MANY)
+    step = f"CPU of a step of `auto`, with {line['trials']:,} trials (`python -m benchmarks.decisions`)"
+    costs = [(step, f"{line['mean']:.0f} ms", f"≤ {aims.DEAREST} ms", line["mean"] <= aims.DEAREST),
+             ("… and of all steps so far, for each trial", f"{line['suggestion']:.0f} ms", "–", None)]  # fmt: skip
+    rows = [row(*one) for one in [*aims.rows(searches.regrets(played)), *aims.costs(played), *costs]]
     return "\n".join([SEARCH, about(aims.machines(), "python -m benchmarks.search --data FOLDER"), table(rows)])
 
 
