@@ -58,19 +58,19 @@ def play(task: Task, kind: str, prior: str, seed: int, confidence: str) -> list[
     return ours.run(task, Terms(seed, SHOWN[-1]), parts).regret
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    """Show mean and interval of the regret for each kind and prior."""
-    rows = [f"| search | prior | {' | '.join(map(str, SHOWN))} |", f"|---|---|{'---|' * len(SHOWN)}"]
-    for kind, prior in dict.fromkeys((line["kind"], line["prior"]) for line in lines):
+def means(lines: list[dict[str, Any]], key: str, head: str) -> str:
+    """Show mean and interval of the regret for each kind of search and each value of a key of the lines."""
+    rows = [f"| search | {head} | {' | '.join(map(str, SHOWN))} |", f"|---|---|{'---|' * len(SHOWN)}"]
+    for kind, value in sorted(dict.fromkeys((line["kind"], line[key]) for line in lines), key=lambda pair: pair[0]):
         seeds: dict[int, list[list[float]]] = {}
         for line in lines:
-            if (line["kind"], line["prior"]) == (kind, prior):
+            if (line["kind"], line[key]) == (kind, value):
                 seeds.setdefault(line["seed"], []).append([line["regret"][POINTS.index(point)] for point in SHOWN])
         of_seed = np.array([np.mean(regrets, axis=0) for regrets in seeds.values()])
         drawn = np.random.default_rng(0).integers(len(of_seed), size=(4000, len(of_seed)))
         low, high = np.quantile(of_seed[drawn].mean(axis=1), (0.025, 0.975), axis=0)
         cells = [f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in zip(of_seed.mean(axis=0), low, high, strict=True)]
-        rows.append(f"| `{kind}` | {prior} | {' | '.join(cells)} |")
+        rows.append(f"| `{kind}` | {value} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -95,7 +95,8 @@ def main() -> None:
         lines.append({**cell, "regret": regret})
         with RAW.open("a") as file:
             file.write(json.dumps(lines[-1]) + "\n")
-    print(table([line for line in lines if line["confidence"] == flags.confidence and line["kind"] in flags.kinds]))
+    shown = [line for line in lines if line["confidence"] == flags.confidence and line["kind"] in flags.kinds]
+    print(means(shown, "prior", "prior"))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def learn(loaded: Loaded) -> Loaded:
     if start.learned and start.learned_for in ("", purpose) and _fits(start.learned, loaded.experiment):
         return loaded
     found = _learn_from_all(loaded)
-    learned = _choose(found, start.points) if found else []
+    learned = choose(found, start.points) if found else []
     start = start.model_copy(update={"learned": learned, "learned_for": purpose if learned else ""})
     return replace(loaded, experiment=loaded.experiment.model_copy(update={"start": start}))
 
@@ -80,7 +80,7 @@ def _learn_from_all(loaded: Loaded) -> list[list[Learned]]:
             folder, state = _read(run)
             if folder in found:
                 raise _Unfit(f"must be a run that is named once, but got {run} again", "Remove it.")
-            found[folder] = _learn_from(run, state, spec, defaults)
+            found[folder] = trials_of(run, state, spec, defaults)
         except _Unfit as error:
             anew = " What start.learned holds was learned for other settings." if spec.start.learned else ""
             problems.append(Problem(loaded.runs_at[place], f"start.runs.{place}", error.what, f"{error.fix}{anew}"))
@@ -96,7 +96,7 @@ def _defaults(loaded: Loaded) -> dict[str, Any]:
     return bound.signature.defaults if bound.signature else {}
 
 
-def _learn_from(run: str, state: RunState, spec: Experiment, defaults: Mapping[str, Any]) -> list[Learned]:
+def trials_of(run: str, state: RunState, spec: Experiment, defaults: Mapping[str, Any]) -> list[Learned]:
     """Give the trials of one run that lie in the space, the best first."""
     _refuse_strangers(run, state, spec)
     # What broke the constraints of that run, which this one has not, was trained as well as any.
@@ -216,7 +216,7 @@ def _score(trial: Learned, spec: Experiment) -> float:
     return max(map(spec.objective.score, trial.values), default=-math.inf)
 
 
-def _choose(runs: Sequence[Sequence[Learned]], points: Sequence[Mapping[str, Any]]) -> list[Learned]:
+def choose(runs: Sequence[Sequence[Learned]], points: Sequence[Mapping[str, Any]]) -> list[Learned]:
     """Choose what is tried first, and what is kept: of each run's share half are its best, half lie evenly among them.
 
     Without the bad ones nothing could be told from them.
