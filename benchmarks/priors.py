@@ -66,7 +66,8 @@ def means(lines: list[dict[str, Any]], key: str, head: str) -> str:
         for line in lines:
             if (line["kind"], line[key]) == (kind, value):
                 seeds.setdefault(line["seed"], []).append([line["regret"][POINTS.index(point)] for point in SHOWN])
-        of_seed = np.array([np.mean(regrets, axis=0) for regrets in seeds.values()])
+        most = max(map(len, seeds.values()))  # a seed that was interrupted lacks some tasks
+        of_seed = np.array([np.mean(regrets, axis=0) for regrets in seeds.values() if len(regrets) == most])
         drawn = np.random.default_rng(0).integers(len(of_seed), size=(4000, len(of_seed)))
         low, high = np.quantile(of_seed[drawn].mean(axis=1), (0.025, 0.975), axis=0)
         cells = [f"{m:.2f} ({a:.2f} to {b:.2f})" for m, a, b in zip(of_seed.mean(axis=0), low, high, strict=True)]

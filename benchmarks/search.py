@@ -27,6 +27,8 @@ def main(words: list[str] | None = None) -> None:
     flags = _flags().parse_args(words)
     if flags.data is None and not flags.report:
         raise SystemExit("--data: must be the folder of the recorded curves.")
+    if flags.budget < 1:
+        raise SystemExit(f"--budget: must be at least 1, but got {flags.budget:g}.")
     tasks = [] if flags.report else load(flags.data, flags.tasks)
     at = place.choose(flags.data, flags.out)
     failed = [] if flags.report else _play(flags, tasks, at.cells)

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.priors import SHOWN, TASKS, means
 from benchmarks.replay import ours
 from benchmarks.replay.tables import Task, load
 from benchmarks.replay.trace import Terms
-from tuner.core.search.scale import from_unit, to_unit
+from tuner.core.search.scale import to_unit
 from tuner.core.state import replay
 from tuner.earlier import choose, trials_of
 
@@ -35,21 +38,19 @@ TRAININGS, APART = 10, 1000
 """Full trainings of the earlier run, and how far its seed is from the later one's."""
 
 
-def half(task: Task) -> dict[str, Any]:
-    """Write down a table's space without that half of the first param's range in which its best config lies."""
-    space = ours.experiment(task, Terms(0, 1), {}).space
-    parts = {name: dimension.model_dump(exclude_none=True) for name, dimension in space.items()}
-    name, dimension = next(iter(space.items()))
-    best = to_unit(dimension, task.params(int(task.losses.argmin()))[name])
-    parts[name]["low" if best < 0.5 else "high"] = from_unit(dimension, 0.5)
-    return parts
+def half(task: Task) -> Task:
+    """Cut off that half of the first param's range in which the table's best config lies."""
+    name, dimension = next(iter(ours.experiment(task, Terms(0, 1), {}).space.items()))
+    places = np.array([to_unit(dimension, task.params(row)[name]) for row in range(task.configs)])
+    keep = (places < 0.5) != (places[task.losses.argmin()] < 0.5)
+    return replace(task, hp=task.hp[keep], values=task.values[keep],
+                   seconds=None if task.seconds is None else task.seconds[keep])  # fmt: skip
 
 
 def learned(task: Task, kind: str, other: Task, seed: int) -> list[dict[str, Any]]:
     """Play the earlier run; gives what a later one on the task learns from it."""
-    source, terms = other if kind == "other" else task, Terms(seed + APART, TRAININGS)
-    parts = {"search": {"kind": "auto"}, **({"space": half(task)} if kind == "half" else {})}
-    run = ours.Replay(ours.experiment(source, terms, parts), source, terms)
+    source, terms = {"half": half(task), "other": other}.get(kind, task), Terms(seed + APART, TRAININGS)
+    run = ours.Replay(ours.experiment(source, terms, {"search": {"kind": "auto"}}), source, terms)
     ours.play(run)
     trials = trials_of("A", replay(run.records), ours.experiment(task, terms, {}), {})
     return [trial.model_dump() for trial in choose([trials], [])]
@@ -69,7 +70,7 @@ def main() -> None:
     """Play the cells that are not kept yet, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recorded curves")
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), help="kinds of search of the later run")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of the later run")
     parser.add_argument("--seeds", type=int, default=10)
     flags = parser.parse_args()
     tasks = [task for task in load(flags.data) if task.name.endswith(TASKS)]

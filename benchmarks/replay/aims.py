@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ BUDGETS = (10, 25)
 JUDGED, MISLEADING = 25, "misleading"
 """The budget at which nothing may be worse than random search, and the curves that were drawn to make it so."""
 
+FEWEST = 5
+"""With fewer runs a cell a method is not called the best of them."""
 DEAREST = 50
 """Milliseconds of CPU that a suggestion may cost."""
 
@@ -34,11 +36,11 @@ Row = tuple[str, str, str, bool | None]
 """(figure, seen, aim, reached)"""
 
 
-def rows(families: Families) -> list[Row]:
+def rows(families: Families, aims: Mapping[tuple[str, int], float] = AIMS) -> list[Row]:
     """Hold what was reached against what was aimed at, as far as it was played."""
     others = {family: families[family] for family in recorded(families)}
     found = [one for family, methods in others.items() for budget in BUDGETS
-             for one in _regret(family, methods, budget)]  # fmt: skip
+             for one in _regret(family, methods, budget, aims.get((family, budget)))]  # fmt: skip
     found += [one for family, methods in others.items() for one in _half(family, methods)]
     smooth = [methods for family, methods in families.items() if family.endswith(SMOOTH)]
     for method in (AIMING, OWN):
@@ -50,37 +52,48 @@ def rows(families: Families) -> list[Row]:
 
 
 def recorded(families: Mapping[str, object]) -> list[str]:
-    """Name the families that others recorded, those with aims first."""
+    """Name the families that others recorded, those with aims first; played by other terms one is another family."""
     known = [name for name in dict.fromkeys(name for name, _ in AIMS) if name in families]
-    more = [name for name in families if name != MISLEADING and not name.endswith(SMOOTH)]
+    more = [name for name in families if not name.startswith(MISLEADING) and SMOOTH not in name]
     return list(dict.fromkeys([*known, *more]))
 
 
 def _runs(what: str, names: Sequence[str], families: Families) -> Row:
     """Tell how many runs a cell has at least."""
-    counts = {name: min(len(seeds) for methods in families.values() for seeds in methods[name].values())
-              for name in names if families and all(name in methods for methods in families.values())}  # fmt: skip
+    played = [name for name in names if any(name in methods for methods in families.values())]
+    counts = {name: min(_least(methods[name]) if name in methods else 0 for methods in families.values())
+              for name in played}  # fmt: skip
     told = ", ".join(f"`{name}` {count}" for name, count in counts.items())
     return f"runs a cell, at least: {what}", told or "none", f"≥ {RUNS}", min(counts.values(), default=0) >= RUNS
 
 
-def _regret(family: str, methods: dict[str, Regrets], budget: int) -> list[Row]:
-    """Tell the mean regret of both lines, and of the best of the others."""
-    place, aim = POINTS.index(budget), AIMS.get((family, budget))
-    means = {name: figures.mean(one, place) for name, one in methods.items() if figures.points(one) > place}
+def _regret(family: str, methods: dict[str, Regrets], budget: int, aim: float | None) -> list[Row]:
+    """Tell the mean regret of both lines, and of the best of the others that played the same tasks often enough."""
+    place = POINTS.index(budget)
     found: list[Row] = []
-    for method in (one for one in (AIMING, OWN) if one in means):
+    for method in (one for one in (AIMING, OWN) if one in methods and figures.points(methods[one]) > place):
+        mine, tasks = figures.mean(methods[method], place), methods[method].keys()
         figure = f"{family}, regret at {budget} full trainings, `{method}`"
         if method == AIMING and aim is not None:
-            found.append((figure, _told(means[method]), f"≤ {aim:g}", means[method][0] <= aim))
+            found.append((figure, _told(mine), f"≤ {aim:g}", mine[0] <= aim))
         else:
-            found.append((figure, _told(means[method]), "–", None))
+            found.append((figure, _told(mine), "–", None))
         for what, names in (("the best peer", PEERS), ("the best other search here", OTHERS)):
-            if others := [name for name in names if name in means]:
-                best = min(others, key=means.__getitem__)
-                is_ahead = means[method][0] < means[best][0]
-                found.append((f"… and {what}", f"{_told(means[best])} (`{best}`)", "ahead", is_ahead))
+            means = {name: figures.mean({task: methods[name][task] for task in tasks}, place)
+                     for name in names if _plays(methods.get(name, {}), tasks, place)}  # fmt: skip
+            if means:
+                best = min(means, key=means.__getitem__)
+                seen = f"{_told(means[best])} (`{best}`, {_least(methods[best])} runs)"
+                found.append((f"… and {what}", seen, "ahead", mine[0] < means[best][0]))
     return found
+
+
+def _plays(found: Regrets, tasks: Collection[str], place: int) -> bool:
+    return bool(found) and found.keys() >= set(tasks) and figures.points(found) > place and _least(found) >= FEWEST
+
+
+def _least(found: Regrets) -> int:
+    return min(len(seeds) for seeds in found.values())
 
 
 def _told(mean: tuple[float, float]) -> str:
@@ -103,8 +116,11 @@ def _half(family: str, methods: dict[str, Regrets]) -> list[Row]:
     found: list[Row] = []
     if GUIDE not in methods:
         return found
-    budgets = [budget for budget in (10, 25, 50) if POINTS.index(budget) < figures.points(methods[GUIDE])]
-    for method in (one for one in (AIMING, OWN) if one in methods):
+    for method in (one for one in (AIMING, OWN) if one in methods and methods[one].keys() == methods[GUIDE].keys()):
+        budgets = [budget for budget in (10, 25, 50) if POINTS.index(budget) < figures.points(methods[GUIDE])
+                   and budget / 2 <= POINTS[figures.points(methods[method]) - 1]]  # fmt: skip
+        if not budgets:
+            continue
         curve = np.array([figures.mean(methods[method], point)[0] for point in range(figures.points(methods[method]))])
         told, halves = [], []
         for budget in budgets:
@@ -121,7 +137,7 @@ def _no_worse(what: str, method: str, groups: list[dict[str, Regrets]]) -> list[
     point = POINTS.index(JUDGED)
     pairs = [(task, seeds, methods[CHANCE][task]) for methods in groups if CHANCE in methods
              for task, seeds in methods.get(method, {}).items() if task in methods[CHANCE]]  # fmt: skip
-    judged = [pair for pair in pairs if min(one.shape[1] for one in pair[1:]) > point]
+    judged = [pair for pair in pairs if all(one.shape[1] > point and len(one) > 1 for one in pair[1:])]
     if not judged:
         return []
     worse = [task for task, seeds, chance in judged if figures.worse(seeds, chance, point)]

@@ -1,17 +1,17 @@
-"""Write SEARCH.md and its picture from the kept cells."""
+"""Write SEARCH.md and its pictures from the kept cells."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.replay import aims, figures, picture, remains
-from benchmarks.replay.aims import AIMING, CHANCE, GUIDE
+from benchmarks.replay.aims import AIMING, AIMS, CHANCE, GUIDE
 from benchmarks.replay.cells import kept
 from benchmarks.replay.figures import SHOWN, Line, Regrets
 from benchmarks.replay.methods import METHODS
@@ -21,7 +21,7 @@ from benchmarks.replay.trace import POINTS, WORKERS
 Groups = dict[str, dict[str, list[Line]]]
 """Family → method → cells."""
 LOG, HEADING = HERE / "LOG.md", "## Search on recorded curves"
-FEWER = """
+TERMS = """
 ± is the standard error over seeds. The aims belong to the line that chooses among the table's own configs; the other
 line draws its candidates and takes the nearest config that is left. How many runs there are of a method: "tasks ×
 seeds" below.
@@ -33,7 +33,7 @@ yet to say how much of it is theirs. An epoch takes 1 of the virtual clock; with
 HALF = """![Half the budget]({picture})
 
 The mean over the tasks, on which "trainings for what Ray's guide has" goes: what lies below the dashed line has found
-as much as the guide with less than half the budget.
+as much as the guide with at most half the budget.
 """
 SMOOTH = """
 - Families that end with `-smooth` are the recorded tables with a thin-plate spline between their configs: a config has
@@ -83,8 +83,11 @@ def render(at: Place = KEPT) -> dict[Path, str]:
     recorded = {family: families[family] for family in aims.recorded(families)}
     parts = ["# What the searches find, on other people's curves", "",
              f"Written by `benchmarks/search.py`; each run's figures are in `{_from(at, at.cells)}/`.", "",
-             f"![Regret over the budget]({_from(at, at.picture)})", "", _aims(families, played)]  # fmt: skip
-    parts += [OWN if at == KEPT else "", HALF.format(picture=_from(at, at.halves))]
+             f"![Regret over the budget]({_from(at, at.picture)})", "",
+             _aims(families, played, AIMS if at == KEPT else {})]  # fmt: skip
+    parts += [OWN if at == KEPT else ""]
+    if any(GUIDE in methods for methods in recorded.values()):
+        parts += [HALF.format(picture=_from(at, at.halves))]
     for family, found in families.items():
         parts += [f"## {family}", "", _iqms(found), _means(found), _budgets(found), _tasks(found)]
         parts += [_costs({name: played[family][name] for name in found}), _remains(played[family])]
@@ -102,10 +105,11 @@ def _from(at: Place, file: Path) -> str:
 
 def regrets(groups: Groups) -> dict[str, dict[str, Regrets]]:
     """Gather the regrets: family → method → regrets, in the order of the methods."""
-    return {
-        family: {name: found for name in METHODS if (found := figures.regrets(methods.get(name, [])))}
+    found = {
+        family: {name: seen for name in METHODS if (seen := figures.regrets(methods.get(name, [])))}
         for family, methods in sorted(groups.items())
     }
+    return {family: methods for family, methods in found.items() if methods}
 
 
 def groups(folder: Path = RAW) -> Groups:
@@ -196,11 +200,11 @@ def _remains(methods: dict[str, list[Line]]) -> str:
     return "\n".join([remains.TEXT, _table(remains.HEAD, rows), tasks]) if rows else ""
 
 
-def _aims(families: dict[str, dict[str, Regrets]], played: Groups) -> str:
+def _aims(families: dict[str, dict[str, Regrets]], played: Groups, known: Mapping[tuple[str, int], float]) -> str:
     """Hold what was reached against what was aimed at."""
     rows = [[figure, seen, aim, "" if reached is None else "yes" if reached else "**missed**"]
-            for figure, seen, aim, reached in [*aims.rows(families), *aims.costs(played)]]  # fmt: skip
-    return "## Aims\n\n" + _table(["figure", "seen", "aim", "reached"], rows) + FEWER
+            for figure, seen, aim, reached in [*aims.rows(families, known), *aims.costs(played)]]  # fmt: skip
+    return "## Aims\n\n" + _table(["figure", "seen", "aim", "reached"], rows) + TERMS
 
 
 def _methods(folder: Path) -> str:

@@ -20,7 +20,7 @@ LEAST = 1e-3
 
 def draw(families: Mapping[str, Mapping[str, Regrets]], names: list[str]) -> str:
     """Draw {family: {method: its regrets}}; `names` fixes the order of the methods, and their colours."""
-    colours = dict(zip(names, COLOURS, strict=False))
+    colours = dict(zip(names, COLOURS[: len(names)], strict=True))
     shown = [name for name in names if any(name in methods for methods in families.values())]
     panels = [_panel(family, methods, colours) for family, methods in families.items()]
     return _frame(panels, {name: f'fill="{colours[name]}"' for name in shown})
@@ -30,7 +30,8 @@ def halves(families: Mapping[str, Mapping[str, Regrets]]) -> str:
     """Draw freeze-thaw's mean regret beside that of Ray's guide, and that of the guide at twice the budget."""
     shown = {family: methods for family, methods in families.items() if GUIDE in methods}
     panels = [_half(family, methods) for family, methods in shown.items()]
-    lines = {**{name: f'fill="{colour}"' for name, colour in HALF.items()}, "dashed: twice the budget": 'fill="#555"'}
+    played = {name: f'fill="{colour}"' for name, colour in HALF.items() if any(name in one for one in shown.values())}
+    lines = {**played, "dashed: twice the budget": 'fill="#555"'}
     return _frame(panels, lines)
 
 

@@ -39,10 +39,12 @@ def choose(data: Path | None, out: Path | None) -> Place:
     if out is None and (data is None or fingerprint(data) == _of(KEPT.cells)):
         return KEPT
     if data is None:
-        return _below(out or KEPT.cells)
+        if out is None or not out.is_dir():
+            raise SystemExit(f"--out: must be a folder that is there, but got {out}.")
+        return _below(out)
     given = fingerprint(data)
     folder = out or KEPT.cells.with_name(f"search-{given[:8]}")
-    if _of(folder) not in ("", given):
+    if _of(folder) != given and any(folder.glob("*.jsonl")):
         raise SystemExit(f"--out: must be a folder for these curves, but {folder} holds cells of others. Name another.")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / DATA).write_text(given + "\n")
@@ -50,9 +52,11 @@ def choose(data: Path | None, out: Path | None) -> Place:
 
 
 def fingerprint(data: Path) -> str:
-    """Tell the tables below a folder from others, by all that they hold."""
-    found = hashlib.sha256()
-    for file in sorted(data.glob("*/*.npz")):
+    """Tell the tables below a folder from others, by their files; exits where there are none."""
+    found, files = hashlib.sha256(), sorted(data.glob("*/*.npz"))
+    if not files:
+        raise SystemExit(f"--data: must be a folder with FAMILY/*.npz in it, but got {data}.")
+    for file in files:
         found.update(f"{file.parent.name}/{file.name}\n".encode())
         found.update(hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()

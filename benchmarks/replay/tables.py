@@ -214,7 +214,7 @@ def load(folder: Path, only: Sequence[str] = (), smooth: bool = False) -> list[T
     recorded = [task for file in files for task in _read(file)]
     tasks = [*recorded, *misleading.tasks()]
     if smooth or any(word.endswith(SMOOTH) for word in only):
-        tasks += between.tasks(recorded)
+        tasks += [task for task in between.tasks(recorded) if smooth or task.family in only]
     chosen = [t for t in tasks if not only or any(word == t.family or word in t.name for word in only)]
     if not chosen:
         raise SystemExit(f"--tasks: must name some of {', '.join(t.name for t in tasks)}, but got {', '.join(only)}.")

@@ -22,6 +22,8 @@ SECOND = "low 0\nhigh 0\nmax 7\noom 5\noom_kill {}\noom_group_kill 0\n"
         ("1:cpu:/a\n4:memory:/a/b\n0::/", {"cgroup/memory/a/b/memory.oom_control": FIRST.format(2)}, 2),
         ("4:cpu,memory:/docker/a", {"cgroup/memory/memory.oom_control": FIRST.format(3)}, 3),
         ("4:memory:/a", {"cgroup/memory/a/memory.oom_control": "under_oom 0\n"}, 9),
+        ("4:memory:/a/b", {"cgroup/memory/a/memory.oom_control": FIRST.format(1)}, 9),
+        ("odd", {}, 9),
         (None, {}, 9),
     ],
 )

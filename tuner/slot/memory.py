@@ -31,7 +31,7 @@ def is_of_gpu(error: BaseException) -> bool:
 def kernel_kills() -> int:
     """Count the processes that the kernel has killed for lack of memory (Linux; else 0).
 
-    Those of this process's memory cgroup, where it has one, or of one around it; else all of this machine.
+    Those of this process's memory cgroup, where it has one that tells; else all of this machine.
     """
     for file in _counters():
         with contextlib.suppress(OSError, ValueError):
@@ -43,15 +43,13 @@ def kernel_kills() -> int:
 
 def _counters() -> Iterator[Path]:
     """Yield the files that may say it, the closest first; a container may not see its group under its own name."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         for line in (PROC / "self" / "cgroup").read_text().splitlines():
             _, controllers, name = line.split(":", 2)
-            if not controllers:  # the second version of cgroups, which counts a group's kills in those around it too
-                root, file = GROUPS, "memory.events"
+            if not controllers:  # the second version of cgroups: a group counts the kills of those in it too
+                group = GROUPS / name.lstrip("/")
+                yield from (one / "memory.events" for one in (group, *group.parents) if one.is_relative_to(GROUPS))
             elif "memory" in controllers.split(","):
-                root, file = GROUPS / "memory", "memory.oom_control"
-            else:
-                continue
-            group = root / name.lstrip("/")
-            yield from (one / file for one in (group, *group.parents) if one.is_relative_to(root))
+                root = GROUPS / "memory"
+                yield from (one / "memory.oom_control" for one in (root / name.lstrip("/"), root))
     yield PROC / "vmstat"
