@@ -60,7 +60,7 @@ class Thaw:
     one does, until one more full training was spent on that, beside what others trained on the way to their rungs.
     """
 
-    version = 8
+    version = 9
 
     def __init__(self, experiment: Experiment, chooser: Chooser | None, tops: Collection[int] = ()) -> None:
         """Without a chooser it can only tell its rungs."""

@@ -28,7 +28,7 @@ MOST_FITTED = 160
 """Rows that a fit looks at."""
 LEADING = 0.6
 """The share of them that comes from the trials that got furthest; the others are whole trials by chance."""
-HELD, KEPT = 3000, 2000
+HELD, KEPT = 1800, 1200
 """An answer costs the square of the rows, so there are about so many at most: a fit of more than the fewer keeps these,
 and the next one follows before there are more. Kept are in the same parts the trials that stand best, and others by
 chance; those that lose all of their rows compete no more.
