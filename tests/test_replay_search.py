@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import search
+from benchmarks import search, warm
 from benchmarks.replay import cells, figures, ours, page, place
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
@@ -251,6 +251,17 @@ def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
     assert "![Regret over the budget](search.svg)" in text and "in `kept/`" in text
     assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA as in its paper. Not run" in text
     assert (larger / "search.svg").read_text().count("<polyline") == 2
+
+
+def test_an_earlier_run_of_half_a_range_learns_nothing_of_the_half_with_the_best_config(larger: Path) -> None:
+    (task,) = load(larger, ["bowl"])
+    rate = task.axes[0].name
+    rest, best = warm.half(task), task.params(int(task.losses.argmin()))
+    assert 0 < rest.configs < task.configs
+    rates = [rest.params(row)[rate] for row in range(rest.configs)]
+    assert (max(rates) < best[rate]) or (min(rates) > best[rate])
+    found = warm.learned(task, "half", task, seed=0)
+    assert found and {trial["params"][rate] for trial in found} <= set(rates)
 
 
 def test_cells_of_other_curves_go_elsewhere_and_are_never_mixed(
