@@ -49,7 +49,8 @@ def half(task: Task) -> Task:
 
 def learned(task: Task, kind: str, other: Task, seed: int) -> list[dict[str, Any]]:
     """Play the earlier run; gives what a later one on the task learns from it."""
-    source, terms = {"half": half(task), "other": other}.get(kind, task), Terms(seed + APART, TRAININGS)
+    source = half(task) if kind == "half" else other if kind == "other" else task
+    terms = Terms(seed + APART, TRAININGS)
     run = ours.Replay(ours.experiment(source, terms, {"search": {"kind": "auto"}}), source, terms)
     ours.play(run)
     trials = trials_of("A", replay(run.records), ours.experiment(task, terms, {}), {})

@@ -1,12 +1,11 @@
-"""What the searches were to reach, and what they reached: the lines on searches in REPORT.md."""
+"""What the searches were to reach, and what they reached: the aims in SEARCH.md and REPORT.md."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import TypeVar
 
 from benchmarks.replay import figures
 from benchmarks.replay.figures import Line, Regrets
@@ -32,30 +31,31 @@ DEAREST = 50
 """Milliseconds of CPU that a suggestion may cost."""
 
 Families = dict[str, dict[str, Regrets]]
+Found = TypeVar("Found")
 Row = tuple[str, str, str, bool | None]
 """(figure, seen, aim, reached)"""
 
 
 def rows(families: Families, aims: Mapping[tuple[str, int], float] = AIMS) -> list[Row]:
     """Hold what was reached against what was aimed at, as far as it was played."""
-    others = {family: families[family] for family in recorded(families)}
-    found = [one for family, methods in others.items() for budget in BUDGETS
+    curves = recorded(families)
+    found = [one for family, methods in curves.items() for budget in BUDGETS
              for one in _regret(family, methods, budget, aims.get((family, budget)))]  # fmt: skip
-    found += [one for family, methods in others.items() for one in _half(family, methods)]
+    found += [one for family, methods in curves.items() for one in _half(family, methods)]
     smooth = [methods for family, methods in families.items() if family.endswith(SMOOTH)]
     for method in (AIMING, OWN):
-        found += _no_worse(f"recorded curves, `{method}`", method, list(others.values()))
+        found += _no_worse(f"recorded curves, `{method}`", method, list(curves.values()))
         found += _no_worse(f"curves made to mislead, `{method}`", method, [families.get(MISLEADING, {})])
         found += _no_worse(f"between the recorded configs, `{method}`", method, smooth)
-    return found + [_runs(what, names, others) for what, names in
+    return found + [_runs(what, names, curves) for what, names in
                     (("freeze-thaw", (AIMING, OWN)), ("peers", PEERS), ("others", OTHERS))]  # fmt: skip
 
 
-def recorded(families: Mapping[str, object]) -> list[str]:
-    """Name the families that others recorded, those with aims first; played by other terms one is another family."""
+def recorded(families: Mapping[str, Found]) -> dict[str, Found]:
+    """Keep the families that others recorded, those with aims first; played by other terms one is another family."""
     known = [name for name in dict.fromkeys(name for name, _ in AIMS) if name in families]
     more = [name for name in families if not name.startswith(MISLEADING) and SMOOTH not in name]
-    return list(dict.fromkeys([*known, *more]))
+    return {name: families[name] for name in [*known, *more]}
 
 
 def _runs(what: str, names: Sequence[str], families: Families) -> Row:
@@ -104,7 +104,7 @@ def costs(groups: Mapping[str, Mapping[str, list[Line]]]) -> list[Row]:
     """Tell what a suggestion costs on the recorded curves, in runs of so many trials."""
     found: list[Row] = []
     for method in (AIMING, OWN):
-        if lines := [line for family in recorded(groups) for line in groups[family].get(method, [])]:
+        if lines := [line for methods in recorded(groups).values() for line in methods.get(method, [])]:
             suggestion, _, count, _ = figures.cost(lines)
             figure = f"CPU a suggestion, `{method}`, runs of {count:.0f} trials"
             found.append((figure, f"{suggestion:.1f} ms", f"≤ {DEAREST} ms", suggestion <= DEAREST))
@@ -121,10 +121,10 @@ def _half(family: str, methods: dict[str, Regrets]) -> list[Row]:
                    and budget / 2 <= POINTS[figures.points(methods[method]) - 1]]  # fmt: skip
         if not budgets:
             continue
-        curve = np.array([figures.mean(methods[method], point)[0] for point in range(figures.points(methods[method]))])
+        curve, guide = figures.curve(methods[method]), figures.curve(methods[GUIDE])
         told, halves = [], []
         for budget in budgets:
-            needed = figures.needed(curve, figures.mean(methods[GUIDE], POINTS.index(budget))[0])
+            needed = figures.needed(curve, guide[POINTS.index(budget)])
             told.append("more" if needed is None else f"{needed:g}")
             halves.append(needed is not None and needed <= budget / 2)
         figure = f"{family}, trainings for what Ray's guide has at {', '.join(map(str, budgets))}, `{method}`"

@@ -63,6 +63,11 @@ def mean(found: Regrets, point: int) -> tuple[float, float]:
     return float(np.mean(means)), float(np.sqrt(np.square(errors).sum()) / len(errors))
 
 
+def curve(found: Regrets) -> np.ndarray:
+    """Give the mean over tasks at each point that a method got to."""
+    return np.array([mean(found, point)[0] for point in range(points(found))])
+
+
 def error(values: np.ndarray) -> float:
     """Give the standard error of a mean; not known from one value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.replay import aims, figures, picture, remains
 from benchmarks.replay.aims import AIMING, AIMS, CHANCE, GUIDE
 from benchmarks.replay.cells import kept
@@ -26,7 +24,7 @@ TERMS = """
 line draws its candidates and takes the nearest config that is left. How many runs there are of a method: "tasks ×
 seeds" below.
 """
-OWN = """What freeze-thaw is was chosen by these very tasks, for the most part by their first seeds: other curves are
+CHOSEN = """What freeze-thaw is was chosen by these very tasks, for the most part by their first seeds: other curves are
 yet to say how much of it is theirs. An epoch takes 1 of the virtual clock; with the seconds that LCBench tells
 (`--seconds`) nothing was played.
 """
@@ -80,12 +78,12 @@ def render(at: Place = KEPT) -> dict[Path, str]:
     """Give the report and its pictures, by their files."""
     played = groups(at.cells)
     families = regrets(played)
-    recorded = {family: families[family] for family in aims.recorded(families)}
+    recorded = aims.recorded(families)
     parts = ["# What the searches find, on other people's curves", "",
              f"Written by `benchmarks/search.py`; each run's figures are in `{_from(at, at.cells)}/`.", "",
              f"![Regret over the budget]({_from(at, at.picture)})", "",
              _aims(families, played, AIMS if at == KEPT else {})]  # fmt: skip
-    parts += [OWN if at == KEPT else ""]
+    parts += [CHOSEN if at == KEPT else ""]
     if any(GUIDE in methods for methods in recorded.values()):
         parts += [HALF.format(picture=_from(at, at.halves))]
     for family, found in families.items():
@@ -156,11 +154,11 @@ def _budgets(found: dict[str, Regrets]) -> str:
     """Tell which budget each method needs for what Ray's guide has at the budgets that are shown."""
     if GUIDE not in found:
         return ""
-    curves = {name: [figures.mean(one, p)[0] for p in range(figures.points(one))] for name, one in found.items()}
+    curves = {name: figures.curve(one) for name, one in found.items()}
     shown = [budget for budget in SHOWN if POINTS.index(budget) < len(curves[GUIDE])]
     rows = []
     for name, curve in curves.items():
-        budgets = [figures.needed(np.array(curve), curves[GUIDE][POINTS.index(budget)]) for budget in shown]
+        budgets = [figures.needed(curve, curves[GUIDE][POINTS.index(budget)]) for budget in shown]
         rows.append([f"`{name}`", *("more" if budget is None else f"{budget:g}" for budget in budgets)])
     return _table(["full trainings for the mean regret that Ray's guide has at", *map(str, shown)], rows)
 

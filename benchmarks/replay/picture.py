@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.replay.figures import Regrets, iqm, mean
+from benchmarks.replay.aims import AIMING, GUIDE, OWN
+from benchmarks.replay.figures import Regrets, curve, iqm
 from benchmarks.replay.figures import points as count
 from benchmarks.replay.trace import POINTS
 
 COLOURS = ("#7f7f7f", "#ff7f0e", "#2ca02c", "#8c564b", "#9467bd", "#bcbd22", "#e377c2", "#000000", "#d62728", "#1f77b4",
            "#17becf", "#aa3377", "#004488", "#c7c7c7", "#999933")  # fmt: skip
 WIDTH, HEIGHT, LEFT, TOP = 400, 320, 50, 30
-GUIDE = "ray-guide"
-HALF = {GUIDE: "#1f77b4", "auto": "#000000", "auto-table": "#d62728"}
+HALF = {GUIDE: "#1f77b4", OWN: "#000000", AIMING: "#d62728"}
 LEAST = 1e-3
 """Where the axis of the regret ends: a regret of 0 has no logarithm."""
 
@@ -63,7 +63,7 @@ def _half(family: str, methods: Mapping[str, Regrets]) -> Iterator[str]:
     yield from _axes(f"{family}: regret, mean over the tasks", last)
     for name, colour in HALF.items():
         if name in methods:
-            means = tuple(mean(methods[name], point)[0] for point in range(count(methods[name])))
+            means = curve(methods[name]).tolist()
             yield _drawn(_line(means, last), colour)
             if name == GUIDE:
                 twice = zip(POINTS, means, strict=False)
@@ -86,7 +86,7 @@ def _drawn(points: Sequence[str], colour: str, more: str = "") -> str:
     return f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"{more}/>'
 
 
-def _line(values: tuple[float, ...], last: float) -> list[str]:
+def _line(values: Sequence[float], last: float) -> list[str]:
     return [f"{_x(POINTS[place], last):.1f},{_y(value):.1f}" for place, value in enumerate(values)]
 
 

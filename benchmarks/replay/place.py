@@ -36,13 +36,13 @@ KEPT = Place(RAW, HERE / "SEARCH.md", HERE.parent / "docs" / "pictures")
 
 def choose(data: Path | None, out: Path | None) -> Place:
     """Choose the place for curves; exits where `out` holds cells of others."""
-    if out is None and (data is None or fingerprint(data) == _of(KEPT.cells)):
-        return KEPT
     if data is None:
-        if out is None or not out.is_dir():
+        if out is not None and not out.is_dir():
             raise SystemExit(f"--out: must be a folder that is there, but got {out}.")
-        return _below(out)
+        return _below(out) if out else KEPT
     given = fingerprint(data)
+    if out is None and given == _of(KEPT.cells):
+        return KEPT
     folder = out or KEPT.cells.with_name(f"search-{given[:8]}")
     if _of(folder) != given and any(folder.glob("*.jsonl")):
         raise SystemExit(f"--out: must be a folder for these curves, but {folder} holds cells of others. Name another.")
