@@ -7,52 +7,36 @@ import json
 import math
 from pathlib import Path
 
+import curves_made
 import numpy as np
 import pytest
 
-from benchmarks import search, warm
-from benchmarks.replay import cells, figures, ours, page, place
+from benchmarks import warm
+from benchmarks.replay import cells, ours
 from benchmarks.replay.clock import Work, play
 from benchmarks.replay.methods import METHODS
 from benchmarks.replay.misleading import tasks as load_misleading
-from benchmarks.replay.place import Place
 from benchmarks.replay.tables import Axis, Task, Unused, load, rows
 from benchmarks.replay.trace import POINTS, Terms, Trace
 from tuner.core.records import Record
 from tuner.core.search.asker import Suggestion
 
 NAN = math.nan
-CURVES = [[9.0, 5.0, 4.0], [9.0, 3.0, NAN], [9.0, 2.0, 6.0], [9.0, NAN, 1.0], [9.0, 7.0, 8.0]]
-"""The untrained model, and two epochs. Best values: 4, 3, 2, none, 7; so the best is 2 and the median 4."""
-RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiny").mkdir()
-    hp = np.array([[rate, place] for place, rate in enumerate(RATES)])
-    names, curves = np.array(["learning_rate", "layers"]), np.array([CURVES])
-    np.savez(tmp_path / "tiny" / "t.npz", tasks=np.array(["one"]), hp_names=names, hp=hp, valid_loss=curves)
-    return tmp_path
+    return curves_made.tiny(tmp_path)
+
+
+@pytest.fixture
+def larger(tmp_path: Path) -> Path:
+    return curves_made.larger(tmp_path)
 
 
 @pytest.fixture
 def task(folder: Path) -> Task:
     return load(folder)[0]
-
-
-@pytest.fixture
-def larger(tmp_path: Path) -> Path:
-    """Forty configs of two params and six epochs, by a formula; some diverge."""
-    random = np.random.default_rng(0)
-    hp = np.stack([10 ** random.uniform(-4, 0, 40), random.integers(1, 9, 40)], axis=1)
-    aim = np.abs(np.log10(hp[:, :1]) + 2) + np.abs(hp[:, 1:] - 4) / 8
-    values = aim + np.exp(-np.arange(7)) * (1 + aim)
-    values[hp[:, 0] > 0.5, 3:] = NAN
-    (tmp_path / "made").mkdir()
-    names = np.array(["learning_rate", "layers"])
-    np.savez(tmp_path / "made" / "m.npz", tasks=np.array(["bowl"]), hp_names=names, hp=hp, valid_loss=values[None])
-    return tmp_path
 
 
 def test_regret_by_hand(task: Task) -> None:
@@ -230,29 +214,6 @@ def test_a_method_can_choose_among_the_tables_own_configs(larger: Path) -> None:
         ours.run(task, terms, {"search": {"kind": "tpe"}}, on_table=True)
 
 
-def test_a_run_that_used_up_its_table_stays_at_what_it_found_and_a_smaller_budget_is_left_out() -> None:
-    whole = {"task": "t", "budget": 2, "regret": [0.9, 0.8, 0.7, 0.6]}
-    used_up, small = {**whole, "regret": [0.9, 0.5]}, {**whole, "budget": 1, "regret": [0.1, 0.1]}
-    assert figures.regrets([whole, used_up, small])["t"].tolist() == [[0.9, 0.8, 0.7, 0.6], [0.9, 0.5, 0.5, 0.5]]
-
-
-def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
-    kept, tasks = larger / "kept", load(larger, ["made"])
-    terms = {"budget": 5, "workers": 4, "seconds": False}
-    todo = cells.jobs(["random", "random-promote"], tasks, 2, terms, kept)
-    assert len(todo) == 4
-    assert cells.play(todo[:3], larger, 1, kept) == []
-    with (kept / "random.jsonl").open("a") as file:
-        file.write('{"method":"random","fam')
-    assert cells.jobs(["random", "random-promote"], tasks, 2, terms, kept) == todo[3:]
-    cells.note(["random"], kept)
-    page.write(Place(kept, larger / "SEARCH.md", larger))
-    text = (larger / "SEARCH.md").read_text()
-    assert "![Regret over the budget](search.svg)" in text and "in `kept/`" in text
-    assert "| `random-promote` |" in text and "`tpe-asha`: TPE, stopping ASHA as in its paper. Not run" in text
-    assert (larger / "search.svg").read_text().count("<polyline") == 2
-
-
 def test_an_earlier_run_of_half_a_range_learns_nothing_of_the_half_with_the_best_config(larger: Path) -> None:
     (task,) = load(larger, ["bowl"])
     rate = task.axes[0].name
@@ -262,39 +223,6 @@ def test_an_earlier_run_of_half_a_range_learns_nothing_of_the_half_with_the_best
     assert (max(rates) < best[rate]) or (min(rates) > best[rate])
     found = warm.learned(task, "half", task, seed=0)
     assert found and {trial["params"][rate] for trial in found} <= set(rates)
-
-
-def test_cells_of_other_curves_go_elsewhere_and_are_never_mixed(
-    folder: Path, larger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kept = Place(folder / "raw" / "search", folder / "SEARCH.md", folder)
-    monkeypatch.setattr(place, "KEPT", kept)
-    kept.cells.mkdir(parents=True)
-    (folder / "tiny" / "t.npz").rename(folder / "t.npz")
-    flags = ["--data", str(folder), "--methods", "random", "random-promote", "--tasks", "made", "--jobs", "1"]
-    search.main([*flags, "--runs", "1", "--budget", "5"])
-    report = Path(capsys.readouterr().out.strip())
-    assert report.parent == kept.cells.with_name(f"search-{place.fingerprint(folder)[:8]}")
-    assert "## made" in report.read_text() and not kept.report.exists()
-    (kept.cells / place.DATA).write_text(place.fingerprint(folder) + "\n")
-    assert place.choose(folder, None) == place.choose(None, None) == kept, "the curves that are kept"
-    (folder / "made" / "t.npz").write_bytes(b"others")
-    with pytest.raises(SystemExit, match="--out: must be a folder for these curves"):
-        place.choose(folder, report.parent)
-
-
-def test_a_cell_by_other_terms_does_not_take_the_place_of_one_that_is_kept(tmp_path: Path) -> None:
-    cell = {"method": "random", "family": "made", "task": "bowl", "seed": 0, "seconds": False}
-    played = [{**cell, "workers": workers, "budget": budget} for workers, budget in ((8, 50), (2, 50), (8, 5))]
-    (tmp_path / "random.jsonl").write_text("".join(json.dumps(line) + "\n" for line in played))
-    assert cells.kept(tmp_path) == played[:2]
-    assert list(page.groups(tmp_path)) == ["made", "made with 2 workers"]
-
-
-def test_interquartile_mean() -> None:
-    assert figures.interquartile_mean(np.array([100.0, 2, 3, -50])) == 2.5
-    assert figures.interquartile_mean(np.array([9.0, 1, 2, 3, 0])) == pytest.approx((0.75 + 2 + 0.75 * 3) / 2.5)
-    assert figures.needed(np.array([1.0, 0.5, 0.2]), 0.5) == 1
 
 
 def test_lines_stay_small(task: Task) -> None:
