@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch  # noqa: F401 - it has an OpenMP
 from scipy.optimize import approx_fprime
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tuner.audit import audit
 from tuner.core.records import Suggested
 from tuner.core.search import joint
+from tuner.core.search.blas import ONE_THREAD
 from tuner.core.search.joint import Rows
 from tuner.core.search.points import Points
 from tuner.core.search.posterior import Posterior
@@ -117,8 +120,8 @@ def test_an_audit_sees_that_a_trial_was_sent_elsewhere() -> None:
     assert audit([*records[:place], sent], {}).difference
 
 
-def threads_of_blas() -> set[int]:
-    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+def threads_of(kind: str) -> set[int]:
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == kind}
 
 
 def test_decisions_are_computed_in_one_thread_of_blas_and_others_get_theirs_back() -> None:
@@ -126,11 +129,29 @@ def test_decisions_are_computed_in_one_thread_of_blas_and_others_get_theirs_back
 
     class Watched(FreezeThaw):
         def _by_chance(self, number: int, straight: str = "") -> Any:
-            seen.append(threads_of_blas())
+            seen.append(threads_of("blas"))
             return super()._by_chance(number, straight)
 
     with threadpool_limits(2, user_api="blas"):
         Simulation(auto(trials=6), curve, slots=2, asker=Watched(auto(trials=6))).run()
-        assert threads_of_blas() == {2}
+        assert threads_of("blas") == {2}
     assert seen
     assert all(threads == {1} for threads in seen)
+
+
+def test_who_is_out_last_keeps_its_own_threads_of_openmp() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with ONE_THREAD:
+            entered.set()
+            leave.wait()
+
+    with threadpool_limits(7, user_api="openmp"):  # of this thread: the other has as many as there are cores
+        other = threading.Thread(target=first)
+        other.start()
+        entered.wait()
+        with ONE_THREAD:
+            leave.set()
+            other.join()
+        assert threads_of("openmp") == {7}

@@ -25,7 +25,7 @@ class OneThread(ContextDecorator):
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._limit = _found().limit(limits=1, user_api="blas")
+                self._limit = _found().limit(limits=1)
             self._inside += 1
 
     def __exit__(
@@ -42,5 +42,8 @@ ONE_THREAD = OneThread()
 
 @cache
 def _found() -> ThreadpoolController:
-    """Find the libraries once: looking takes milliseconds."""
-    return ThreadpoolController()
+    """Find the libraries once: looking takes milliseconds.
+
+    Of BLAS alone, for OpenMP has a number for each thread: who is out last would give its own that of who was in first.
+    """
+    return ThreadpoolController().select(user_api="blas")
