@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the long proofs be run in full."""
-    parser.addoption("--kills", default=3, type=int, help="how often tests/ray/test_kills.py kills its run")
+    parser.addoption("--kills", default=2, type=int, help="how often tests/ray/test_kills.py kills its run")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks

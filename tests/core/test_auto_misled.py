@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -48,13 +49,19 @@ def run(by: Any, seed: int) -> list[Record]:
     return Simulation(auto(seed=seed, trials=200), by, slots=3).run()
 
 
+usual = cache(run)
+"""The same with all as it is; it is played once."""
+
+
 def straight_share(records: list[Record]) -> float:
     """Tell the share of all epochs that straight trials have."""
     return epochs_of(records, straights(records)) / epochs_of(records, {f"t{i:04d}" for i in range(200)})
 
 
 def test_half_of_the_epochs_do_while_one_by_chance_is_the_best_of_all() -> None:
-    misled, right = (statistics.mean(straight_share(run(by, seed)) for seed in (0, 1, 2)) for by in (crossing, smooth))
+    misled, right = (
+        statistics.mean(straight_share(usual(by, seed)) for seed in (0, 1, 2)) for by in (crossing, smooth)
+    )
     assert right <= 0.12
     assert misled > 2 * right
 
@@ -86,7 +93,7 @@ def noisy(params: Mapping[str, Any], epoch: int) -> float:
 def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_wait_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heeded = [run(noisy, seed) for seed in (0, 1, 2)]
+    heeded = [usual(noisy, seed) for seed in (0, 1, 2)]
     monkeypatch.setattr(joint, "OWN_TELLS", 0.0)
     for seed, records in enumerate(heeded):
         ignored = run(noisy, seed)
@@ -97,7 +104,7 @@ def test_where_early_epochs_do_not_tell_half_of_all_run_straight_and_new_trials_
 def test_that_new_trials_wait_longer_is_more_than_that_the_others_take_their_epochs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    waiting = [begun(run(noisy, seed)) for seed in (0, 1, 2)]
+    waiting = [begun(usual(noisy, seed)) for seed in (0, 1, 2)]
     monkeypatch.setattr(thaw, "LONG_MEAN", thaw.MEAN)
     assert sum(waiting) < 0.95 * sum(begun(run(noisy, seed)) for seed in (0, 1, 2))
 

@@ -94,6 +94,7 @@ def test_hours_hold_although_a_trial_hangs(launch, write, tmp_path: Path) -> Non
     write(
         "import time\ndef train(trial, *, lr):\n    time.sleep(1000)\n",
         budget={"trials": 2, "epochs": 5, "hours": 0.003},
+        resources={"max_trials": 1},
     )
     launch("--space", "mine.yaml", "--name", "r", "--no-dashboard")
     assert replay(read(tmp_path / "runs" / "r")).closed == "hours"

@@ -39,7 +39,7 @@ def seen(run: Path) -> dict[str, set[str]]:
     return {name: {line.split()[1] for line in lines if line.startswith("sees")} for name, lines in logs.items()}
 
 
-def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
+def test_shares_are_spread_over_the_gpus(
     cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:
     write(
@@ -57,9 +57,6 @@ def test_shares_are_spread_over_the_gpus_and_a_trial_without_sees_none(
     assert "in place of" not in launch("--space", "mine.yaml", "--name", "pack", "--address", cluster, *pack).stdout
     assert set().union(*seen(tmp_path / "runs" / "pack").values()) == {"'0'"}
 
-    launch("--space", "mine.yaml", "--name", "none", "--address", cluster, "--set", "resources.gpus=0")
-    assert set().union(*seen(tmp_path / "runs" / "none").values()) == {"''"}
-
 
 def test_a_check_asks_the_cluster_and_refuses_as_a_run_does(
     cluster: str, launch: Callable[..., Any], write: Callable[..., Any]
@@ -76,20 +73,23 @@ def test_a_check_asks_the_cluster_and_refuses_as_a_run_does(
     assert checked.stdout == ""
 
 
-def test_wide_trials_wait_for_a_whole_gpu_and_all_end(
+def test_wide_trials_wait_for_a_whole_gpu_all_end_and_one_without_sees_none(
     cluster: str, launch: Callable[..., Any], write: Callable[..., Any], tmp_path: Path
 ) -> None:
-    space = {"lr": {"dist": "float", "low": 0.1, "high": 1}, "width": {"dist": "choice", "values": [8, 32]}}
+    space = {"lr": {"dist": "float", "low": 0.1, "high": 1}, "width": {"dist": "choice", "values": [8, 16, 32]}}
     write(
         SEES, space=space, budget={"trials": 8, "epochs": 2}, scheduler={"kind": "none"},
-        resources=[{"when": {"width": 32}, "gpus": 1}, {"gpus": 0.5}],
+        resources=[{"when": {"width": 32}, "gpus": 1}, {"when": {"width": 16}, "gpus": 0}, {"gpus": 0.5}],
     )  # fmt: skip
     launch("--space", "mine.yaml", "--name", "r", "--address", cluster)
-    state = replay(read(tmp_path / "runs" / "r"))
+    run = tmp_path / "runs" / "r"
+    state = replay(read(run))
     assert {trial.outcome for trial in state.trials.values()} == {"finished"}
     given = {(trial.params["width"], trial.given.gpus) for trial in state.trials.values() if trial.given}
     assert given == {(32, 1.0), (8, 0.5)}
-    decided_alike(tmp_path / "runs" / "r")
+    without = {name for name, trial in state.trials.items() if trial.params["width"] == 16}
+    assert without and all(gpus == {"''"} for name, gpus in seen(run).items() if name in without)
+    decided_alike(run)
 
 
 def test_trials_out_of_memory_get_the_whole_gpu_one_after_the_other(

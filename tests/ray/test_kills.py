@@ -37,7 +37,7 @@ def train(trial, *, x, y):
         print("trained", epoch, flush=True)
         trial.report(loss=(x - 0.3) ** 2 + (y + 0.2) ** 2 + 0.5**epoch)
 """
-FIRST = ("everything", "driver", "worker")
+FIRST = ("everything", "worker", "driver")
 VICTIMS = ("driver", "driver", "driver", "everything", "trial", "worker", "zygote")
 """Those after the first ones, at random."""
 

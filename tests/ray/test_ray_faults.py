@@ -33,7 +33,7 @@ PATIENT = (
 
 
 def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: Path) -> None:
-    write(STEADY, **LONG)
+    write(STEADY, **LONG, resources={"max_trials": 1})
     flags, run = FLAGS, tmp_path / "runs" / "r"
     for part in ("/gcs_server", "/raylet "):
         with Driver(tmp_path, flags) as driver:
@@ -103,7 +103,7 @@ def test_a_second_signal_waits_for_no_epoch(launch, write, tmp_path: Path) -> No
 
 
 def test_an_interrupt_while_ray_starts(launch, write, tmp_path: Path) -> None:
-    write(STEADY, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"})
+    write(STEADY, budget={"trials": 4, "epochs": 5}, scheduler={"kind": "none"}, resources={"max_trials": 1})
     flags = FLAGS
     for seconds, number, count in ((0.0, signal.SIGINT, 1), (2.0, signal.SIGTERM, 2)):
         with Driver(tmp_path, flags) as driver:

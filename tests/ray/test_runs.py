@@ -18,6 +18,9 @@ from tuner.outputs.results import read_state
 QUIET = "--no-dashboard"
 SECRET = "a-secret-of-the-environment"
 
+ALONE = {"max_trials": 1}
+"""For runs in which it does not matter: a second worker takes seconds of CPU to start."""
+
 COUNTING = """
 import json, os, time
 
@@ -146,19 +149,25 @@ def test_resume_of_a_finished_run_trains_nothing_and_writes_what_is_missing(
 
 
 def test_a_module_that_cannot_be_imported_ends_with_the_users_traceback(launch, write) -> None:
-    done = launch("--space", str(write("import nothing_of_that_name\ndef train(trial, *, lr): ...")), QUIET, code=2)
+    done = launch(
+        "--space",
+        str(write("import nothing_of_that_name\ndef train(trial, *, lr): ...", resources=ALONE)),
+        QUIET,
+        code=2,
+    )
     assert "import nothing_of_that_name" in done.stderr
     assert "No module named 'nothing_of_that_name'" in done.stderr
 
 
 def test_a_metric_that_is_never_reported_ends_with_what_was(launch, write) -> None:
     code = "def train(trial, *, lr):\n    for epoch in trial.epochs():\n        trial.report(accuracy=lr)\n"
-    done = launch("--space", str(write(code)), QUIET, code=2)
+    done = launch("--space", str(write(code, resources=ALONE)), QUIET, code=2)
     assert "must hold the objective 'loss', but got 'accuracy'" in done.stderr
 
 
 def test_the_same_failure_three_times_ends_the_run(launch, write, tmp_path: Path) -> None:
-    done = launch("--space", str(write("def train(trial, *, lr):\n    raise ValueError('of no use')\n")), QUIET, code=1)
+    code = "def train(trial, *, lr):\n    raise ValueError('of no use')\n"
+    done = launch("--space", str(write(code, resources=ALONE)), QUIET, code=1)
     assert "ValueError: of no use" in done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "summary.json").read_text())["state"] == "failed"
@@ -237,7 +246,7 @@ def train(config):
             tune.report({"loss": config["lr"] / (epoch + 1), "note": "text"}, checkpoint=saved)
 """
     scheduler = {"kind": "asha", "promote": True, "reduction_factor": 2}
-    said = launch("--space", str(write(code, scheduler=scheduler)), "--name", "plain", QUIET).stdout
+    said = launch("--space", str(write(code, scheduler=scheduler, resources=ALONE)), "--name", "plain", QUIET).stdout
     run = read_state(tmp_path / "runs" / "plain")
     assert run.finished() and run.best is not None
     kept = tmp_path / "runs" / "plain" / "best" / "files"

@@ -17,6 +17,10 @@ from tuner.core.records import Record, Report, Session, Suggested
 from tuner.core.state import replay
 from tuner.ledger import read
 
+FIRST = ("--space", "mine.yaml", "--name", "r")
+ALONE = ("--set", "resources.max_trials=1")
+"""Where it does not matter: a second worker takes seconds of CPU to start."""
+
 
 @pytest.fixture
 def head(tmp_path: Path, server: Seaweed) -> Head:
@@ -28,7 +32,7 @@ def test_killed_again_and_again_it_goes_on_from_the_url_on_a_new_head(
     tmp_path: Path, server: Seaweed, kills: int
 ) -> None:
     """Each head is lost with all that lay on it; the last one comes to the end."""
-    flags, before = ["--space", "mine.yaml", "--name", "r"], list[Record]()
+    flags, before = [*FIRST, *ALONE], list[Record]()
     for number in range(max(1, kills // 2)):
         head = Head(tmp_path / f"head{number}", server)
         with head.driver(*flags) as driver:
@@ -89,7 +93,7 @@ def _is_whole_at_the_url(head: Head, server: Seaweed, said: str) -> None:
 def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, tmp_path: Path, server: Seaweed) -> None:
     other, slow = Head(tmp_path / "other", server), head.folder / "slow"
     slow.touch()
-    with head.driver("--space", "mine.yaml", "--name", "r") as driver:
+    with head.driver(*FIRST, *ALONE) as driver:
         driver.until(2)
         assert f"{URL}: process {driver.pid} on" in other.call("--resume", URL, code=2)
         assert not other.run.exists()
@@ -109,7 +113,7 @@ def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, t
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Seaweed) -> None:
-    with head.driver("--space", "mine.yaml", "--name", "r", "--set", "fixed.sleep=0.3") as driver:
+    with head.driver(*FIRST, "--set", "fixed.sleep=0.3") as driver:
         driver.until(6)
         server.kill()
         driver.until_said("cannot be written")
