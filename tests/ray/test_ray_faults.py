@@ -33,7 +33,7 @@ PATIENT = (
 
 
 def test_parts_of_its_own_ray_die_one_after_the_other(launch, write, tmp_path: Path) -> None:
-    write(STEADY, **LONG, resources={"max_trials": 1})
+    write(STEADY, **LONG)
     flags, run = FLAGS, tmp_path / "runs" / "r"
     for part in ("/gcs_server", "/raylet "):
         with Driver(tmp_path, flags) as driver:

@@ -18,8 +18,6 @@ from tuner.core.state import replay
 from tuner.ledger import read
 
 FIRST = ("--space", "mine.yaml", "--name", "r")
-ALONE = ("--set", "resources.max_trials=1")
-"""Where it does not matter: a second worker takes seconds of CPU to start."""
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def test_killed_again_and_again_it_goes_on_from_the_url_on_a_new_head(
     tmp_path: Path, server: Seaweed, kills: int
 ) -> None:
     """Each head is lost with all that lay on it; the last one comes to the end."""
-    flags, before = [*FIRST, *ALONE], list[Record]()
+    flags, before = [*FIRST], list[Record]()
     for number in range(max(1, kills // 2)):
         head = Head(tmp_path / f"head{number}", server)
         with head.driver(*flags) as driver:
@@ -93,7 +91,7 @@ def _is_whole_at_the_url(head: Head, server: Seaweed, said: str) -> None:
 def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, tmp_path: Path, server: Seaweed) -> None:
     other, slow = Head(tmp_path / "other", server), head.folder / "slow"
     slow.touch()
-    with head.driver(*FIRST, *ALONE) as driver:
+    with head.driver(*FIRST) as driver:
         driver.until(2)
         assert f"{URL}: process {driver.pid} on" in other.call("--resume", URL, code=2)
         assert not other.run.exists()
