@@ -15,23 +15,14 @@ from benchmarks.replay.place import Place
 from benchmarks.replay.tables import load
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return curves_made.tiny(tmp_path)
-
-
-@pytest.fixture
-def larger(tmp_path: Path) -> Path:
-    return curves_made.larger(tmp_path)
-
-
 def test_a_run_that_used_up_its_table_stays_at_what_it_found_and_a_smaller_budget_is_left_out() -> None:
     whole = {"task": "t", "budget": 2, "regret": [0.9, 0.8, 0.7, 0.6]}
     used_up, small = {**whole, "regret": [0.9, 0.5]}, {**whole, "budget": 1, "regret": [0.1, 0.1]}
     assert figures.regrets([whole, used_up, small])["t"].tolist() == [[0.9, 0.8, 0.7, 0.6], [0.9, 0.5, 0.5, 0.5]]
 
 
-def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
+def test_an_interrupted_benchmark_goes_on_and_is_reported(tmp_path: Path) -> None:
+    larger = curves_made.larger(tmp_path)
     kept, tasks = larger / "kept", load(larger, ["made"])
     terms = {"budget": 5, "workers": 4, "seconds": False}
     todo = cells.jobs(["random", "random-promote"], tasks, 2, terms, kept)
@@ -49,8 +40,9 @@ def test_an_interrupted_benchmark_goes_on_and_is_reported(larger: Path) -> None:
 
 
 def test_cells_of_other_curves_go_elsewhere_and_are_never_mixed(
-    folder: Path, larger: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = curves_made.larger(curves_made.tiny(tmp_path))
     kept = Place(folder / "raw" / "search", folder / "SEARCH.md", folder)
     monkeypatch.setattr(place, "KEPT", kept)
     kept.cells.mkdir(parents=True)

@@ -99,7 +99,7 @@ def test_a_second_driver_is_refused_until_the_first_is_interrupted(head: Head, t
         assert "t0000 of r: " in other.call("--why", f"{URL}/t0000")
         assert "must end in a trial" in other.call("--why", f"{URL}/t0999", code=2)
         assert "must be given on the machine" in other.call("--stop", URL, code=2)
-        assert f"must be a new name, but {URL} exists" in other.call("--space", "mine.yaml", "--name", "r", code=2)
+        assert f"must be a new name, but {URL} exists" in other.call(*FIRST, code=2)
         driver.process.send_signal(2)
         assert "Go on with" in driver.ends(130)
     slow.unlink()  # a resume looks in the folder of the first YAML, too
@@ -128,7 +128,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(head: Head, server: Sea
 
 
 def test_what_cannot_be_stored_is_told_before_anything_starts(head: Head) -> None:
-    flags = ["--space", "mine.yaml", "--name", "r", "--no-dashboard", "--set"]
+    flags = [*FIRST, "--no-dashboard", "--set"]
     assert "Make the bucket first" in head.call(*flags, "storage=s3://no-such-bucket/runs", code=2)
     assert "must be a URL that fsspec opens" in head.call(*flags, "storage=nonsense://a/b", code=2)
     check = ["--space", "mine.yaml", "--check"]
