@@ -191,7 +191,7 @@ def test_several_runs_take_turns_and_nothing_is_tried_twice() -> None:
 def test_the_run_does_not_need_the_earlier_one_any_more(folder: Path) -> None:
     finished("A")
     ready = learn(loaded(start={"runs": ["A"], "points": [{"lr": 0.5}]}, search={"kind": "tpe"}))
-    assert describe(ready).endswith("asha + tpe, min loss, from 20 trials of A")
+    assert describe(ready).endswith("asha + tpe, min loss, from 1 start point and 20 trials of A")
     assert learn(ready) is ready
     _create(folder / "runs" / "B", ready)
     shutil.rmtree("runs/A")

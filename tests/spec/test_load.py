@@ -12,7 +12,7 @@ import pytest
 
 from tuner.errors import UserError
 from tuner.spec.experiment import Asha, Choice, Float, Pbt, Tpe, kept
-from tuner.spec.load import from_mapping, load
+from tuner.spec.load import describe, from_mapping, load
 
 HERE = Path(__file__).parent
 GOOD = sorted((HERE / "good").glob("*.yaml"))
@@ -45,6 +45,19 @@ def test_choices_keep_null_lists_and_words_that_yaml_1_1_takes_for_bools() -> No
     space = good("null_and_lists_in_choices").experiment.space
     assert isinstance(space["layers"], Choice) and space["layers"].values == [[8], [8, 16], [16]]
     assert isinstance(space["name"], Choice) and space["name"].values == [None, "no", "off", "1"]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "min loss"),
+        (1, "min loss, from 1 start point"),
+        (4, "min loss, from 4 start points"),
+        (6, "min loss, from 4 of 6 start points (budget.trials allows no more)"),
+    ],
+)
+def test_start_points_are_counted_and_those_that_nobody_will_try_are_told(count: int, told: str) -> None:
+    assert describe(from_mapping({**MAPPING, "start": {"points": [{"lr": 0.1}] * count}}, HERE)).endswith(told)
 
 
 def test_conditions_nest() -> None:

@@ -281,9 +281,9 @@ def describe(loaded: Loaded) -> str:
     """Say in a line what a run does."""
     spec = loaded.experiment
     kinds = "auto" if spec.search.kind == "auto" else f"{spec.scheduler.kind} + {spec.search.kind}"
-    earlier = spec.start.told(spec.search.kind)
+    begins = spec.start.told(spec.search.kind, spec.trials)
     return (
         f"{spec.trials} trials of up to {spec.budget.epochs} epochs of {loaded.trainable.ref}, "
         f"{kinds}, {spec.goal}"
-        f"{', from ' + earlier if earlier else ''}"
+        f"{', from ' + begins if begins else ''}"
     )

@@ -59,12 +59,17 @@ class Start(Model):
         """List the trials of earlier runs whose params are tried first, in that order."""
         return [trial for trial in self.learned if trial.first]
 
-    def told(self, kind: str) -> str:
-        """Say in a phrase what a kind of search learns; empty where it is nothing."""
+    def told(self, kind: str, trials: int) -> str:
+        """Say in a phrase from what a kind of search begins, with so many trials; empty where it is from nothing."""
+        count = len(self.points)
+        points = f"{count} start points" if count != 1 else "1 start point"
+        if count > trials:
+            points = f"{trials} of {points} (budget.trials allows no more)"
         known = [(run, [trial for trial in self.learned if trial.run == run]) for run in self.runs if self.learned]
-        return " and ".join(
-            f"{len(trials)} trials of {run}"
-            if kind in LEARNING and any(trial.comparable for trial in trials)
+        earlier = [
+            f"{len(learned)} trials of {run}"
+            if kind in LEARNING and any(trial.comparable for trial in learned)
             else f"the best params of {run}"
-            for run, trials in known
-        )
+            for run, learned in known
+        ]
+        return " and ".join([points] * bool(count) + earlier)
