@@ -29,6 +29,7 @@ CARRIED = "files"
 ARRAY = "numpy"
 """Key under which the JSON of an array has its type."""
 VERSION = 1
+"""Of the form of the manifest: written for whoever changes it, since nobody could tell afterwards."""
 
 
 class Invalid(Exception):
