@@ -55,6 +55,7 @@ ELSEWHERE = """## What has its table elsewhere
 
 - the same job in plain Ray Tune, plain Optuna and here, and what faults do: [../docs/compare.md](../docs/compare.md)
 - Optuna's samplers on smooth functions, what each scheduler saves: [../docs/README.md](../docs/README.md#which-search)
+- searches among choices, whole numbers and conditions: [../docs/search/auto.md](../docs/search/auto.md#measured)
 - PBT beside the best of a random population: [../docs/schedulers/pbt.md](../docs/schedulers/pbt.md#measured)
 - priors, right and wrong, and earlier runs: [../docs/known.md](../docs/known.md)
 - what `--replay` tells beside the truth: [../docs/replay.md](../docs/replay.md)

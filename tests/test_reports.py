@@ -7,7 +7,7 @@ import json
 import pytest
 from support import ROOT
 
-from benchmarks import overview
+from benchmarks import mixed, overview
 from benchmarks.replay import figures, methods, page
 from benchmarks.replay.trace import POINTS
 
@@ -77,6 +77,11 @@ def table_of(page: str, rows: dict[str, str]) -> dict[str, list[str]]:
             if len(cells) > 3 and cells[1].strip() in rows}  # fmt: skip
     assert told.keys() == rows.keys()
     return told
+
+
+def test_the_page_of_auto_tells_what_was_found_among_choices() -> None:
+    table = mixed.table(json.loads(mixed.RAW.read_text())["runs"])
+    assert table in (ROOT / "docs" / "search" / "auto.md").read_text(), "python -m benchmarks.mixed prints the table"
 
 
 def test_the_page_of_auto_tells_what_misleads_as_it_is_kept() -> None:
