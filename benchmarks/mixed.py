@@ -1,9 +1,10 @@
 """What searches find among choices, whole numbers and conditions, in real training: `python -m benchmarks.mixed`.
 
 The shipped MLP on scikit-learn's digits, the space of search_spaces/mlp.yaml, 27 epochs. The core decides as in a run,
-under the simulator's clock with eight workers; an epoch is trained when its report is due, so a trial that is not
-trained on costs no more. Each run is kept in raw/mixed.json when it is done; one that is there is not made again. It
-prints the table of docs/search/auto.md: the mean over seeds of the best val_loss after so many full trainings.
+under the simulator's clock with eight workers, on which every epoch takes 1; an epoch is trained when its report is
+due, so a trial that is not trained on costs no more. Each run is kept in raw/mixed.jsonl when it is done, and is not
+made again while it is there. It prints the table of docs/search/auto.md: the best val_loss after so many full trainings
+(epochs of all trials together / epochs of one), the mean over seeds, and by how much `auto` is ahead on the same seed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks import machine
 from benchmarks.replay.trace import WORKERS
 from trainables import mlp
 from trainables.data import load, loader
@@ -29,29 +29,29 @@ from tuner.spec.experiment import Experiment
 from tuner.spec.load import load as read
 
 HERE = Path(__file__).parent
-RAW = HERE / "raw" / "mixed.json"
-SPACE = HERE.parent / "search_spaces" / "mlp.yaml"
+RAW = HERE / "raw" / "mixed.jsonl"
+FILE = HERE.parent / "search_spaces" / "mlp.yaml"
 EPOCHS, SHOWN = 27, (5, 10, 20)
-METHODS: dict[str, tuple[str, str]] = {
-    "auto": ("auto", "auto"),
-    "random, asha": ("random", "asha"),
-    "tpe, asha": ("tpe", "asha"),
-    "random": ("random", "none"),
-}
-"""Name → kinds of search and scheduler."""
+BUDGET = SHOWN[-1] * EPOCHS
+"""Epochs of all trials together; so many trials that they never end a run."""
+AUTO = ("auto", "auto")
+METHODS = (AUTO, ("random", "asha"), ("tpe", "asha"), ("random", "none"))
+"""Kinds of search and scheduler."""
+Best = list[float]
+"""The best val_loss at each of the budgets that are shown."""
 
 
 def training(params: Mapping[str, Any], seed: int) -> Iterator[float]:
-    """Train epoch by epoch as `trainables.mlp.train` does; yields val_loss. Others may train in between."""
-    data, cpu = load("digits"), torch.device("cpu")
-    batches = loader(data.train, 64, shuffle=True, workers=0, seed=seed)
+    """Train as `trainables.mlp.train` does, an epoch whenever a value is asked for; yields val_loss."""
+    data, cpu = load(params["dataset"]), torch.device("cpu")
+    batches = loader(data.train, params["batch_size"], shuffle=True, workers=0, seed=seed)
     torch.manual_seed(seed)
     model = mlp.make_model(data, **{name: params[name] for name in ("layers", "width", "dropout", "activation")})
     settings = {name: params[name] for name in ("lr", "weight_decay")}
     steps = mlp.make_optimizer(model, params["optimizer"], **settings, momentum=params.get("momentum", 0.0))
     state = torch.get_rng_state()
     while True:
-        torch.set_rng_state(state)  # dropout draws from the state that all trials share
+        torch.set_rng_state(state)  # dropout draws from it, and other trials train in between
         model.train()
         for images, labels in batches:
             loss = functional.cross_entropy(model(data.normalize(images)), labels)
@@ -73,60 +73,82 @@ class Training(Simulation):
 
     def value(self, trial: TrialState, epoch: int) -> float:
         """Train one more epoch."""
-        seed = self.spec.seed * 1000 + trial.number
-        value = next(self.models.setdefault(trial.id, training(trial.params, seed)))
+        if trial.id not in self.models:
+            seed = self.spec.seed * 1000 + trial.number
+            self.models[trial.id] = training({**self.spec.fixed, **trial.params}, seed)
+        value = next(self.models[trial.id])
         self.best.append(min(self.best[-1], value) if math.isfinite(value) else self.best[-1])
         return value
 
 
-def play(method: str, seed: int) -> list[float]:
-    """Give the best val_loss at each of the budgets."""
-    (search, scheduler), budget = METHODS[method], SHOWN[-1] * EPOCHS
-    spec = Experiment.model_validate(
+def experiment(search: str, scheduler: str, seed: int) -> Experiment:
+    """Write down a run; `auto` is told its budget of epochs, the others are ended when it is used."""
+    shipped, own = read(FILE).experiment, {"epochs": BUDGET} if search == "auto" else {}
+    return Experiment.model_validate(
         {
-            "trainable": "trainables.mlp:train",
+            "trainable": shipped.trainable,
             "objective": {"metric": "val_loss", "mode": "min"},
-            "budget": {"trials": budget, "epochs": EPOCHS},
-            "space": read(SPACE).experiment.space,
+            "budget": {"trials": BUDGET, "epochs": EPOCHS},
+            "space": shipped.space,
+            "fixed": shipped.fixed,
             "seed": seed,
-            "search": {"kind": search, **({"epochs": budget} if search == "auto" else {})},
+            "search": {"kind": search, **own},
             "scheduler": {"kind": scheduler},
         }
     )
-    run = Training(spec)
+
+
+def play(search: str, scheduler: str, seed: int) -> Best:
+    """Let a run train for its budget."""
+    run = Training(experiment(search, scheduler, seed))
     run.fill()
-    while run.busy and len(run.best) <= budget:
+    while run.busy and len(run.best) <= BUDGET:
         run.step()
     return [run.best[min(shown * EPOCHS, len(run.best) - 1)] for shown in SHOWN]
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Show the mean over seeds with its standard error, and how often `auto` was ahead of each with the same seed."""
-    lines = [f"| search, scheduler | {' | '.join(map(str, SHOWN))} | `auto` ahead at {SHOWN[-1]} |"]
-    lines.append(f"|---|{'---|' * (len(SHOWN) + 1)}")
-    of = {method: {run["seed"]: run["best"] for run in runs if run["method"] == method} for method in METHODS}
-    for method, found in of.items():
-        columns = [[best[i] for best in found.values()] for i in range(len(SHOWN))]
-        cells = [f"{mean(column):.4f} ± {error_of_mean(column):.4f}" for column in columns]
-        pairs = [of["auto"][seed][-1] < best[-1] for seed, best in found.items() if seed in of["auto"]]
-        ahead = "" if method == "auto" else f"{sum(pairs)} of {len(pairs)}"
-        kinds = ", ".join(f"`{kind}`" for kind in METHODS[method])
-        lines.append(f"| {kinds} | {' | '.join(cells)} | {ahead} |")
+def kept() -> dict[tuple[str, str], dict[int, Best]]:
+    """Read what was played: kinds → seed → what was found."""
+    found: dict[tuple[str, str], dict[int, Best]] = {kinds: {} for kinds in METHODS}
+    for line in RAW.read_text().splitlines() if RAW.exists() else ():
+        one = json.loads(line)
+        found[one["search"], one["scheduler"]][one["seed"]] = one["best"]
+    return found
+
+
+def table(found: Mapping[tuple[str, str], Mapping[int, Best]]) -> str:
+    """Show means, and the mean differences to `auto` with the same seed, more where it is ahead; ± standard errors."""
+    titles = [
+        "search, scheduler",
+        *(f"at {shown}" for shown in SHOWN),
+        *(f"`auto` ahead at {shown}" for shown in SHOWN),
+    ]
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    for kinds, runs in found.items():
+        cells = [_told([best[i] for best in runs.values()]) for i in range(len(SHOWN))]
+        pairs = [(best, found[AUTO][seed]) for seed, best in runs.items() if seed in found[AUTO]]
+        ahead = [_told([other[i] - best[i] for other, best in pairs], "+") for i in range(len(SHOWN))]
+        named = ", ".join(f"`{kind}`" for kind in kinds)
+        lines.append(f"| {named} | {' | '.join(cells + (ahead if kinds != AUTO else [''] * len(SHOWN)))} |")
     return "\n".join(lines)
 
 
+def _told(values: list[float], sign: str = "") -> str:
+    return f"{mean(values):{sign}.4f} ± {error_of_mean(values):.4f}"
+
+
 def main() -> None:
-    """Play what is not kept yet, seed by seed, and print the table."""
+    """Play what is not kept yet, seed by seed, and print the table of all that is."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=30, help="runs of each search")
     seeds = range(parser.parse_args().seeds)
     torch.set_num_threads(1)
-    kept = json.loads(RAW.read_text()) if RAW.exists() else {"machine": machine.facts(), "runs": []}
-    done = {(run["method"], run["seed"]) for run in kept["runs"]}
-    for seed, method in [(seed, method) for seed in seeds for method in METHODS if (method, seed) not in done]:
-        kept["runs"].append({"method": method, "seed": seed, "best": [round(one, 6) for one in play(method, seed)]})
-        RAW.write_text(json.dumps(kept, indent=1) + "\n")
-    print(table(kept["runs"]))
+    found = kept()
+    for seed, kinds in [(seed, kinds) for seed in seeds for kinds in METHODS if seed not in found[kinds]]:
+        best = [round(one, 6) for one in play(*kinds, seed)]
+        with RAW.open("a") as file:
+            file.write(json.dumps({"search": kinds[0], "scheduler": kinds[1], "seed": seed, "best": best}) + "\n")
+    print(table(kept()))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ line draws its candidates and takes the nearest config that is left. How many ru
 seeds" below.
 """
 CHOSEN = """What freeze-thaw is was chosen by these very tasks, for the most part by their first seeds: other curves are
-yet to say how much of it is theirs. An epoch takes 1 of the virtual clock; with the seconds that LCBench tells
-(`--seconds`) nothing was played.
+yet to say how much of it is theirs. Real training by which nothing of it was chosen, in a space of choices and
+conditions, is in [auto.md](../docs/search/auto.md#measured). An epoch takes 1 of the virtual clock; with the seconds
+that LCBench tells (`--seconds`) nothing was played.
 """
 HALF = """![Half the budget]({picture})
 

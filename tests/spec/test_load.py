@@ -13,6 +13,7 @@ import pytest
 from tuner.errors import UserError
 from tuner.spec.experiment import Asha, Choice, Float, Pbt, Tpe, kept
 from tuner.spec.load import describe, from_mapping, load
+from tuner.spec.start import Learned, Start
 
 HERE = Path(__file__).parent
 GOOD = sorted((HERE / "good").glob("*.yaml"))
@@ -58,6 +59,13 @@ def test_choices_keep_null_lists_and_words_that_yaml_1_1_takes_for_bools() -> No
 )
 def test_start_points_are_counted_and_those_that_nobody_will_try_are_told(count: int, told: str) -> None:
     assert describe(from_mapping({**MAPPING, "start": {"points": [{"lr": 0.1}] * count}}, HERE)).endswith(told)
+
+
+def test_what_will_not_be_tried_is_not_told() -> None:
+    learned = Learned(run="A", trial="t0000", params={"lr": 0.1}, epochs=[1], values=[0.5], last_epoch=1)
+    start = Start(points=[{"lr": 0.1}] * 4, runs=["A"], learned=[learned])
+    assert start.told("random", 5) == "4 start points and the best params of A"
+    assert start.told("random", 4) == "4 start points"
 
 
 def test_conditions_nest() -> None:

@@ -60,16 +60,16 @@ class Start(Model):
         return [trial for trial in self.learned if trial.first]
 
     def told(self, kind: str, trials: int) -> str:
-        """Say in a phrase from what a kind of search begins, with so many trials; empty where it is from nothing."""
-        count = len(self.points)
-        points = f"{count} start points" if count != 1 else "1 start point"
+        """Say in a phrase from what a kind of search begins a run of so many trials; empty where it is from nothing."""
+        begins, count = [], len(self.points)
         if count > trials:
-            points = f"{trials} of {points} (budget.trials allows no more)"
-        known = [(run, [trial for trial in self.learned if trial.run == run]) for run in self.runs if self.learned]
-        earlier = [
-            f"{len(learned)} trials of {run}"
-            if kind in LEARNING and any(trial.comparable for trial in learned)
-            else f"the best params of {run}"
-            for run, learned in known
-        ]
-        return " and ".join([points] * bool(count) + earlier)
+            begins.append(f"{trials} of {count} start points (budget.trials allows no more)")
+        elif count:
+            begins.append(f"{count} start point{'s' if count > 1 else ''}")
+        for run in self.runs if self.learned else []:
+            learned = [trial for trial in self.learned if trial.run == run]
+            if kind in LEARNING and any(trial.comparable for trial in learned):
+                begins.append(f"{len(learned)} trials of {run}")
+            elif count < trials:
+                begins.append(f"the best params of {run}")
+        return " and ".join(begins)

@@ -29,7 +29,7 @@ CARRIED = "files"
 ARRAY = "numpy"
 """Key under which the JSON of an array has its type."""
 VERSION = 1
-"""Of the form of the manifest: written for whoever changes it, since nobody could tell afterwards."""
+"""Of the manifest's form. Nothing reads it yet: it is there so that a later form can be told from this one."""
 
 
 class Invalid(Exception):
