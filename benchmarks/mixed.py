@@ -10,7 +10,6 @@ made again while it is there. It prints the table of docs/search/auto.md: the be
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from benchmarks import jsonl
 from benchmarks.replay.trace import WORKERS
 from trainables import mlp
 from trainables.data import load, loader
@@ -82,20 +82,15 @@ class Training(Simulation):
 
 
 def experiment(search: str, scheduler: str, seed: int) -> Experiment:
-    """Write down a run; `auto` is told its budget of epochs, the others are ended when it is used."""
-    shipped, own = read(FILE).experiment, {"epochs": BUDGET} if search == "auto" else {}
-    return Experiment.model_validate(
-        {
-            "trainable": shipped.trainable,
-            "objective": {"metric": "val_loss", "mode": "min"},
-            "budget": {"trials": BUDGET, "epochs": EPOCHS},
-            "space": shipped.space,
-            "fixed": shipped.fixed,
-            "seed": seed,
-            "search": {"kind": search, **own},
-            "scheduler": {"kind": scheduler},
-        }
-    )
+    """Change the shipped file; `auto` is told its budget of epochs, the others are ended when it is used."""
+    own = f", epochs: {BUDGET}" if search == "auto" else ""
+    changes = [
+        f"budget={{trials: {BUDGET}, epochs: {EPOCHS}}}",
+        f"search={{kind: {search}{own}}}",
+        f"scheduler={{kind: {scheduler}}}",
+        f"seed={seed}",
+    ]
+    return read(FILE, changes).experiment
 
 
 def play(search: str, scheduler: str, seed: int) -> Best:
@@ -110,9 +105,8 @@ def play(search: str, scheduler: str, seed: int) -> Best:
 def kept() -> dict[tuple[str, str], dict[int, Best]]:
     """Read what was played: kinds → seed → what was found."""
     found: dict[tuple[str, str], dict[int, Best]] = {kinds: {} for kinds in METHODS}
-    for line in RAW.read_text().splitlines() if RAW.exists() else ():
-        one = json.loads(line)
-        found[one["search"], one["scheduler"]][one["seed"]] = one["best"]
+    for line in jsonl.read(RAW):
+        found[line["search"], line["scheduler"]][line["seed"]] = line["best"]
     return found
 
 
@@ -146,8 +140,7 @@ def main() -> None:
     found = kept()
     for seed, kinds in [(seed, kinds) for seed in seeds for kinds in METHODS if seed not in found[kinds]]:
         best = [round(one, 6) for one in play(*kinds, seed)]
-        with RAW.open("a") as file:
-            file.write(json.dumps({"search": kinds[0], "scheduler": kinds[1], "seed": seed, "best": best}) + "\n")
+        jsonl.append(RAW, {"search": kinds[0], "scheduler": kinds[1], "seed": seed, "best": best})
     print(table(kept()))
 
 

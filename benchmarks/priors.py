@@ -11,13 +11,13 @@ a 95 % bootstrap interval over seeds.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+from benchmarks import jsonl
 from benchmarks.replay import ours
 from benchmarks.replay.tables import Task, load
 from benchmarks.replay.trace import POINTS, Terms
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--confidence", default="medium", choices=("low", "medium", "high"))
     flags = parser.parse_args()
     tasks = [t for t in load(flags.data) if t.family in flags.tasks or t.name.endswith(tuple(flags.tasks))]
-    lines = [json.loads(text) for text in RAW.read_text().splitlines()] if RAW.exists() else []
+    lines = jsonl.read(RAW)
     done = {(line["kind"], line["prior"], line["task"], line["seed"], line["confidence"]) for line in lines}
     cells = [(k, p, t, s) for s in range(flags.seeds) for t in tasks for k in flags.kinds for p in PRIORS]
     for kind, prior, task, seed in cells:
@@ -94,8 +94,7 @@ def main() -> None:
         regret = [float(f"{one:.4g}") for one in play(task, kind, prior, seed, flags.confidence)]
         cell = {"kind": kind, "prior": prior, "task": task.name, "seed": seed, "confidence": flags.confidence}
         lines.append({**cell, "regret": regret})
-        with RAW.open("a") as file:
-            file.write(json.dumps(lines[-1]) + "\n")
+        jsonl.append(RAW, lines[-1])
     shown = [line for line in lines if line["confidence"] == flags.confidence and line["kind"] in flags.kinds]
     print(means(shown, "prior", "prior"))
 

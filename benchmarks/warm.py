@@ -11,13 +11,13 @@ over seeds.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import jsonl
 from benchmarks.priors import SHOWN, TASKS, means
 from benchmarks.replay import ours
 from benchmarks.replay.tables import Task, load
@@ -76,7 +76,7 @@ def main() -> None:
     flags = parser.parse_args()
     tasks = [task for task in load(flags.data) if task.name.endswith(TASKS)]
     others = {task.name: next(one for one in tasks if one.family == task.family and one is not task) for task in tasks}
-    lines = [json.loads(text) for text in RAW.read_text().splitlines()] if RAW.exists() else []
+    lines = jsonl.read(RAW)
     done = {(line["kind"], line["earlier"], line["task"], line["seed"]) for line in lines}
     for seed, task, earlier in [(seed, task, one) for seed in range(flags.seeds) for task in tasks for one in EARLIER]:
         todo = [kind for kind in flags.kinds if (kind, earlier, task.name, seed) not in done]
@@ -84,8 +84,7 @@ def main() -> None:
         for kind in todo:
             regret = [float(f"{one:.4g}") for one in play(task, kind, seed, found)]
             lines.append({"kind": kind, "earlier": earlier, "task": task.name, "seed": seed, "regret": regret})
-            with RAW.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+            jsonl.append(RAW, lines[-1])
     shown = [{**line, "earlier": EARLIER[line["earlier"]]} for line in lines if line["kind"] in flags.kinds]
     print(means(shown, "earlier", "earlier run"))
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import jsonl, machine
 from benchmarks.replay.methods import METHODS, versions
 from benchmarks.replay.place import RAW
 from benchmarks.replay.tables import Task
@@ -27,12 +27,10 @@ def kept(folder: Path = RAW) -> list[Line]:
     """Read what was played; of a cell that was played twice the larger budget counts, or of the same one the last."""
     lines: dict[tuple[Any, ...], Line] = {}
     for file in sorted(folder.glob("*.jsonl")):
-        for text in file.read_text().splitlines():
-            if text.endswith("}"):  # an interrupted benchmark may leave the head of a line
-                line = json.loads(text)
-                cell = tuple(line[key] for key in CELL)
-                if cell not in lines or line["budget"] >= lines[cell]["budget"]:
-                    lines[cell] = line
+        for line in jsonl.read(file):
+            cell = tuple(line[key] for key in CELL)
+            if cell not in lines or line["budget"] >= lines[cell]["budget"]:
+                lines[cell] = line
     return list(lines.values())
 
 
@@ -94,8 +92,7 @@ class _Run:
 
     def _keep(self, line: Line) -> None:
         with self.lock:
-            with (self.folder / f"{line['method']}.jsonl").open("a") as file:
-                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            jsonl.append(self.folder / f"{line['method']}.jsonl", line)
             self.left -= 1
             name = f"{line['method']}, {line['family']} {line['task']}, seed {line['seed']}"
             print(f"{name}: {line['cpu']:.1f} s; {self.left} to go", file=sys.stderr, flush=True)
